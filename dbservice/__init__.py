@@ -1,0 +1,1 @@
+"""The Rosey database service: storage for chat plugins, reached over NATS."""
