@@ -1,0 +1,241 @@
+"""Bytes to messages and back; every way a payload can be wrong gets its error here (SPEC 2.2)."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from dbservice.protocol.errors import (
+    ErrorCode,
+    Reason,
+    RequestError,
+    did_you_mean,
+    invalid,
+    missing,
+    nearest,
+)
+from dbservice.protocol.filters import kind
+from dbservice.protocol.limits import MAX_INTEGER, MAX_NESTING, MIN_INTEGER
+from dbservice.protocol.messages import Failure, Problem, Reply, Request
+from dbservice.protocol.operations import Operation
+from dbservice.protocol.subjects import Address
+
+_encode = msgspec.json.Encoder().encode
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_KINDS = re.compile(
+    r"Expected `(?P<expected>[^`]+)`(?P<constraint>[^,]*)(?:, got `(?P<got>[^`]+)`)?"
+)
+_JSON_NAMES = {
+    "`int`": "`integer`",
+    "`str`": "`string`",
+    "`bool`": "`boolean`",
+    "`float`": "`number`",
+}
+_PYTHON_NAMES = re.compile("|".join(_JSON_NAMES))
+_NEVER_EMPTY = ("plugin_name", "key", "table")
+
+
+def decode_request(operation: Operation, address: Address, payload: bytes) -> Request:
+    """Return the message in a request payload.
+
+    Args:
+        operation: what the subject names.
+        address: what the subject says; on the global KV form `plugin_name` is required.
+        payload: the bytes as they came; empty counts as `{}`.
+
+    Raises:
+        RequestError: INVALID_JSON, MISSING_FIELD or VALIDATION_ERROR.
+    """
+    payload = payload or b"{}"
+    check_nesting(payload)
+    try:
+        request: Request = _decoder(operation.request).decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _diagnosed(operation, address, payload, error) from None
+    if address.is_global_kv and getattr(request, "plugin_name", UNSET) is UNSET:
+        raise missing("plugin_name")
+    return request
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the payload of a request.
+
+    Raises:
+        RequestError: VALIDATION_ERROR if a value has no JSON form, for example NaN or an integer
+            of more than 64 bits.
+    """
+    return encode_json(request)
+
+
+def encode_reply(reply: Reply, *, global_kv: bool = False) -> bytes:
+    """Return the payload of a successful reply.
+
+    Args:
+        reply: the message.
+        global_kv: put the result under `data`, as the global KV subjects have it.
+    """
+    if not global_kv:
+        return _encode(reply)
+    data = msgspec.to_builtins(reply, builtin_types=(msgspec.Raw,))
+    enveloped = {"success": data.pop("success"), "data": data}
+    if "replayed" in data:
+        enveloped["replayed"] = data.pop("replayed")
+    return _encode(enveloped)
+
+
+def encode_failure(error: RequestError) -> bytes:
+    """Return the payload of a failed reply."""
+    return _encode(
+        Failure(error=Problem(code=error.code, message=error.message, details=error.details))
+    )
+
+
+def encode_json(value: Any) -> bytes:
+    """Return a value as compact JSON.
+
+    Raises:
+        RequestError: VALIDATION_ERROR if it has no faithful JSON form.
+    """
+    try:
+        return _encode(value)
+    except (OverflowError, TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
+        raise invalid(f"The value has no JSON form: {error}.") from None
+
+
+def check_nesting(payload: bytes) -> None:
+    """Refuse JSON that is nested deeper than 64 levels.
+
+    Raises:
+        RequestError: INVALID_JSON.
+    """
+    if payload.count(b"{") + payload.count(b"[") <= MAX_NESTING:
+        return
+    depth = 0
+    for opening in _BRACKETS.finditer(payload):
+        token = opening.group()
+        if token in (b"{", b"["):
+            depth += 1
+            if depth > MAX_NESTING:
+                raise RequestError(
+                    ErrorCode.INVALID_JSON,
+                    f"Invalid JSON: nested deeper than {MAX_NESTING} levels",
+                    limit=MAX_NESTING,
+                )
+        elif token in (b"}", b"]"):
+            depth -= 1
+
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+
+
+def check_integers(value: Any, path: str) -> None:
+    """Refuse integers beyond 64 bits and NUL characters anywhere in a decoded value.
+
+    Raises:
+        RequestError: VALIDATION_ERROR naming the place.
+    """
+    match value:
+        case bool() | float() | None:
+            return
+        case int() if not MIN_INTEGER <= value <= MAX_INTEGER:
+            raise invalid(
+                f"The integer at '{path}' does not fit into 64 bits.",
+                reason=Reason.LIMIT,
+                field=path,
+                expected=f"{MIN_INTEGER} to {MAX_INTEGER}",
+            )
+        case str() if "\0" in value:
+            raise invalid(f"The text at '{path}' contains a NUL character.", field=path)
+        case list():
+            for position, part in enumerate(value):
+                check_integers(part, f"{path}[{position}]")
+        case dict():
+            for name, part in value.items():
+                if "\0" in name:
+                    raise invalid(f"A name at '{path}' contains a NUL character.", field=path)
+                check_integers(part, f"{path}.{name[:80]}")
+
+
+@cache
+def _decoder(message: type[Request]) -> msgspec.json.Decoder[Request]:
+    return msgspec.json.Decoder(message)
+
+
+def _diagnosed(
+    operation: Operation, address: Address, payload: bytes, error: Exception
+) -> RequestError:
+    """Say in the words of the contract why a payload could not be decoded."""
+    try:
+        decoded = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
+        return _malformed(payload, cause)
+    if not isinstance(decoded, dict):
+        return RequestError(
+            ErrorCode.INVALID_JSON,
+            f"Invalid JSON: expected an object, got {kind(decoded)}",
+            expected="object",
+            got=kind(decoded),
+        )
+    return (
+        _absent_field(operation, address, decoded)
+        or _unknown_field(operation, decoded)
+        or _translated(error)
+    )
+
+
+def _malformed(payload: bytes, error: Exception) -> RequestError:
+    reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    if isinstance(error, RecursionError):
+        reason = "nested too deep"
+    return RequestError(ErrorCode.INVALID_JSON, f"Invalid JSON: {reason}", size=len(payload))
+
+
+def _absent_field(
+    operation: Operation, address: Address, decoded: dict[str, Any]
+) -> RequestError | None:
+    required = [field.encode_name for field in _fields(operation.request) if field.required]
+    if address.is_global_kv:
+        required.insert(0, "plugin_name")
+    for name in required:
+        if name not in decoded or (name in _NEVER_EMPTY and decoded[name] in (None, "")):
+            return missing(name)
+    return None
+
+
+def _unknown_field(operation: Operation, decoded: dict[str, Any]) -> RequestError | None:
+    known = [field.encode_name for field in _fields(operation.request)]
+    for name in decoded:
+        if name not in known:
+            return invalid(
+                f"'{name[:80]}' is not a field of this request: expected "
+                f"{', '.join(known)}.{did_you_mean(name, known)}",
+                reason=Reason.UNKNOWN_FIELD,
+                field=name[:80],
+                expected=known,
+                nearest=nearest(name, known),
+            )
+    return None
+
+
+def _translated(error: Exception) -> RequestError:
+    parts = _PATH.match(str(error))
+    what, path = (parts["what"], parts["path"]) if parts else (str(error), None)
+    what = _PYTHON_NAMES.sub(lambda match: _JSON_NAMES[match.group()], what)
+    field = (path or "$").removeprefix("$").removeprefix(".")
+    kinds = _KINDS.match(what)
+    expected = f"{kinds['expected']}{kinds['constraint']}" if kinds else what
+    got = kinds["got"] if kinds else None
+    place = f"Field '{field}'" if field else "The request"
+    message = f"{place}: expected {expected}" + (f", got {got}." if got else ".")
+    if not kinds:
+        message = f"{place}: {what}."
+    return invalid(message, field=field or None, expected=expected, got=got)
+
+
+@cache
+def _fields(message: type[Request]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(message)

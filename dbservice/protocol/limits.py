@@ -1,0 +1,35 @@
+"""Every limit of the contract, by name (SPEC 2 and 3.4). Sizes are bytes, times are seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_NESTING: Final = 64
+MAX_PLUGIN_NAME: Final = 64
+MAX_IDENTIFIER: Final = 63
+"""Bytes of a prefixed table name or a generated index name; PostgreSQL cuts longer ones."""
+
+MAX_KEY_LENGTH: Final = 512
+MAX_KV_VALUE: Final = 65_536
+MAX_KEYS_LISTED: Final = 1_000
+MAX_TTL: Final = 100 * 365 * 86_400
+
+MAX_ROW: Final = 1_048_576
+MAX_BATCH: Final = 1_000
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1_000
+MAX_OFFSET: Final = 2**53
+
+MAX_FILTER_DEPTH: Final = 8
+MAX_CONDITIONS: Final = 200
+MAX_LIST_OPERAND: Final = 1_000
+
+MIN_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**63 - 1
+
+STATEMENT_TIMEOUT: Final = 5.0
+MAX_IN_FLIGHT: Final = 256
+MAX_QUEUED: Final = 4_096
+KV_SWEEP_INTERVAL: Final = 300.0
+IDEMPOTENCY_WINDOW: Final = 86_400.0
+MIGRATION_LOCK_TIMEOUT: Final = 5.0

@@ -1,0 +1,132 @@
+"""The table of operations: the one place that says what the service serves (SPEC 2.1).
+
+The service decodes with it, the client encodes with it, the fake checks stubs against it, and
+the documents are generated from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from dbservice.protocol import kv, migrations, rows, system
+from dbservice.protocol.errors import ErrorCode, RequestError, did_you_mean, nearest
+from dbservice.protocol.messages import Reply, Request
+from dbservice.protocol.subjects import Address, Family, parse
+
+
+class Effect(Enum):
+    """What an operation does to the database."""
+
+    READ = auto()
+    WRITE = auto()
+    ADMIN = auto()
+    """Changes what all requests of the plugin depend on: schema, bookkeeping, everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the contract.
+
+    Attributes:
+        family: the part of the contract.
+        name: its name in the subject, for example `schema.register`.
+        request: the message it takes.
+        replies: the messages it may answer with; which one depends on what the request names.
+        effect: what it does to the database.
+    """
+
+    family: Family
+    name: str
+    request: type[Request]
+    replies: tuple[type[Reply], ...]
+    effect: Effect
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the request's description."""
+        return (self.request.__doc__ or "").strip().split("\n")[0]
+
+
+def _table(*operations: Operation) -> Mapping[tuple[Family, str], Operation]:
+    return {(operation.family, operation.name): operation for operation in operations}
+
+
+_READ, _WRITE, _ADMIN = Effect.READ, Effect.WRITE, Effect.ADMIN
+_KV, _ROW = Family.KV, Family.ROW
+_MIGRATE, _NAMESPACE, _SERVICE = Family.MIGRATE, Family.NAMESPACE, Family.SERVICE
+
+OPERATIONS: Mapping[tuple[Family, str], Operation] = _table(
+    Operation(_KV, "set", kv.KvSet, (kv.KvStored,), _WRITE),
+    Operation(_KV, "get", kv.KvGet, (kv.KvFound,), _READ),
+    Operation(_KV, "delete", kv.KvDelete, (kv.KvDeleted,), _WRITE),
+    Operation(_KV, "list", kv.KvList, (kv.KvKeys,), _READ),
+    Operation(_KV, "incr", kv.KvIncr, (kv.KvValue,), _WRITE),
+    Operation(_ROW, "insert", rows.Insert, (rows.Inserted, rows.InsertedMany), _WRITE),
+    Operation(_ROW, "insert_batch", rows.InsertBatch, (rows.InsertedMany,), _WRITE),
+    Operation(_ROW, "select", rows.Select, (rows.Selected, rows.SelectedById), _READ),
+    Operation(_ROW, "search", rows.Search, (rows.Found,), _READ),
+    Operation(
+        _ROW, "update", rows.Update, (rows.Updated, rows.UpdatedById, rows.NoSuchRow), _WRITE
+    ),
+    Operation(_ROW, "upsert", rows.Upsert, (rows.Upserted,), _WRITE),
+    Operation(_ROW, "delete", rows.Delete, (rows.Deleted,), _WRITE),
+    Operation(_ROW, "count", rows.Count, (rows.Counted,), _READ),
+    Operation(_ROW, "aggregate", rows.Aggregate, (rows.Aggregated,), _READ),
+    Operation(_ROW, "schema.register", rows.Register, (rows.Registered,), _ADMIN),
+    Operation(_ROW, "schema.describe", rows.Describe, (rows.Described,), _READ),
+    Operation(_ROW, "schema.drop", rows.Drop, (rows.Dropped,), _ADMIN),
+    Operation(_MIGRATE, "apply", migrations.Apply, (migrations.Applied,), _ADMIN),
+    Operation(_MIGRATE, "rollback", migrations.Rollback, (migrations.RolledBack,), _ADMIN),
+    Operation(_MIGRATE, "status", migrations.Status, (migrations.MigrationStatus,), _READ),
+    Operation(_NAMESPACE, "clear", system.Clear, (system.Cleared,), _ADMIN),
+    Operation(_SERVICE, "ping", system.Ping, (system.Pong,), _READ),
+    Operation(_SERVICE, "info", system.Info, (system.ServiceInfo,), _READ),
+)
+
+GLOBAL_KV_OPERATIONS = ("set", "get", "delete", "list")
+"""The KV operations that have a global subject, with the plugin's name in the payload."""
+
+
+def operation_at(address: Address) -> Operation:
+    """Return the operation a subject names.
+
+    Raises:
+        RequestError: INVALID_SUBJECT if there is no such operation.
+    """
+    operation = OPERATIONS.get((address.family, address.operation))
+    if operation is None or not _has_global_form(operation, address):
+        raise _unknown(address)
+    return operation
+
+
+def find(subject: str) -> tuple[Address, Operation]:
+    """Return what a request subject says and the operation it names.
+
+    Raises:
+        RequestError: INVALID_SUBJECT if the subject is malformed or names no operation.
+    """
+    address = parse(subject)
+    return address, operation_at(address)
+
+
+def _has_global_form(operation: Operation, address: Address) -> bool:
+    return not address.is_global_kv or operation.name in GLOBAL_KV_OPERATIONS
+
+
+def _unknown(address: Address) -> RequestError:
+    known = (
+        list(GLOBAL_KV_OPERATIONS)
+        if address.is_global_kv
+        else [name for family, name in OPERATIONS if family is address.family]
+    )
+    got = address.operation[:80]
+    return RequestError(
+        ErrorCode.INVALID_SUBJECT,
+        f"'{got}' is not an operation of '{address.family}': expected one of "
+        f"{', '.join(known)}.{did_you_mean(got, known)}",
+        expected=known,
+        got=got,
+        nearest=nearest(got, known),
+    )

@@ -1,0 +1,54 @@
+"""Time that a test can move (SPEC 2.3, 5.1)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time in Unix seconds."""
+
+    def time(self) -> float:
+        """Return the present moment in Unix seconds."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def time(self) -> float:
+        """Return the present moment in Unix seconds."""
+        return time.time()
+
+
+class ManualClock:
+    """A clock that stands still until it is told to advance.
+
+    Args:
+        start: the moment it shows at first, in Unix seconds; by default the present.
+    """
+
+    def __init__(self, start: float | None = None) -> None:
+        self._now = time.time() if start is None else start
+
+    def time(self) -> float:
+        """Return the moment this clock shows, in Unix seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward.
+
+        Raises:
+            ValueError: if `seconds` is negative; time does not run backwards.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock only moves forward, got {seconds} seconds")
+        self._now += seconds
+
+
+def timestamp(moment: float) -> str:
+    """Return Unix seconds as ISO-8601 in UTC, with microseconds, for example
+    `2026-11-21T22:42:22.000000Z`. Timestamps of this form sort as text.
+    """
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

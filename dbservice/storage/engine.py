@@ -1,0 +1,45 @@
+"""What the service needs from a database engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dbservice.storage.dialect import Dialect
+from dbservice.storage.steps import Steps, T
+
+
+class Engine(Protocol):
+    """A database that runs operations, each in one transaction.
+
+    Every method takes a function that makes the generator, because a transaction that the engine
+    has to repeat needs a fresh one. Errors are those of `dbservice.storage.errors`, and whatever
+    the operation itself raises; after any of them nothing of the operation is kept.
+    """
+
+    dialect: Dialect
+
+    async def open(self) -> None:
+        """Connect. Raises UnavailableError with a sentence that says what is wrong."""
+
+    async def close(self) -> None:
+        """Finish what has been taken, then disconnect."""
+
+    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+        """Run an operation that only reads.
+
+        Args:
+            operation: makes the generator.
+            scan: it may look at many rows; keep it out of the way of quick reads.
+        """
+
+    async def write(self, operation: Callable[[], Steps[T]]) -> T:
+        """Run an operation that writes; return when it is durable."""
+
+    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+        """Run an operation that changes schemas, with foreign keys checked only at its end.
+
+        Args:
+            operation: makes the generator.
+            keep: False runs it for its answer and undoes everything (dry run).
+        """

@@ -1,0 +1,60 @@
+"""A small process that cleans up when pytest can no longer do it (`kill -9`, power of OOM).
+
+The guard waits on a pipe whose other end only this process holds. When this process ends, in
+whatever way, the pipe closes and the guard acts. Compared with Linux's parent-death signal this
+needs no code between fork and exec, works on every POSIX system, and is not bound to the thread
+that started the server (that signal fires when the *thread* ends, such as one of
+`asyncio.to_thread`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+
+
+class Guard:
+    """Runs `command`, which must wait for the end of its standard input and then clean up.
+
+    It leads a process group of its own, so that no Ctrl-C reaches it. Processes that join the
+    group (`process_group=guard.group`) can be signalled together, and their group's number cannot
+    be used anew while the guard has not been released.
+
+    Args:
+        command: what to run; it must ignore SIGHUP.
+        env: the environment of the guard.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=env,
+            process_group=0,
+        )
+
+    @property
+    def group(self) -> int:
+        """The process group."""
+        return self._process.pid
+
+    def freeze_group(self) -> None:
+        """Stop (SIGSTOP) every process of the group but the guard."""
+        os.killpg(self.group, signal.SIGSTOP)
+        os.kill(self.group, signal.SIGCONT)
+
+    def thaw_group(self) -> None:
+        """Let every process of the group go on."""
+        os.killpg(self.group, signal.SIGCONT)
+
+    def release(self) -> None:
+        """Kill the whole group, the guard included, before it could act."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, signal.SIGKILL)
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
