@@ -1,0 +1,347 @@
+"""The SQLite engine: one writer thread with group commit, readers beside it (SPEC 3.1 to 3.4).
+
+Writes that wait together share one transaction, a savepoint each, and one fsync; each is
+acknowledged after the shared commit. Readers have connections of their own, so that on a file
+neither a long search nor a write holds up a quick read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from dbservice.protocol.limits import STATEMENT_TIMEOUT
+from dbservice.storage.dialect import Dialect
+from dbservice.storage.errors import (
+    ConstraintError,
+    EngineError,
+    OutOfRangeError,
+    StatementTimeoutError,
+    UnavailableError,
+)
+from dbservice.storage.lane import Job, Lane
+from dbservice.storage.steps import Result, Steps, T
+from dbservice.storage.text import lowered
+
+WRITE_BATCH = 128
+READ_BATCH = 32
+_INSTRUCTIONS_BETWEEN_CLOCK_LOOKS = 10_000
+
+_CONSTRAINTS = {
+    "SQLITE_CONSTRAINT_UNIQUE": "unique",
+    "SQLITE_CONSTRAINT_PRIMARYKEY": "unique",
+    "SQLITE_CONSTRAINT_ROWID": "unique",
+    "SQLITE_CONSTRAINT_NOTNULL": "not null",
+    "SQLITE_CONSTRAINT_CHECK": "check",
+    "SQLITE_CONSTRAINT_FOREIGNKEY": "foreign key",
+    "SQLITE_CONSTRAINT_TRIGGER": "trigger",
+    "SQLITE_CONSTRAINT_DATATYPE": "type",
+}
+_UNAVAILABLE = ("BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "CORRUPT", "NOTADB")
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    operation: Callable[[], Steps[Any]]
+    exclusive: bool = False
+    keep: bool = True
+
+
+@dataclass(slots=True)
+class _Connection:
+    """A raw connection and the deadline of the statement that runs on it."""
+
+    raw: sqlite3.Connection
+    timeout: float
+    deadline: float = field(default=float("inf"))
+
+    def is_late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def execute(self, sql: str) -> None:
+        self.raw.execute(sql)
+
+    def drive(self, operation: Callable[[], Steps[T]], *, limited: bool = True) -> T:
+        """Run an operation's statements one after another and return its answer."""
+        self.deadline = time.monotonic() + self.timeout if limited else float("inf")
+        steps = operation()
+        try:
+            statement = next(steps)
+            while True:
+                try:
+                    cursor = self.raw.execute(statement.sql, statement.parameters)
+                    result = Result(cursor.fetchall(), cursor.rowcount)
+                except (sqlite3.Error, OverflowError) as error:
+                    statement = steps.throw(_translated(error))
+                else:
+                    statement = steps.send(result)
+        except StopIteration as stop:
+            answer: T = stop.value
+            return answer
+        finally:
+            self.deadline = float("inf")
+
+
+class SqliteEngine:
+    """A SQLite database, in memory or in a file.
+
+    Args:
+        url: `sqlite+aiosqlite:///file.db`, `sqlite:///file.db`, or with no path for memory.
+        statement_timeout: seconds after which a statement is interrupted.
+
+    A file is opened by one process at a time: the second is refused with UnavailableError.
+    """
+
+    dialect = Dialect.SQLITE
+
+    def __init__(self, url: str | sa.URL, *, statement_timeout: float = STATEMENT_TIMEOUT) -> None:
+        self.url = sa.make_url(url).set(drivername="sqlite")
+        self.path = None if self.url.database in (None, "", ":memory:") else self.url.database
+        self._timeout = statement_timeout
+        self._pool = sa.create_engine(
+            self.url,
+            poolclass=NullPool,
+            connect_args={
+                "isolation_level": None,
+                "check_same_thread": False,
+                "cached_statements": 512,
+                "timeout": 5.0,
+            },
+        )
+        self._lock: IO[str] | None = None
+        self._writer = self._lane("rosey-db-writer", _run_writes, WRITE_BATCH, writes=True)
+        self._reader = self._writer
+        self._scanner = self._writer
+        if self.path is not None:
+            self._reader = self._lane("rosey-db-reader", _run_reads, READ_BATCH)
+            self._scanner = self._lane("rosey-db-scanner", _run_reads, 1)
+
+    async def open(self) -> None:
+        """Take the file for this process and connect.
+
+        Raises:
+            UnavailableError: the file cannot be opened, or another process holds it.
+        """
+        if self.path is not None:
+            self._lock = _take_file(Path(self.path))
+        opened: list[Lane[_Connection]] = []
+        try:
+            for lane in self._lanes():
+                await lane.open()
+                opened.append(lane)
+        except sqlite3.Error as error:
+            for lane in reversed(opened):
+                await lane.close()
+            self._release_file()
+            raise UnavailableError(
+                f"The database file '{self.path}' cannot be opened: {error}. Check that its folder "
+                "exists, that it may be written, and that the file is an SQLite database."
+            ) from error
+
+    async def close(self) -> None:
+        """Finish what has been taken, then close the file and let go of it."""
+        for lane in reversed(self._lanes()):
+            await lane.close()
+        self._pool.dispose()
+        self._release_file()
+
+    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+        """Run an operation that only reads; see Engine.read."""
+        lane = self._scanner if scan else self._reader
+        answer: T = await lane.do(_Work(operation))
+        return answer
+
+    async def write(self, operation: Callable[[], Steps[T]]) -> T:
+        """Run an operation that writes; see Engine.write."""
+        answer: T = await self._writer.do(_Work(operation))
+        return answer
+
+    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+        """Run an operation that changes schemas; see Engine.exclusive."""
+        answer: T = await self._writer.do(_Work(operation, exclusive=True, keep=keep))
+        return answer
+
+    def _lanes(self) -> list[Lane[_Connection]]:
+        lanes = [self._writer]
+        lanes += [lane for lane in (self._reader, self._scanner) if lane is not self._writer]
+        return lanes
+
+    def _lane(
+        self,
+        name: str,
+        run: Callable[[_Connection, Sequence[Job]], None],
+        batch: int,
+        *,
+        writes: bool = False,
+    ) -> Lane[_Connection]:
+        return Lane(
+            name,
+            connect=lambda: self._connect(writes=writes),
+            disconnect=lambda connection: connection.raw.close(),
+            run=run,
+            batch=batch,
+        )
+
+    def _connect(self, *, writes: bool) -> _Connection:
+        pooled = self._pool.raw_connection()
+        raw = pooled.driver_connection
+        pooled.detach()
+        assert isinstance(raw, sqlite3.Connection)
+        connection = _Connection(raw, self._timeout)
+        raw.create_function("rosey_lower", 1, lowered, deterministic=True)
+        raw.set_progress_handler(connection.is_late, _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS)
+        if self.path is not None:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("PRAGMA trusted_schema=OFF")
+        if not writes:
+            raw.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _release_file(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _take_file(path: Path) -> IO[str]:
+    """Lock a side file for as long as this process lives, so that nobody else writes."""
+    try:
+        lock = Path(f"{path}.lock").open("a")  # noqa: SIM115 - held until the engine closes
+    except OSError as error:
+        raise UnavailableError(
+            f"The database file '{path}' cannot be opened: {error.strerror}. Check that its folder "
+            "exists and may be written."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise UnavailableError(
+            f"A service holds the database file '{path}'. SQLite has one writing process: reach "
+            "it over NATS instead (use --nats), or stop it first."
+        ) from error
+    os.set_inheritable(lock.fileno(), False)
+    return lock
+
+
+def _run_reads(connection: _Connection, jobs: Sequence[Job]) -> None:
+    """Answer a batch of reads from one snapshot."""
+    try:
+        connection.execute("BEGIN")
+        for job in jobs:
+            if not job.future.cancelled():
+                _attempt(connection, job)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _fail_all(connection, jobs, error)
+
+
+def _run_writes(connection: _Connection, jobs: Sequence[Job]) -> None:
+    """Split a batch at the exclusive jobs and run each part."""
+    shared: list[Job] = []
+    for job in jobs:
+        if job.future.cancelled():
+            continue
+        if not job.work.exclusive:
+            shared.append(job)
+            continue
+        _commit_together(connection, shared)
+        shared = []
+        _run_exclusive(connection, job)
+    _commit_together(connection, shared)
+
+
+def _commit_together(connection: _Connection, jobs: Sequence[Job]) -> None:
+    """Run writes in one transaction; one that fails takes back only its own part."""
+    if not jobs:
+        return
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for job in jobs:
+            _attempt_within_savepoint(connection, job)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _fail_all(connection, jobs, error)
+
+
+def _fail_all(connection: _Connection, jobs: Sequence[Job], error: sqlite3.Error) -> None:
+    """The transaction is lost, and with it what its jobs had done."""
+    _undo(connection)
+    for job in jobs:
+        job.error = job.error or UnavailableError(str(error))
+
+
+def _attempt_within_savepoint(connection: _Connection, job: Job) -> None:
+    connection.execute("SAVEPOINT request")
+    _attempt(connection, job)
+    if job.error is not None:
+        connection.execute("ROLLBACK TO request")
+    connection.execute("RELEASE request")
+
+
+def _attempt(connection: _Connection, job: Job) -> None:
+    try:
+        job.value = connection.drive(job.work.operation)
+    except Exception as error:  # noqa: BLE001 - handed to whoever awaits the job
+        job.error = error
+
+
+def _run_exclusive(connection: _Connection, job: Job) -> None:
+    """Run a schema change alone.
+
+    SQLite rewrites a table by dropping it, which would delete the rows that refer to it; foreign
+    keys can only be switched off outside a transaction, and are checked before the commit.
+    """
+    try:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        job.value = connection.drive(job.work.operation, limited=False)
+        _check_foreign_keys(connection)
+        connection.execute("COMMIT" if job.work.keep else "ROLLBACK")
+    except Exception as error:  # noqa: BLE001 - handed to whoever awaits the job
+        _undo(connection)
+        job.error = _translated(error) if isinstance(error, sqlite3.Error) else error
+    finally:
+        connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _check_foreign_keys(connection: _Connection) -> None:
+    broken = connection.raw.execute("PRAGMA foreign_key_check").fetchone()
+    if broken is not None:
+        raise ConstraintError(
+            f"rows of {broken[0]} refer to rows of {broken[2]} that are not there",
+            kind="foreign key",
+            subject=str(broken[0]),
+        )
+
+
+def _undo(connection: _Connection) -> None:
+    if connection.raw.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _translated(error: Exception) -> EngineError:
+    """Return a driver's error in words that do not depend on the driver."""
+    text = str(error)
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if isinstance(error, OverflowError) or "integer overflow" in text:
+        return OutOfRangeError(text)
+    if name in _CONSTRAINTS:
+        _, _, subject = text.partition("constraint failed: ")
+        return ConstraintError(text, kind=_CONSTRAINTS[name], subject=subject or None)
+    if name == "SQLITE_INTERRUPT":
+        return StatementTimeoutError(text)
+    if any(part in name for part in _UNAVAILABLE):
+        return UnavailableError(text)
+    return EngineError(text)
