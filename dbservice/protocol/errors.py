@@ -34,7 +34,7 @@ class ErrorCode(StrEnum):
 
 
 MEANINGS: Mapping[ErrorCode, str] = {
-    ErrorCode.INVALID_JSON: "not UTF-8, not JSON, not an object, NaN or Infinity, or nested too deep",
+    ErrorCode.INVALID_JSON: "not UTF-8, not JSON, not an object, NaN, Infinity, or nested too deep",
     ErrorCode.INVALID_SUBJECT: "malformed subject, bad plugin name or unknown operation",
     ErrorCode.MISSING_FIELD: "a required field is absent or empty",
     ErrorCode.VALIDATION_ERROR: "a field has the wrong type or value; `details.reason` refines it",

@@ -11,7 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
-from dbservice.protocol.limits import MAX_CONDITIONS, MAX_FILTER_DEPTH, MAX_LIST_OPERAND
+from dbservice.protocol.limits import (
+    MAX_CONDITIONS,
+    MAX_FILTER_DEPTH,
+    MAX_LIST_OPERAND,
+    MAX_PATTERN,
+)
 from dbservice.protocol.names import identifier
 
 
@@ -259,17 +264,12 @@ def _check_operand(operator: Operator, operand: Any, path: str) -> None:
             if not isinstance(operand, list) or len(operand) != 2 or None in operand:
                 raise _operand_error(operator, "a list of two values, [low, high]", operand, path)
         case Operator.LIKE | Operator.ILIKE:
-            if not isinstance(operand, str):
-                raise _operand_error(operator, "a pattern (string)", operand, path)
             _check_pattern(operator, operand, path)
         case Operator.EXISTS | Operator.NULL:
             if not isinstance(operand, bool):
                 raise _operand_error(operator, "true or false", operand, path)
-        case Operator.GT | Operator.GTE | Operator.LT | Operator.LTE:
-            if operand is None or isinstance(operand, bool | dict | list):
-                raise _operand_error(operator, "a number, a datetime or a text", operand, path)
-        case Operator.EQ | Operator.NE | Operator.CONTAINS:
-            pass
+        case Operator.GT | Operator.GTE | Operator.LT | Operator.LTE if operand is None:
+            raise _operand_error(operator, "a number, a datetime or a text", operand, path)
 
 
 def _check_list(operand: Any, path: str) -> None:
@@ -291,7 +291,17 @@ def _check_list(operand: Any, path: str) -> None:
         )
 
 
-def _check_pattern(operator: Operator, pattern: str, path: str) -> None:
+def _check_pattern(operator: Operator, pattern: Any, path: str) -> None:
+    if not isinstance(pattern, str):
+        raise _operand_error(operator, "a pattern (string)", pattern, path)
+    if len(pattern) > MAX_PATTERN:
+        raise invalid(
+            f"The pattern at '{path}' has {len(pattern)} characters; the limit is {MAX_PATTERN}.",
+            reason=Reason.LIMIT,
+            field=path,
+            limit=MAX_PATTERN,
+            got=len(pattern),
+        )
     bare = pattern.replace("\\\\", "")
     if bare.endswith("\\"):
         raise _operand_error(operator, "a pattern that does not end in a lone '\\'", pattern, path)

@@ -31,6 +31,7 @@ from dbservice.storage.errors import (
 from dbservice.storage.lane import Job, Lane
 from dbservice.storage.steps import Result, Steps, T
 from dbservice.storage.text import lowered
+from dbservice.storage.values import contains_json, equal_json
 
 WRITE_BATCH = 128
 READ_BATCH = 32
@@ -198,12 +199,13 @@ class SqliteEngine:
         assert isinstance(raw, sqlite3.Connection)
         connection = _Connection(raw, self._timeout)
         raw.create_function("rosey_lower", 1, lowered, deterministic=True)
+        raw.create_function("rosey_json_equal", 2, equal_json, deterministic=True)
+        raw.create_function("rosey_json_contains", 2, contains_json, deterministic=True)
         raw.set_progress_handler(connection.is_late, _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS)
         if self.path is not None:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
-        raw.execute("PRAGMA trusted_schema=OFF")
         if not writes:
             raw.execute("PRAGMA query_only=ON")
         return connection

@@ -1,0 +1,78 @@
+"""The storage of one plugin, as the plugin sees it (SPEC 2.8)."""
+# ruff: noqa: ASYNC109 - the timeout is that of the request, and part of the contract
+
+from __future__ import annotations
+
+from typing import Final
+
+from dbservice.client.answer import Answer
+from dbservice.client.channel import Channel, Nats
+from dbservice.client.kv import KeyValues
+from dbservice.client.migrations import Migrations
+from dbservice.client.retry import RetryPolicy
+from dbservice.client.rows import Rows
+from dbservice.protocol.system import Clear, Cleared
+
+DEFAULT_TIMEOUT: Final = 2.0
+
+_CLEARED = Answer(Cleared)
+
+
+class StorageClient:
+    """Keys, rows and migrations of one plugin, over NATS.
+
+    ```python
+    storage = StorageClient(nats, "quote-db", retries=3)
+    quote_id = await storage.rows("quotes").insert({"text": "Hello", "author": "Alice"})
+    ```
+
+    Args:
+        nats: a connected nats-py client, or anything with its `request()`.
+        plugin: the plugin's name, for example `quote-db`; nothing outside its namespace can be
+            reached.
+        timeout: seconds to wait for each reply.
+        retries: how often a failed call is repeated at the most, 0 for never; or a policy. Writes
+            that may be repeated carry an idempotency key, so that none is executed twice.
+
+    Attributes:
+        kv: the plugin's keys and values.
+        migrations: the versions of the plugin's tables.
+
+    Raises:
+        InvalidSubject: `plugin` is not a plugin name.
+    """
+
+    def __init__(
+        self,
+        nats: Nats,
+        plugin: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: int | RetryPolicy = 0,
+    ) -> None:
+        policy = RetryPolicy(limit=retries) if isinstance(retries, int) else retries
+        self._channel = Channel(nats, plugin, timeout, policy)
+        self.kv = KeyValues(self._channel)
+        self.migrations = Migrations(self._channel)
+
+    def rows(self, table: str) -> Rows:
+        """Return a table of the plugin.
+
+        Args:
+            table: its bare name, for example `quotes`.
+        """
+        return Rows(self._channel, table)
+
+    async def clear(self, *, timeout: float | None = None) -> Cleared:
+        """Remove everything the plugin owns: rows, tables, keys and the history of migrations.
+
+        Args:
+            timeout: seconds; by default the client's.
+
+        Raises:
+            Forbidden: the server keeps this for the admin.
+        """
+        return await self._channel.call(Clear(), _CLEARED, timeout)
+
+    def __repr__(self) -> str:
+        return f"StorageClient({self._channel.plugin!r})"

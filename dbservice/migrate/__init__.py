@@ -1,0 +1,1 @@
+"""Versioned SQL files: find, check, plan, run and record them (SPEC 4)."""

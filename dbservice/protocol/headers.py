@@ -1,0 +1,18 @@
+"""The headers of requests and replies (SPEC 2.7)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+IDEMPOTENCY_KEY: Final = "Nats-Msg-Id"
+"""A write repeated with the same key within 24 hours is answered, not executed again. The payload
+field `idempotency_key` says the same."""
+
+REQUEST_ID: Final = "Rosey-Request-Id"
+"""The correlation id: echoed in the reply, and in every log line on both sides."""
+
+TRACE_CONTEXT: Final = "traceparent"
+"""W3C trace context, continued by the service."""
+
+DEADLINE: Final = "Rosey-Deadline"
+"""Unix milliseconds; a request whose deadline has passed is dropped unexecuted."""

@@ -1,0 +1,143 @@
+"""Update operators as SQL, and those on arrays as Python (SPEC 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dbservice.protocol.errors import Reason, RequestError, invalid
+from dbservice.protocol.rows import ColumnType
+from dbservice.protocol.updates import ARRAY, BOUNDS, NUMERIC, Assignment, UpdateOperator
+from dbservice.storage.tables import CREATED_AT, NUMBERS, Column, Table
+from dbservice.storage.values import same_json, to_operand, to_stored
+from dbservice.storage.where import operator_type
+
+_LOWEST = "(-9223372036854775807 - 1)"
+
+
+class Assignments:
+    """The parts of an update of one table.
+
+    Args:
+        table: resolves and types the columns.
+        assignments: what the request asks for.
+
+    Attributes:
+        parameters: values for the placeholders in `sql`.
+        on_arrays: the assignments that need the row's present value; they are not in `sql`.
+
+    Raises:
+        RequestError: VALIDATION_ERROR for an unknown or immutable column, an operand of the
+            wrong type, or an operator that the column's type does not have.
+    """
+
+    def __init__(self, table: Table, assignments: Sequence[Assignment]) -> None:
+        self.parameters: list[Any] = []
+        self.on_arrays: list[tuple[Column, Assignment]] = []
+        self._parts: list[str] = []
+        for assignment in assignments:
+            column = table.column(assignment.column, assignment.path)
+            _check(column, assignment)
+            if assignment.operator in ARRAY:
+                self.on_arrays.append((column, assignment))
+            else:
+                self._parts.append(f"{column.sql} = {self._expression(column, assignment)}")
+
+    @property
+    def sql(self) -> str:
+        """What stands behind SET; empty if there are only array operators."""
+        return ", ".join(self._parts)
+
+    def also_set(self, column: Column, value: Any) -> None:
+        """Add a plain value, already in its stored form."""
+        self._parts.append(f"{column.sql} = ?")
+        self.parameters.append(value)
+
+    def _expression(self, column: Column, assignment: Assignment) -> str:
+        operator, operand, path = assignment.operator, assignment.operand, assignment.path
+        if operator is UpdateOperator.UNSET:
+            return "NULL"
+        if operator is UpdateOperator.SET:
+            return self._bind(to_stored(column, operand, path))
+        value = to_operand(column, operand, path)
+        if operator in BOUNDS:
+            return self._bound(column, operator, value)
+        return self._arithmetic(column, operator, value)
+
+    def _bound(self, column: Column, operator: UpdateOperator, value: Any) -> str:
+        sign = "<" if operator is UpdateOperator.MAX else ">"
+        test = f"{column.sql} IS NULL OR {column.sql} {sign} {self._bind(value)}"
+        return f"CASE WHEN {test} THEN {self._bind(value)} ELSE {column.sql} END"
+
+    def _arithmetic(self, column: Column, operator: UpdateOperator, value: Any) -> str:
+        sign = {"$inc": "+", "$dec": "-", "$mul": "*"}[operator]
+        present = f"COALESCE({column.sql}, 0)"
+        if column.type is not ColumnType.INTEGER:
+            return f"{present} {sign} {self._bind(value)}"
+        # SQLite turns an integer that leaves 64 bits into a float and says nothing; abs() of the
+        # lowest integer is an error, and keeps the row as it is.
+        result = f"{present} {sign} {self._bind(value)}"
+        again = f"{present} {sign} {self._bind(value)}"
+        return (
+            f"CASE WHEN typeof({result}) = 'integer' THEN {again} "
+            f"ELSE abs(min({present}, {_LOWEST})) END"
+        )
+
+    def _bind(self, value: Any) -> str:
+        self.parameters.append(value)
+        return "?"
+
+
+def changed_array(column: Column, assignment: Assignment, stored: str | None) -> str:
+    """Return a JSON array column's new text.
+
+    Args:
+        column: the column.
+        assignment: `$push`, `$pull` or `$addToSet`.
+        stored: the present text; null counts as [].
+
+    Raises:
+        RequestError: VALIDATION_ERROR if the present value is not an array.
+    """
+    array = [] if stored is None else msgspec.json.decode(stored)
+    if not isinstance(array, list):
+        raise invalid(
+            f"'{assignment.operator}' needs an array; column '{column.name}' of a matching row "
+            "holds something else.",
+            reason=Reason.OPERATOR_TYPE,
+            field=assignment.path,
+            expected="array",
+        )
+    element = assignment.operand
+    is_there = any(same_json(part, element) for part in array)
+    match assignment.operator:
+        case UpdateOperator.PULL:
+            array = [part for part in array if not same_json(part, element)]
+        case UpdateOperator.PUSH:
+            array.append(element)
+        case _ if not is_there:
+            array.append(element)
+    return str(to_stored(column, array, assignment.path))
+
+
+def _check(column: Column, assignment: Assignment) -> None:
+    operator, path = assignment.operator, assignment.path
+    if column.primary_key or column.name == CREATED_AT:
+        raise _immutable(column, path)
+    if operator in NUMERIC and column.type not in NUMBERS:
+        raise operator_type(operator, "a numeric type", column, path)
+    if operator in BOUNDS and column.type not in NUMBERS | {ColumnType.DATETIME}:
+        raise operator_type(operator, "a numeric or datetime type", column, path)
+    if operator in ARRAY and column.type is not ColumnType.JSON:
+        raise operator_type(operator, "a json type", column, path)
+
+
+def _immutable(column: Column, path: str) -> RequestError:
+    return invalid(
+        f"Column '{column.name}' is immutable: it is set when the row is made and never changes.",
+        reason=Reason.IMMUTABLE_COLUMN,
+        field=path,
+        got=column.name,
+    )

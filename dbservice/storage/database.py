@@ -1,0 +1,182 @@
+"""A database as the service sees it: requests in, replies out (SPEC 3)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from dbservice.protocol import kv, rows, system
+from dbservice.protocol.messages import Reply, Request
+from dbservice.protocol.names import Namespace
+from dbservice.protocol.operations import Effect, Operation
+from dbservice.protocol.subjects import Family
+from dbservice.runtime.clock import Clock
+from dbservice.storage import claims
+from dbservice.storage.catalog import Catalog
+from dbservice.storage.engine import Engine
+from dbservice.storage.idempotency import AnswerStore
+from dbservice.storage.keys import KeyStore
+from dbservice.storage.queries import QueryStore
+from dbservice.storage.records import RecordStore
+from dbservice.storage.schemas import SchemaStore
+from dbservice.storage.steps import Steps
+
+Work = Callable[[Namespace, Any], Steps[Any]]
+
+
+class Database:
+    """Executes the requests of the KV, row and namespace families on an engine.
+
+    Args:
+        engine: where the data is.
+        clock: decides what has expired, and stamps rows.
+        forget_migrations: removes a plugin's migration bookkeeping, as part of clearing it.
+        dice: picks random rows.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        forget_migrations: Callable[[Namespace], Steps[int]],
+        dice: random.Random | None = None,
+    ) -> None:
+        self.engine = engine
+        self._forget_migrations = forget_migrations
+        catalog = Catalog()
+        self._keys = KeyStore(clock)
+        self._answers = AnswerStore(clock)
+        self._schemas = SchemaStore(catalog)
+        self._admitted: set[Namespace] = set()
+        records = RecordStore(catalog, self._keys, clock)
+        self._work = self._table(records, QueryStore(catalog, dice))
+
+    async def open(self) -> None:
+        """Open the engine and create the service's own tables.
+
+        Raises:
+            UnavailableError: the engine cannot be opened.
+        """
+        await self.engine.open()
+        await self.engine.exclusive(self._create_tables)
+
+    async def close(self) -> None:
+        """Finish what has been taken and close the engine."""
+        await self.engine.close()
+
+    async def execute(
+        self, namespace: Namespace, operation: Operation, request: Request, key: str | None = None
+    ) -> Reply:
+        """Execute a request and return its reply, once what it wrote is durable.
+
+        Args:
+            namespace: whose data.
+            operation: what to do.
+            request: the decoded message.
+            key: the idempotency key, if the request has one.
+
+        Raises:
+            RequestError: the request cannot be served.
+            EngineError: the engine refused or failed.
+        """
+        work = self._work[operation.family, operation.name]
+        await self._admit(namespace, operation)
+        if operation.effect is Effect.READ:
+            return await self.engine.read(
+                lambda: work(namespace, request), scan=looks_at_many_rows(request)
+            )
+
+        def write() -> Steps[Reply]:
+            steps = work(namespace, request)
+            if key is None:
+                return steps
+            return self._answers.once(namespace, operation, key, request, steps)
+
+        if operation.effect is Effect.ADMIN:
+            reply = await self.engine.exclusive(write)
+            if isinstance(reply, system.Cleared):
+                self._admitted.discard(namespace)
+            return reply
+        return await self.engine.write(write)
+
+    async def admit(self, namespace: Namespace) -> None:
+        """Make sure that this spelling of a plugin's name owns its namespace.
+
+        Raises:
+            RequestError: NAMESPACE_CONFLICT if another spelling does.
+        """
+        if namespace not in self._admitted:
+            await self.engine.write(lambda: claims.claim(namespace))
+            self._admitted.add(namespace)
+
+    async def plugins(self) -> list[str]:
+        """Return the names of all plugins that have stored something."""
+        return await self.engine.read(claims.owners)
+
+    async def sweep(self) -> int:
+        """Remove expired keys and old answers; return how many keys."""
+        await self.engine.write(self._answers.sweep)
+        return await self.engine.write(self._keys.sweep)
+
+    async def _admit(self, namespace: Namespace, operation: Operation) -> None:
+        if namespace in self._admitted:
+            return
+        if operation.effect is not Effect.READ:
+            await self.admit(namespace)
+        elif await self.engine.read(lambda: claims.check(namespace)):
+            self._admitted.add(namespace)
+
+    def _create_tables(self) -> Steps[None]:
+        yield from claims.create_tables()
+        yield from self._keys.create_tables()
+        yield from self._answers.create_tables()
+
+    def _table(
+        self, records: RecordStore, queries: QueryStore
+    ) -> Mapping[tuple[Family, str], Work]:
+        keys, schemas = self._keys, self._schemas
+        return {
+            (Family.KV, "set"): keys.set,
+            (Family.KV, "get"): keys.get,
+            (Family.KV, "delete"): keys.delete,
+            (Family.KV, "list"): keys.list,
+            (Family.KV, "incr"): keys.incr,
+            (Family.ROW, "insert"): records.insert,
+            (Family.ROW, "insert_batch"): records.insert_batch,
+            (Family.ROW, "update"): records.update,
+            (Family.ROW, "upsert"): records.upsert,
+            (Family.ROW, "delete"): records.delete,
+            (Family.ROW, "count"): records.count,
+            (Family.ROW, "select"): queries.select,
+            (Family.ROW, "search"): queries.search,
+            (Family.ROW, "aggregate"): queries.aggregate,
+            (Family.ROW, "schema.register"): schemas.register,
+            (Family.ROW, "schema.describe"): schemas.describe,
+            (Family.ROW, "schema.drop"): schemas.drop,
+            (Family.NAMESPACE, "clear"): self._clear,
+        }
+
+    def _clear(self, namespace: Namespace, _request: system.Clear) -> Steps[system.Cleared]:
+        keys = yield from self._keys.clear(namespace)
+        tables = yield from self._schemas.clear(namespace)
+        migrations = yield from self._forget_migrations(namespace)
+        yield from self._answers.clear(namespace)
+        yield from claims.release(namespace)
+        return system.Cleared(tables=tables, keys=keys, migrations=migrations)
+
+
+def looks_at_many_rows(request: Request) -> bool:
+    """Return whether a read may take long, so that quick ones should not queue behind it."""
+    match request:
+        case kv.KvGet():
+            return False
+        case rows.Select(sort=rows.RANDOM) if not request.filters:
+            return False
+        case rows.Select():
+            return request.id is UNSET and not isinstance(request.filters.get("id"), int | dict)
+        case _:
+            return True

@@ -1,0 +1,113 @@
+"""Writes that are repeated with the same key are applied once (SPEC 2.7)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from dbservice.protocol.codec import encode_reply, encode_request
+from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.limits import IDEMPOTENCY_WINDOW
+from dbservice.protocol.messages import Reply, Request
+from dbservice.protocol.names import Namespace
+from dbservice.protocol.operations import Operation
+from dbservice.runtime.clock import Clock
+from dbservice.storage.steps import Statement, Steps
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS _idempotency (
+    plugin TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    kind TEXT NOT NULL, reply TEXT NOT NULL, answered_at REAL NOT NULL,
+    PRIMARY KEY (plugin, key)
+) WITHOUT ROWID
+"""
+_FIND = (
+    "SELECT fingerprint, kind, reply FROM _idempotency "
+    "WHERE plugin = ? AND key = ? AND answered_at > ?"
+)
+_REMEMBER = "INSERT OR REPLACE INTO _idempotency VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class AnswerStore:
+    """Remembers the answers of writes that carried an idempotency key, for 24 hours.
+
+    Args:
+        clock: decides what has been long enough.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def create_tables(self) -> Steps[None]:
+        """Create the table of answers, if it is not there."""
+        yield Statement(_CREATE)
+        yield Statement("CREATE INDEX IF NOT EXISTS _idempotency_age ON _idempotency (answered_at)")
+
+    def once(
+        self,
+        namespace: Namespace,
+        operation: Operation,
+        key: str,
+        request: Request,
+        work: Steps[Reply],
+    ) -> Steps[Reply]:
+        """Run a write, unless it was answered before; then return that answer, marked.
+
+        The answer is kept in the write's own transaction, so there is never one without the
+        other.
+
+        Raises:
+            RequestError: IDEMPOTENCY_CONFLICT if the key was used for another request.
+        """
+        fingerprint = _fingerprint(operation, request)
+        since = self._clock.time() - IDEMPOTENCY_WINDOW
+        found = yield Statement(_FIND, (namespace.plugin, key, since))
+        if found.rows:
+            work.close()
+            return _replayed(operation, key, fingerprint, found.rows[0])
+        reply = yield from work
+        yield Statement(
+            _REMEMBER,
+            (
+                namespace.plugin,
+                key,
+                fingerprint,
+                type(reply).__name__,
+                encode_reply(reply).decode(),
+                self._clock.time(),
+            ),
+        )
+        return reply
+
+    def sweep(self) -> Steps[int]:
+        """Forget answers older than 24 hours; return how many."""
+        since = self._clock.time() - IDEMPOTENCY_WINDOW
+        result = yield Statement("DELETE FROM _idempotency WHERE answered_at <= ?", (since,))
+        return result.affected
+
+    def clear(self, namespace: Namespace) -> Steps[None]:
+        """Forget all answers of a plugin."""
+        yield Statement("DELETE FROM _idempotency WHERE plugin = ?", (namespace.plugin,))
+
+
+def _fingerprint(operation: Operation, request: Request) -> str:
+    digest = hashlib.sha256(f"{operation.family}.{operation.name}\n".encode())
+    digest.update(encode_request(request))
+    return digest.hexdigest()
+
+
+def _replayed(
+    operation: Operation, key: str, fingerprint: str, answer: tuple[str, str, str]
+) -> Reply:
+    first, kind, text = answer
+    if first != fingerprint:
+        raise RequestError(
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+            f"The idempotency key '{key[:80]}' was used for a different request. Make a new key "
+            "for each write, and repeat a write unchanged.",
+            field="idempotency_key",
+        )
+    reply_type = next(reply for reply in operation.replies if reply.__name__ == kind)
+    reply: Reply = msgspec.json.decode(text, type=reply_type)
+    return msgspec.structs.replace(reply, replayed=True)

@@ -1,0 +1,222 @@
+"""The key-value tier (SPEC 2.3)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import UNSET
+
+from dbservice.protocol.codec import check_integers, encode_json
+from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
+from dbservice.protocol.kv import (
+    KvDelete,
+    KvDeleted,
+    KvFound,
+    KvGet,
+    KvIncr,
+    KvKeys,
+    KvList,
+    KvSet,
+    KvStored,
+    KvValue,
+    lifetime,
+)
+from dbservice.protocol.limits import MAX_INTEGER, MAX_KV_VALUE, MIN_INTEGER
+from dbservice.protocol.names import Namespace
+from dbservice.runtime.clock import Clock
+from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.values import same_json
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS _kv (
+    plugin TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, expires_at REAL,
+    PRIMARY KEY (plugin, key)
+) WITHOUT ROWID
+"""
+_CREATE_INDEX = (
+    "CREATE INDEX IF NOT EXISTS _kv_expiry ON _kv (expires_at) WHERE expires_at IS NOT NULL"
+)
+_GET = (
+    "SELECT value FROM _kv WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
+)
+_PUT = (
+    "INSERT INTO _kv (plugin, key, value, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT (plugin, key)"
+    " DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"
+)
+_CHANGE = "UPDATE _kv SET value = ? WHERE plugin = ? AND key = ?"
+_DELETE = "DELETE FROM _kv WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
+_LIST = (
+    "SELECT key FROM _kv WHERE plugin = ? AND key >= ? AND key > ? AND substr(key, 1, ?) = ? "
+    "AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"
+)
+_SWEEP = "DELETE FROM _kv WHERE expires_at <= ?"
+
+
+class KeyStore:
+    """Operations on keys. An expired key is as good as absent, swept away or not.
+
+    Args:
+        clock: decides what has expired.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def create_tables(self) -> Steps[None]:
+        """Create what the key-value tier stores in, if it is not there."""
+        yield Statement(_CREATE)
+        yield Statement(_CREATE_INDEX)
+
+    def set(self, namespace: Namespace, request: KvSet) -> Steps[KvStored]:
+        """Store a value.
+
+        Raises:
+            RequestError: VALUE_TOO_LARGE or VALIDATION_ERROR.
+        """
+        _check_key(request.key)
+        seconds = lifetime(request)
+        check_integers(request.value, "value")
+        text = _encoded(request.value)
+        conditional = request.if_absent or request.if_value is not UNSET
+        if conditional and not (yield from self._holds(namespace, request)):
+            return KvStored(stored=False)
+        expires = None if seconds is None else self._clock.time() + seconds
+        yield Statement(_PUT, (namespace.plugin, request.key, text, expires))
+        return KvStored(stored=True) if conditional else KvStored()
+
+    def get(self, namespace: Namespace, request: KvGet) -> Steps[KvFound]:
+        """Read a value."""
+        _check_key(request.key)
+        text = yield from self._read(namespace, request.key)
+        if text is None:
+            return KvFound(exists=False)
+        return KvFound(exists=True, value=msgspec.Raw(text.encode()))
+
+    def delete(self, namespace: Namespace, request: KvDelete) -> Steps[KvDeleted]:
+        """Remove a key."""
+        _check_key(request.key)
+        result = yield Statement(_DELETE, (namespace.plugin, request.key, self._clock.time()))
+        return KvDeleted(deleted=result.affected > 0)
+
+    def list(self, namespace: Namespace, request: KvList) -> Steps[KvKeys]:
+        """List keys by prefix, in code-point order."""
+        after = "" if request.after is UNSET else request.after
+        prefix = request.prefix
+        result = yield Statement(
+            _LIST,
+            (
+                namespace.plugin,
+                prefix,
+                after,
+                len(prefix),
+                prefix,
+                self._clock.time(),
+                request.limit + 1,
+            ),
+        )
+        keys = [row[0] for row in result.rows]
+        shown = keys[: request.limit]
+        return KvKeys(keys=shown, count=len(shown), truncated=len(keys) > len(shown))
+
+    def incr(self, namespace: Namespace, request: KvIncr) -> Steps[KvValue]:
+        """Add to a number.
+
+        Raises:
+            RequestError: VALIDATION_ERROR if the key holds something that is not an integer, or
+                the sum does not fit into 64 bits.
+        """
+        _check_key(request.key)
+        seconds = lifetime(request)
+        value = yield from self._add(namespace, request.key, request.by, seconds)
+        return KvValue(value=value)
+
+    def count(
+        self, namespace: Namespace, counters: Mapping[str, int], times: int = 1
+    ) -> Steps[None]:
+        """Add to several numbers, as part of a larger operation.
+
+        Raises:
+            RequestError: as `incr`.
+        """
+        for key, delta in counters.items():
+            if not key:
+                raise invalid("A key under 'counters' is empty.", field="counters")
+            _check_key(key)
+            if times:
+                yield from self._add(namespace, key, delta * times, None)
+
+    def sweep(self) -> Steps[int]:
+        """Remove what has expired, of all plugins; return how many keys."""
+        result = yield Statement(_SWEEP, (self._clock.time(),))
+        return result.affected
+
+    def clear(self, namespace: Namespace) -> Steps[int]:
+        """Remove every key of a plugin; return how many."""
+        result = yield Statement("DELETE FROM _kv WHERE plugin = ?", (namespace.plugin,))
+        return result.affected
+
+    def _read(self, namespace: Namespace, key: str) -> Steps[str | None]:
+        result = yield Statement(_GET, (namespace.plugin, key, self._clock.time()))
+        return result.rows[0][0] if result.rows else None
+
+    def _holds(self, namespace: Namespace, request: KvSet) -> Steps[bool]:
+        text = yield from self._read(namespace, request.key)
+        if request.if_absent and text is not None:
+            return False
+        if request.if_value is UNSET:
+            return True
+        return text is not None and same_json(msgspec.json.decode(text), request.if_value)
+
+    def _add(self, namespace: Namespace, key: str, delta: int, seconds: int | None) -> Steps[int]:
+        text = yield from self._read(namespace, key)
+        if text is None:
+            _check_sum(key, delta)
+            expires = None if seconds is None else self._clock.time() + seconds
+            yield Statement(_PUT, (namespace.plugin, key, str(delta), expires))
+            return delta
+        total = _integer(key, text) + delta
+        _check_sum(key, total)
+        yield Statement(_CHANGE, (str(total), namespace.plugin, key))
+        return total
+
+
+def _encoded(value: object) -> str:
+    text = encode_json(value)
+    if len(text) > MAX_KV_VALUE:
+        raise RequestError(
+            ErrorCode.VALUE_TOO_LARGE,
+            f"The value has {len(text)} bytes as compact JSON; the limit is {MAX_KV_VALUE} (64KB). "
+            "Store large data as rows.",
+            field="value",
+            limit=MAX_KV_VALUE,
+            got=len(text),
+        )
+    return text.decode()
+
+
+def _integer(key: str, text: str) -> int:
+    value = msgspec.json.decode(text)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise invalid(
+            f"The key '{key[:80]}' holds {type(value).__name__}, not an integer. Set it to an "
+            "integer first.",
+            field="key",
+            expected="integer",
+        )
+    return value
+
+
+def _check_key(key: str) -> None:
+    if any(unicodedata.category(character) == "Cc" for character in key):
+        raise invalid("The key contains a control character.", field="key", got=repr(key)[:80])
+
+
+def _check_sum(key: str, total: int) -> None:
+    if not MIN_INTEGER <= total <= MAX_INTEGER:
+        raise invalid(
+            f"The number under '{key[:80]}' would not fit into 64 bits.",
+            reason=Reason.LIMIT,
+            field="by",
+        )

@@ -1,0 +1,361 @@
+"""The row tier: selecting, paging, sampling, aggregating (SPEC 2.4)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from dbservice.protocol.codec import encode_json
+from dbservice.protocol.errors import Reason, did_you_mean, invalid, nearest
+from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Operator, parse_filters
+from dbservice.protocol.limits import MAX_PAGE
+from dbservice.protocol.names import Namespace, identifier
+from dbservice.protocol.rows import (
+    RANDOM,
+    Aggregate,
+    Aggregated,
+    ColumnType,
+    Found,
+    Search,
+    Select,
+    Selected,
+    SelectedById,
+    SortKey,
+)
+from dbservice.storage.catalog import Catalog
+from dbservice.storage.records import Matching, as_objects, counted, matching_rows
+from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.tables import NUMBERS, ORDERED, Column, Table
+from dbservice.storage.where import operator_type
+
+Row = dict[str, Any]
+
+_GUESSES = 32
+"""How often a random id is tried before the gaps between ids count as too wide."""
+
+
+class QueryStore:
+    """Operations that read rows.
+
+    Args:
+        catalog: knows the tables.
+        dice: picks random rows.
+    """
+
+    def __init__(self, catalog: Catalog, dice: random.Random | None = None) -> None:
+        self._catalog = catalog
+        self._dice = dice or random.SystemRandom()
+
+    def select(self, namespace: Namespace, request: Select) -> Steps[Selected | SelectedById]:
+        """Read rows, or the one with an id.
+
+        Raises:
+            RequestError: VALIDATION_ERROR.
+        """
+        table = yield from self._catalog.table(namespace, request.table)
+        page = yield from self._page(table, request)
+        if request.id is UNSET:
+            return Selected(
+                rows=page.rows, count=len(page.rows), truncated=page.more, next=page.next
+            )
+        return SelectedById(
+            rows=page.rows,
+            count=len(page.rows),
+            truncated=False,
+            exists=bool(page.rows),
+            data=page.rows[0] if page.rows else UNSET,
+        )
+
+    def search(self, namespace: Namespace, request: Search) -> Steps[Found]:
+        """Read rows and count all that match.
+
+        Raises:
+            RequestError: VALIDATION_ERROR.
+        """
+        table = yield from self._catalog.table(namespace, request.table)
+        page = yield from self._page(table, request)
+        is_whole = not page.more and not request.offset and request.after is UNSET
+        total = (
+            len(page.rows)
+            if is_whole
+            else (yield from counted(table, matching_rows(table, request.id, request.filters)))
+        )
+        return Found(
+            rows=page.rows, count=len(page.rows), truncated=page.more, total=total, next=page.next
+        )
+
+    def aggregate(self, namespace: Namespace, request: Aggregate) -> Steps[Aggregated]:
+        """Compute over groups of rows.
+
+        Raises:
+            RequestError: VALIDATION_ERROR.
+        """
+        table = yield from self._catalog.table(namespace, request.table)
+        groups = _columns(table, request.group_by, "group_by") if request.group_by else []
+        computed = [_Computed.parse(table, *item) for item in request.compute.items()]
+        matching = Matching(table, parse_filters(request.filters))
+        result_table = _result_table(table, groups, computed)
+        having = Matching(result_table, parse_filters(request.having, field="having"))
+        inner = ", ".join([*(group.sql for group in groups), *(part.sql for part in computed)])
+        grouping = f" GROUP BY {', '.join(group.sql for group in groups)}" if groups else ""
+        order = _ordering(result_table, request.sort, tie_break=groups)
+        result = yield Statement(
+            f"SELECT * FROM (SELECT {inner} FROM {table.sql} WHERE {matching.sql}{grouping}) "
+            f"WHERE {having.sql}{_order_by(order)} LIMIT ?",
+            (*matching.parameters, *having.parameters, min(request.limit, MAX_PAGE)),
+        )
+        return Aggregated(rows=as_objects(list(result_table.columns.values()), result.rows))
+
+    def _page(self, table: Table, request: Select) -> Steps[_Page]:
+        columns = _columns(table, request.columns, "columns")
+        if request.sort == RANDOM:
+            return (yield from self._sample(table, request, columns))
+        order = _ordering(table, request.sort, tie_break=table.primary_key)
+        limit = min(request.limit, MAX_PAGE)
+        matching = _behind_cursor(table, request, order)
+        fetched = [*columns, *(part.column for part in order if part.column not in columns)]
+        result = yield Statement(
+            f"SELECT {_list(fetched)} FROM {table.sql} WHERE {matching.sql}{_order_by(order)} "
+            "LIMIT ? OFFSET ?",
+            (*matching.parameters, limit + 1, request.offset),
+        )
+        shown = result.rows[:limit]
+        more = len(result.rows) > limit
+        rows = as_objects(columns, [row[: len(columns)] for row in shown])
+        cursor = _cursor(order, fetched, shown[-1]) if more else UNSET
+        return _Page(rows, more, cursor)
+
+    def _sample(self, table: Table, request: Select, columns: list[Column]) -> Steps[_Page]:
+        """Pick random rows, every matching row equally likely."""
+        if request.after is not UNSET or request.offset:
+            raise invalid(
+                f"Pages of a '{RANDOM}' order do not exist: leave out 'offset' and 'after'.",
+                field="sort",
+            )
+        limit = min(request.limit, MAX_PAGE)
+        if limit == 1 and not request.filters and request.id is UNSET:
+            row = yield from self._guess(table, columns)
+            if row is not None:
+                more = yield from _has_two_rows(table)
+                return _Page(as_objects(columns, [row]), more, UNSET)
+        matching = matching_rows(table, request.id, request.filters)
+        result = yield Statement(
+            f"SELECT {_list(columns)} FROM {table.sql} WHERE {matching.sql} "
+            "ORDER BY random() LIMIT ?",
+            (*matching.parameters, limit + 1),
+        )
+        more = len(result.rows) > limit
+        return _Page(as_objects(columns, result.rows[:limit]), more, UNSET)
+
+    def _guess(self, table: Table, columns: list[Column]) -> Steps[tuple[Any, ...] | None]:
+        """Try random ids until one is there.
+
+        This takes the same time in a table of any size, and favours no row, unlike the row
+        nearest to a random id. Returns None where the ids have too many gaps.
+        """
+        key = table.id_column
+        if key is None or key.type is not ColumnType.INTEGER:
+            return None
+        lowest, highest = (
+            yield Statement(
+                f"SELECT (SELECT MIN({key.sql}) FROM {table.sql}), "
+                f"(SELECT MAX({key.sql}) FROM {table.sql})"
+            )
+        ).rows[0]
+        if lowest is None:
+            return None
+        for _ in range(_GUESSES):
+            result = yield Statement(
+                f"SELECT {_list(columns)} FROM {table.sql} WHERE {key.sql} = ?",
+                (self._dice.randint(lowest, highest),),
+            )
+            if result.rows:
+                return result.rows[0]
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    rows: list[Row]
+    more: bool
+    next: str | UnsetType
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One column of an ordering. A null comes before every value, on every engine."""
+
+    column: Column
+    descending: bool
+
+    @property
+    def sql(self) -> str:
+        return f"{self.column.sql} {'DESC NULLS LAST' if self.descending else 'ASC NULLS FIRST'}"
+
+    def beyond(self, value: Any, path: str) -> Filter:
+        """Return the filter for rows that this column alone puts behind a value."""
+        name = self.column.name
+        if not self.descending:
+            operator = Operator.GT if value is not None else Operator.NE
+            return Condition(name, operator, value, path)
+        if value is None:
+            return AnyOf(())
+        return AnyOf(
+            (
+                Condition(name, Operator.LT, value, path),
+                Condition(name, Operator.EQ, None, path),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """One computed value of an aggregation."""
+
+    alias: str
+    sql: str
+    type: ColumnType
+
+    @classmethod
+    def parse(cls, table: Table, alias: str, value: Any) -> _Computed:
+        path = f"compute.{alias[:80]}"
+        identifier(alias, field=path)
+        if not isinstance(value, dict) or len(value) != 1:
+            raise invalid(
+                f'Expected one function at \'{path}\', for example {{"$sum": "score"}}.',
+                field=path,
+                expected="object with one function",
+            )
+        function, name = next(iter(value.items()))
+        return cls._of(table, alias, function, name, f"{path}.{function[:80]}")
+
+    @classmethod
+    def _of(cls, table: Table, alias: str, function: str, name: Any, path: str) -> _Computed:
+        known = ("$count", "$sum", "$avg", "$min", "$max")
+        if function not in known:
+            raise invalid(
+                f"'{function[:80]}' is not a function of 'compute': expected one of "
+                f"{', '.join(known)}.{did_you_mean(function, known)}",
+                reason=Reason.UNKNOWN_OPERATOR,
+                field=path,
+                nearest=nearest(function, known),
+            )
+        if function == "$count" and name in ("*", True):
+            return cls(alias, f'COUNT(*) AS "{alias}"', ColumnType.INTEGER)
+        if not isinstance(name, str):
+            raise invalid(f"Expected a column name at '{path}'.", field=path, expected="string")
+        column = table.column(name, path)
+        return cls(alias, *_computed_sql(function, column, alias, path))
+
+
+def _computed_sql(function: str, column: Column, alias: str, path: str) -> tuple[str, ColumnType]:
+    if function == "$count":
+        return f'COUNT({column.sql}) AS "{alias}"', ColumnType.INTEGER
+    if function in ("$sum", "$avg"):
+        if column.type not in NUMBERS:
+            raise operator_type(function, "a numeric type", column, path)
+        if function == "$sum":
+            return f'COALESCE(SUM({column.sql}), 0) AS "{alias}"', column.type
+        return f'AVG({column.sql}) AS "{alias}"', ColumnType.FLOAT
+    if column.type not in ORDERED:
+        raise operator_type(function, "a numeric or datetime type, or text", column, path)
+    return f'{function[1:].upper()}({column.sql}) AS "{alias}"', column.type
+
+
+def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Computed]) -> Table:
+    columns = {group.name: group for group in groups}
+    for part in computed:
+        if part.alias in columns:
+            raise invalid(
+                f"The alias '{part.alias}' is also a column of 'group_by'.",
+                field=f"compute.{part.alias}",
+            )
+        columns[part.alias] = Column(part.alias, part.type)
+    return Table(table.name, table.full_name, columns)
+
+
+def _columns(table: Table, names: Sequence[str] | UnsetType, field: str) -> list[Column]:
+    if names is UNSET:
+        return list(table.columns.values())
+    if len(set(names)) < len(names):
+        raise invalid(f"'{field}' names a column twice.", field=field)
+    return [table.column(name, f"{field}.{name}") for name in names]
+
+
+def _ordering(
+    table: Table,
+    sort: SortKey | list[SortKey] | UnsetType,
+    *,
+    tie_break: Sequence[Column],
+) -> list[_Order]:
+    keys = [sort] if isinstance(sort, SortKey) else (sort or [])
+    order: list[_Order] = []
+    for key in keys:
+        column = table.column(key.field, f"sort.{key.field}")
+        if column.type is ColumnType.JSON:
+            raise operator_type("sort", "a type other than json", column, f"sort.{key.field}")
+        if all(column != earlier.column for earlier in order):
+            order.append(_Order(column, key.order == "desc"))
+    sorted_by = {part.column.name for part in order}
+    order += [_Order(column, False) for column in tie_break if column.name not in sorted_by]
+    return order
+
+
+def _order_by(order: Sequence[_Order]) -> str:
+    return " ORDER BY " + ", ".join(part.sql for part in order) if order else ""
+
+
+def _list(columns: Sequence[Column]) -> str:
+    return ", ".join(column.sql for column in columns)
+
+
+def _has_two_rows(table: Table) -> Steps[bool]:
+    result = yield Statement(f"SELECT 1 FROM {table.sql} LIMIT 2")
+    return len(result.rows) == 2
+
+
+def _behind_cursor(table: Table, request: Select, order: Sequence[_Order]) -> Matching:
+    if request.after is UNSET:
+        return matching_rows(table, request.id, request.filters)
+    if request.id is not UNSET or request.offset:
+        raise invalid("'after' goes with 'filters' and 'sort' only.", field="after")
+    values = _cursor_values(request.after, order)
+    steps: list[Filter] = []
+    for position, part in enumerate(order):
+        same: list[Filter] = [
+            Condition(earlier.column.name, Operator.EQ, value, "after")
+            for earlier, value in zip(order[:position], values, strict=False)
+        ]
+        steps.append(AllOf((*same, part.beyond(values[position], "after"))))
+    return Matching(table, AllOf((parse_filters(request.filters), AnyOf(tuple(steps)))))
+
+
+def _cursor(
+    order: Sequence[_Order], fetched: Sequence[Column], row: tuple[Any, ...]
+) -> str | UnsetType:
+    if not order:
+        return UNSET
+    values = as_objects(fetched, [row])[0]
+    position = encode_json([values[part.column.name] for part in order])
+    return base64.urlsafe_b64encode(position).decode()
+
+
+def _cursor_values(cursor: str, order: Sequence[_Order]) -> list[Any]:
+    try:
+        values = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()))
+    except (binascii.Error, ValueError):
+        values = None
+    if not isinstance(values, list) or len(values) != len(order):
+        raise invalid(
+            "'after' is not a cursor of this query: send the 'next' of the page before, with the "
+            "same 'sort'.",
+            field="after",
+        )
+    return values

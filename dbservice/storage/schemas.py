@@ -1,0 +1,231 @@
+"""Tables made and described by requests (SPEC 2.4, `schema.*`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from dbservice.protocol.errors import Reason, invalid
+from dbservice.protocol.limits import MAX_IDENTIFIER
+from dbservice.protocol.names import Namespace, identifier
+from dbservice.protocol.rows import (
+    Column as DescribedColumn,
+)
+from dbservice.protocol.rows import (
+    ColumnType,
+    Describe,
+    Described,
+    Drop,
+    Dropped,
+    Field,
+    Register,
+    Registered,
+)
+from dbservice.protocol.rows import (
+    Index as DescribedIndex,
+)
+from dbservice.storage.catalog import Catalog
+from dbservice.storage.dialect import quoted
+from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.tables import CREATED_AT, UPDATED_AT, Column, Table
+from dbservice.storage.values import to_stored
+
+RESERVED = ("id", CREATED_AT, UPDATED_AT)
+
+_DECLARED = {
+    ColumnType.STRING: "VARCHAR",
+    ColumnType.TEXT: "TEXT",
+    ColumnType.INTEGER: "INTEGER",
+    ColumnType.FLOAT: "REAL",
+    ColumnType.BOOLEAN: "BOOLEAN",
+    ColumnType.DATETIME: "DATETIME",
+    ColumnType.JSON: "JSON TEXT",
+}
+
+
+class SchemaStore:
+    """Operations on tables.
+
+    Args:
+        catalog: knows the tables.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def register(self, namespace: Namespace, request: Register) -> Steps[Registered]:
+        """Create a table, or confirm that it is there as described.
+
+        Raises:
+            RequestError: VALIDATION_ERROR for a malformed description, or with a diff where the
+                table is there with other columns.
+        """
+        fields = request.schema.fields
+        _check_fields(fields)
+        table = yield from self._catalog.find(namespace, request.table)
+        if table is not None:
+            _check_same(table, fields)
+            return Registered(table=request.table, created=False)
+        full_name = namespace.table(request.table)
+        yield Statement(_create_sql(full_name, fields))
+        for field in fields:
+            if field.unique:
+                name = _index_name(full_name, field.name)
+                yield Statement(
+                    f"CREATE UNIQUE INDEX {quoted(name)} ON {quoted(full_name)} "
+                    f"({quoted(field.name)})"
+                )
+        return Registered(table=request.table, created=True)
+
+    def describe(self, namespace: Namespace, request: Describe) -> Steps[Described]:
+        """Describe a table and count its rows.
+
+        Raises:
+            RequestError: VALIDATION_ERROR if there is no such table.
+        """
+        table = yield from self._catalog.table(namespace, request.table)
+        result = yield Statement(f"SELECT COUNT(*) FROM {table.sql}")
+        return Described(
+            columns=[_described(column) for column in table.columns.values()],
+            indexes=[
+                DescribedIndex(index.name, list(index.columns), index.unique)
+                for index in table.indexes
+            ],
+            row_count=result.rows[0][0],
+        )
+
+    def drop(self, namespace: Namespace, request: Drop) -> Steps[Dropped]:
+        """Drop a table."""
+        table = yield from self._catalog.find(namespace, request.table)
+        if table is None:
+            return Dropped(dropped=False)
+        yield Statement(f"DROP TABLE {table.sql}")
+        return Dropped(dropped=True)
+
+    def clear(self, namespace: Namespace) -> Steps[int]:
+        """Drop every table and view of a plugin; return how many tables there were."""
+        tables = yield from self._catalog.full_names(namespace)
+        views = yield Statement(
+            "SELECT name FROM sqlite_master WHERE type = 'view' AND substr(name, 1, ?) = ?",
+            (len(namespace.prefix), namespace.prefix),
+        )
+        for (name,) in views.rows:
+            yield Statement(f"DROP VIEW {quoted(name)}")
+        for name in tables:
+            yield Statement(f"DROP TABLE {quoted(name)}")
+        return len(tables)
+
+
+def _check_fields(fields: Sequence[Field]) -> None:
+    seen: set[str] = set()
+    for position, field in enumerate(fields):
+        path = f"schema.fields[{position}]"
+        identifier(field.name, field=f"{path}.name")
+        if field.name in RESERVED:
+            raise invalid(
+                f"'{field.name}' is added to every table by the service. Leave it out of 'fields'.",
+                field=f"{path}.name",
+                got=field.name,
+            )
+        if field.name in seen:
+            raise invalid(f"'{field.name}' stands twice in 'fields'.", field=f"{path}.name")
+        if field.max_length is not UNSET and field.type is not ColumnType.STRING:
+            raise invalid(
+                f"'max_length' goes with type 'string'; '{field.name}' is {field.type}.",
+                field=f"{path}.max_length",
+            )
+        _default_of(field, f"{path}.default")
+        seen.add(field.name)
+
+
+def _column_of(field: Field) -> Column:
+    length = None if field.max_length is UNSET else field.max_length
+    return Column(field.name, field.type, nullable=not field.required, max_length=length)
+
+
+def _default_of(field: Field, path: str) -> Any:
+    return None if field.default is UNSET else to_stored(_column_of(field), field.default, path)
+
+
+def _create_sql(full_name: str, fields: Sequence[Field]) -> str:
+    columns = [
+        '"id" INTEGER PRIMARY KEY AUTOINCREMENT',
+        *(_column_sql(field) for field in fields),
+        f'"{CREATED_AT}" DATETIME NOT NULL',
+        f'"{UPDATED_AT}" DATETIME NOT NULL',
+    ]
+    return f"CREATE TABLE {quoted(full_name)} ({', '.join(columns)})"
+
+
+def _column_sql(field: Field) -> str:
+    length = "" if field.max_length is UNSET else f"({field.max_length})"
+    parts = [quoted(field.name), _DECLARED[field.type] + length]
+    if field.required:
+        parts.append("NOT NULL")
+    if field.default is not UNSET:
+        parts.append(f"DEFAULT {_literal(_default_of(field, field.name))}")
+    if field.type is ColumnType.JSON:
+        parts.append(f"CHECK (json_valid({quoted(field.name)}))")
+    return " ".join(parts)
+
+
+def _literal(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return "TRUE" if value else "FALSE"
+        case int() | float():
+            return repr(value)
+        case _:
+            return "'" + str(value).replace("'", "''") + "'"
+
+
+def _index_name(full_name: str, column: str) -> str:
+    name = f"{full_name}_{column}_unique"
+    if len(name) > MAX_IDENTIFIER:
+        raise invalid(
+            f"The name of the unique index over '{column}' would have {len(name)} characters; the "
+            f"limit is {MAX_IDENTIFIER}. Shorten the table's or the column's name.",
+            reason=Reason.LIMIT,
+            field="schema.fields",
+            limit=MAX_IDENTIFIER,
+        )
+    return name
+
+
+def _check_same(table: Table, fields: Sequence[Field]) -> None:
+    """Refuse a description that differs from the table; TEXT and VARCHAR hold the same."""
+    present = {
+        name: _broad(column.type) for name, column in table.columns.items() if name not in RESERVED
+    }
+    wanted = {field.name: _broad(field.type) for field in fields}
+    difference = {
+        "missing": sorted(wanted.keys() - present.keys()),
+        "unexpected": sorted(present.keys() - wanted.keys()),
+        "type": sorted(
+            name for name in wanted.keys() & present.keys() if wanted[name] != present[name]
+        ),
+    }
+    if any(difference.values()):
+        told = "; ".join(
+            f"{what}: {', '.join(names)}" for what, names in difference.items() if names
+        )
+        raise invalid(
+            f"Table '{table.name}' is there with other columns ({told}). Change it with a "
+            "migration.",
+            field="schema.fields",
+            difference=difference,
+        )
+
+
+def _broad(column_type: ColumnType) -> ColumnType:
+    return ColumnType.TEXT if column_type is ColumnType.STRING else column_type
+
+
+def _described(column: Column) -> DescribedColumn:
+    return DescribedColumn(
+        column.name, column.type, column.nullable, column.default, column.primary_key
+    )

@@ -1,0 +1,196 @@
+"""Values on their way between JSON and a column (SPEC 2.4).
+
+A value is checked against its column's type and refused if it does not fit; it is never bent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dbservice.protocol.codec import check_integers, encode_json
+from dbservice.protocol.errors import Reason, RequestError, invalid
+from dbservice.protocol.filters import kind
+from dbservice.protocol.limits import MAX_INTEGER, MIN_INTEGER
+from dbservice.protocol.rows import ColumnType
+from dbservice.storage.tables import Column
+
+
+def to_stored(column: Column, value: Any, path: str) -> Any:
+    """Return a value as it is bound to a statement that writes it.
+
+    Args:
+        column: where it goes; a null is left to the column's constraint.
+        value: the decoded JSON value.
+        path: where it stands in the request, for the error.
+
+    Raises:
+        RequestError: VALIDATION_ERROR if it is not of the column's type, or too long.
+    """
+    if value is None:
+        return None
+    stored = _CHECKED[column.type](column, value, path)
+    if column.max_length is not None and len(stored) > column.max_length:
+        raise invalid(
+            f"The text at '{path}' has {len(stored)} characters; column '{column.name}' takes "
+            f"{column.max_length}.",
+            reason=Reason.LIMIT,
+            field=path,
+            limit=column.max_length,
+            got=len(stored),
+        )
+    return stored
+
+
+def to_operand(column: Column, value: Any, path: str) -> Any:
+    """Return a value as it is bound to a comparison with a column.
+
+    Raises:
+        RequestError: VALIDATION_ERROR if it is not of the column's type.
+    """
+    return _CHECKED[column.type](column, value, path)
+
+
+def from_stored(column: Column, value: Any) -> Any:
+    """Return what a column holds as a JSON value."""
+    if value is None:
+        return None
+    read = _READ.get(column.type)
+    return read(value) if read else value
+
+
+def same_json(left: Any, right: Any) -> bool:
+    """Return whether two JSON values are equal; unlike in Python, true is not 1."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same_json, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(
+            same_json(value, right[name]) for name, value in left.items()
+        )
+    return bool(left == right)
+
+
+def contains_json(document: str | None, element: str) -> bool | None:
+    """Return whether a JSON array, given as text, has an element, given as text."""
+    if document is None:
+        return None
+    array = msgspec.json.decode(document)
+    wanted = msgspec.json.decode(element)
+    return isinstance(array, list) and any(same_json(part, wanted) for part in array)
+
+
+def equal_json(left: str | None, right: str) -> bool | None:
+    """Return whether two JSON texts mean the same value."""
+    if left is None:
+        return None
+    return same_json(msgspec.json.decode(left), msgspec.json.decode(right))
+
+
+def wrong_type(column: Column, value: Any, path: str, expected: str) -> RequestError:
+    """Return the error for a value that is not of its column's type."""
+    return invalid(
+        f"Column '{column.name}' is {column.type}: expected {expected} at '{path}', "
+        f"got {kind(value)}.",
+        field=path,
+        expected=expected,
+        got=kind(value),
+    )
+
+
+def _text(column: Column, value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(column, value, path, "a string")
+    check_integers(value, path)
+    return value
+
+
+def _integer(column: Column, value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(column, value, path, "an integer")
+    if not MIN_INTEGER <= value <= MAX_INTEGER:
+        check_integers(value, path)
+    return value
+
+
+def _float(column: Column, value: Any, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(column, value, path, "a number")
+    as_float = float(value) if abs(value) <= MAX_INTEGER else value
+    if as_float != value or not isinstance(as_float, float):
+        raise invalid(
+            f"The integer at '{path}' cannot be held exactly by the float column '{column.name}'.",
+            field=path,
+            got=str(value)[:40],
+        )
+    return as_float
+
+
+def _boolean(column: Column, value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise wrong_type(column, value, path, "true or false")
+    return value
+
+
+def _datetime(column: Column, value: Any, path: str) -> str:
+    expected = "an ISO-8601 datetime, for example '2026-11-21T18:30:00Z'"
+    if not isinstance(value, str):
+        raise wrong_type(column, value, path, expected)
+    try:
+        return _utc(value)
+    except (ValueError, OverflowError):
+        raise invalid(
+            f"Column '{column.name}' is datetime: expected {expected} at '{path}', "
+            f"got '{value[:40]}'.",
+            field=path,
+            expected=expected,
+            got=value[:40],
+        ) from None
+
+
+def _json(_column: Column, value: Any, path: str) -> str:
+    check_integers(value, path)
+    return encode_json(value).decode()
+
+
+def _utc(text: str) -> str:
+    moment = datetime.fromisoformat(text)
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return aware.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def _read_datetime(value: Any) -> Any:
+    if not isinstance(value, str) or (len(value) == 27 and value[10] == "T" and value[26] == "Z"):
+        return value
+    try:
+        return _utc(value)
+    except (ValueError, OverflowError):
+        return value
+
+
+def _read_json(value: Any) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, TypeError):
+        return value
+
+
+_CHECKED: Mapping[ColumnType, Callable[[Column, Any, str], Any]] = {
+    ColumnType.STRING: _text,
+    ColumnType.TEXT: _text,
+    ColumnType.INTEGER: _integer,
+    ColumnType.FLOAT: _float,
+    ColumnType.BOOLEAN: _boolean,
+    ColumnType.DATETIME: _datetime,
+    ColumnType.JSON: _json,
+}
+
+_READ: Mapping[ColumnType, Callable[[Any], Any]] = {
+    ColumnType.BOOLEAN: bool,
+    ColumnType.DATETIME: _read_datetime,
+    ColumnType.JSON: _read_json,
+}

@@ -1,0 +1,182 @@
+"""A filter tree as SQL (SPEC 2.5).
+
+The logic of filters is two-valued, that of SQL three-valued. A tree without negation is true in
+the one exactly where it is true in the other, so only `Not` has to pull unknown down to false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dbservice.protocol.codec import encode_json
+from dbservice.protocol.errors import Reason, RequestError, invalid
+from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
+from dbservice.protocol.rows import ColumnType
+from dbservice.storage.tables import ORDERED, TEXTS, Column, Table
+from dbservice.storage.values import to_operand
+
+TRUE, FALSE = "TRUE", "FALSE"
+_LONG_LIST = 32
+"""A list longer than this is bound as one JSON parameter, to keep statements few and short."""
+
+_COMPARISONS = {
+    Operator.EQ: "=",
+    Operator.GT: ">",
+    Operator.GTE: ">=",
+    Operator.LT: "<",
+    Operator.LTE: "<=",
+}
+_NULLNESS = frozenset({Operator.EXISTS, Operator.NULL})
+_ON_JSON = frozenset({Operator.EQ, Operator.NE, Operator.CONTAINS}) | _NULLNESS
+_NEEDS_ORDER = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE, Operator.BETWEEN})
+_NEEDS_TEXT = frozenset({Operator.LIKE, Operator.ILIKE})
+
+
+class Where:
+    """Renders filter trees over one table, collecting the parameters.
+
+    Args:
+        table: resolves and types the columns.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.parameters: list[Any] = []
+
+    def render(self, tree: Filter) -> str:
+        """Return the SQL of a tree; its parameters are appended to `parameters`.
+
+        Raises:
+            RequestError: VALIDATION_ERROR for an unknown column, an operand of the wrong type,
+                or an operator that the column's type does not have.
+        """
+        match tree:
+            case AllOf(parts):
+                return _joined(map(self.render, parts), " AND ", TRUE)
+            case AnyOf(parts):
+                return _joined(map(self.render, parts), " OR ", FALSE)
+            case Not(part):
+                return f"({self.render(part)}) IS NOT TRUE"
+            case Condition():
+                return self._condition(tree)
+
+    def _condition(self, condition: Condition) -> str:
+        column = self._table.column(condition.column, condition.path)
+        operator, operand, path = condition.operator, condition.operand, condition.path
+        _check_operator(column, operator, path)
+        if operator in _NULLNESS:
+            return _null_test(column, is_null=operand is (operator is Operator.NULL))
+        if operator in (Operator.EQ, Operator.NE) and operand is None:
+            return _null_test(column, is_null=operator is Operator.EQ)
+        if column.type is ColumnType.JSON:
+            return self._on_json(column, operator, operand, path)
+        if operator in _COMPARISONS:
+            return f"{column.sql} {_COMPARISONS[operator]} {self._bind(column, operand, path)}"
+        return self._other(column, operator, operand, path)
+
+    def _other(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
+        match operator:
+            case Operator.NE:
+                return f"{column.sql} IS NOT {self._bind(column, operand, path)}"
+            case Operator.IN:
+                return self._member(column, operand, path)
+            case Operator.NIN:
+                return f"({self._member(column, operand, path)}) IS NOT TRUE"
+            case Operator.BETWEEN:
+                low = self._bind(column, operand[0], f"{path}[0]")
+                high = self._bind(column, operand[1], f"{path}[1]")
+                return f"{column.sql} BETWEEN {low} AND {high}"
+            case Operator.LIKE:
+                return f"{column.sql} GLOB {self._raw(glob_pattern(operand))}"
+            case _:
+                return self._case_blind(column, operand)
+
+    def _on_json(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
+        bound = self._bind(column, operand, path)
+        match operator:
+            case Operator.EQ:
+                return f"rosey_json_equal({column.sql}, {bound})"
+            case Operator.NE:
+                return f"(rosey_json_equal({column.sql}, {bound})) IS NOT TRUE"
+            case _:
+                return f"rosey_json_contains({column.sql}, {bound})"
+
+    def _member(self, column: Column, operands: list[Any], path: str) -> str:
+        values = [
+            to_operand(column, value, f"{path}[{position}]")
+            for position, value in enumerate(operands)
+            if value is not None
+        ]
+        parts = [self._listed(column, values)] if values else []
+        if len(values) < len(operands):
+            parts.append(f"{column.sql} IS NULL")
+        return _joined(parts, " OR ", FALSE)
+
+    def _listed(self, column: Column, values: list[Any]) -> str:
+        if len(values) > _LONG_LIST:
+            array = self._raw(encode_json(values).decode())
+            return f"{column.sql} IN (SELECT value FROM json_each({array}))"
+        return f"{column.sql} IN ({', '.join(self._raw(value) for value in values)})"
+
+    def _case_blind(self, column: Column, pattern: str) -> str:
+        # SQLite's own LIKE ignores the case of ASCII letters and of no others.
+        if pattern.isascii():
+            return f"{column.sql} LIKE {self._raw(pattern)} ESCAPE '\\'"
+        return f"rosey_lower({column.sql}) GLOB rosey_lower({self._raw(glob_pattern(pattern))})"
+
+    def _bind(self, column: Column, operand: Any, path: str) -> str:
+        return self._raw(to_operand(column, operand, path))
+
+    def _raw(self, value: Any) -> str:
+        self.parameters.append(value)
+        return "?"
+
+
+def glob_pattern(pattern: str) -> str:
+    """Return a LIKE pattern as a pattern for GLOB, which heeds case."""
+    translated: list[str] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "\\":
+            translated.append(_glob_literal(next(characters)))
+        else:
+            translated.append({"%": "*", "_": "?"}.get(character) or _glob_literal(character))
+    return "".join(translated)
+
+
+def _glob_literal(character: str) -> str:
+    return f"[{character}]" if character in "*?[" else character
+
+
+def _null_test(column: Column, *, is_null: bool) -> str:
+    return f"{column.sql} IS NULL" if is_null else f"{column.sql} IS NOT NULL"
+
+
+def _joined(parts: Iterable[str], glue: str, empty: str) -> str:
+    rendered = list(parts)
+    if len(rendered) < 2:
+        return rendered[0] if rendered else empty
+    return "(" + glue.join(rendered) + ")"
+
+
+def _check_operator(column: Column, operator: Operator, path: str) -> None:
+    if operator in _NEEDS_TEXT and column.type not in TEXTS:
+        raise operator_type(operator, "a text type", column, path)
+    if operator in _NEEDS_ORDER and column.type not in ORDERED:
+        raise operator_type(operator, "a numeric or datetime type, or text", column, path)
+    if operator is Operator.CONTAINS and column.type is not ColumnType.JSON:
+        raise operator_type(operator, "a json type", column, path)
+    if column.type is ColumnType.JSON and operator not in _ON_JSON:
+        raise operator_type(operator, "a type other than json", column, path)
+
+
+def operator_type(operator: str, needs: str, column: Column, path: str) -> RequestError:
+    """Return the error for an operator that a column's type does not have."""
+    return invalid(
+        f"'{operator}' requires {needs}; column '{column.name}' is {column.type}.",
+        reason=Reason.OPERATOR_TYPE,
+        field=path,
+        expected=needs,
+        got=str(column.type),
+    )
