@@ -129,6 +129,11 @@ class DatabaseService:
             await self._nats.flush()
         await self.database.close()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken and can be answered."""
+        return self._subscription is not None and not self._stopping and self._nats.is_connected
+
     async def execute(self, subject: str, payload: bytes) -> bytes:
         """Serve one request that did not come over NATS; return the payload of its answer."""
         answer, _ = await self._answer(subject, payload, {})

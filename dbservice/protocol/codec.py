@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from typing import Any
@@ -68,6 +69,8 @@ def encode_request(request: Request) -> bytes:
         RequestError: VALIDATION_ERROR if a value has no JSON form, for example NaN or an integer
             of more than 64 bits.
     """
+    for name in request.__struct_fields__:
+        check_json(getattr(request, name), name)
     return encode_json(request)
 
 
@@ -132,14 +135,16 @@ def check_nesting(payload: bytes) -> None:
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 
 
-def check_integers(value: Any, path: str) -> None:
-    """Refuse integers beyond 64 bits and NUL characters anywhere in a decoded value.
+def check_json(value: Any, path: str) -> None:
+    """Refuse what has no faithful form in JSON on every engine, anywhere in a value.
+
+    That is an integer beyond 64 bits, NaN, Infinity, and the NUL character.
 
     Raises:
         RequestError: VALIDATION_ERROR naming the place.
     """
     match value:
-        case bool() | float() | None:
+        case bool() | None:
             return
         case int() if not MIN_INTEGER <= value <= MAX_INTEGER:
             raise invalid(
@@ -148,16 +153,19 @@ def check_integers(value: Any, path: str) -> None:
                 field=path,
                 expected=f"{MIN_INTEGER} to {MAX_INTEGER}",
             )
+        case float() if not math.isfinite(value):
+            raise invalid(
+                f"The number at '{path}' is {value}, which JSON does not have.", field=path
+            )
         case str() if "\0" in value:
             raise invalid(f"The text at '{path}' contains a NUL character.", field=path)
-        case list():
+        case list() | tuple():
             for position, part in enumerate(value):
-                check_integers(part, f"{path}[{position}]")
+                check_json(part, f"{path}[{position}]")
         case dict():
             for name, part in value.items():
-                if "\0" in name:
-                    raise invalid(f"A name at '{path}' contains a NUL character.", field=path)
-                check_integers(part, f"{path}.{name[:80]}")
+                check_json(name, path)
+                check_json(part, f"{path}.{str(name)[:80]}")
 
 
 @cache

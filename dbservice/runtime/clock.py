@@ -48,7 +48,8 @@ class ManualClock:
 
 
 def timestamp(moment: float) -> str:
-    """Return Unix seconds as ISO-8601 in UTC, with microseconds, for example
-    `2026-11-21T22:42:22.000000Z`. Timestamps of this form sort as text.
+    """Return Unix seconds as ISO-8601 in UTC, in a form that sorts as text.
+
+    For example `2026-11-21T22:42:22.000000Z`.
     """
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
