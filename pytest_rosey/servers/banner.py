@@ -10,10 +10,10 @@ import json
 import socket
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pytest_rosey.servers.provider import ServerUnavailable
+from pytest_rosey.servers.errors import ServerUnavailable
 
 DEFAULT_PORT = 4222
 _MAX_LINE = 64 * 1024
@@ -78,7 +78,7 @@ def address_of(url: str) -> Address:
 
 def without_credentials(url: str) -> str:
     """Return `url` fit for a report: user, password or token replaced by `***`."""
-    scheme, separator, rest = url.rpartition("://")
+    scheme, separator, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")
     return f"{scheme}{separator}***@{host}" if at and credentials else url
 
@@ -95,7 +95,7 @@ def read_banner(address: Address, timeout: float) -> Banner:
     """
     deadline = time.monotonic() + timeout
     with connect(address, timeout) as connection:
-        return parse_banner(address, _first_line(connection, address, deadline, timeout))
+        return receive_banner(connection, address, deadline - time.monotonic())
 
 
 def connect(address: Address, timeout: float) -> socket.socket:
@@ -123,32 +123,35 @@ def connect(address: Address, timeout: float) -> socket.socket:
         raise BannerError(f"{address} cannot be reached: {error.strerror or error}.") from None
 
 
-def parse_banner(address: Address, line: bytes) -> Banner:
-    """Read the INFO line that the server at `address` sent.
+def receive_banner(connection: socket.socket, address: Address, timeout: float) -> Banner:
+    """Read the first line on a fresh connection to `address`.
 
     Raises:
-        BannerError: it is not the greeting of a NATS server; the text shows its first bytes.
+        BannerError: nothing is said within `timeout` seconds, or what is said is not NATS.
     """
+    line = _first_line(connection, address, timeout)
     verb, _, payload = line.partition(b" ")
     try:
         info = json.loads(payload) if verb.upper() == b"INFO" else None
-    except ValueError:
-        info = None
-    if not isinstance(info, dict) or not isinstance(info.get("version"), str):
-        raise _not_nats(address, line)
+        return _banner(info)
+    except (ValueError, TypeError, KeyError):
+        raise _not_nats(address, line) from None
+
+
+def _banner(info: Any) -> Banner:
+    """Pick what we need from a decoded INFO object; whoever sent it may not be NATS at all."""
     return Banner(
-        version=info["version"],
-        server_id=str(info.get("server_id", "")),
-        server_name=str(info.get("server_name", "")),
-        max_payload=int(info.get("max_payload", 0)),
+        version=str(info["version"]),
+        server_id=str(info["server_id"]),
+        server_name=str(info.get("server_name", info["server_id"])),
+        max_payload=int(info["max_payload"]),
         auth_required=bool(info.get("auth_required", False)),
         tls_required=bool(info.get("tls_required", False)),
     )
 
 
-def _first_line(
-    connection: socket.socket, address: Address, deadline: float, timeout: float
-) -> bytes:
+def _first_line(connection: socket.socket, address: Address, timeout: float) -> bytes:
+    deadline = time.monotonic() + timeout
     received = b""
     while b"\n" not in received:
         if len(received) > _MAX_LINE:

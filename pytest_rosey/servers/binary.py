@@ -1,5 +1,6 @@
 """The provider that runs a `nats-server` binary of this machine."""
 
+# ruff: noqa: D102 - what the methods do is said in NatsServer
 from __future__ import annotations
 
 import atexit
@@ -13,21 +14,16 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pytest_rosey.servers import run
 from pytest_rosey.servers.banner import Address, Banner, BannerError, read_banner
+from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable, last_lines, said
 from pytest_rosey.servers.guard import Guard
-from pytest_rosey.servers.provider import (
-    NatsServer,
-    ServerControlError,
-    ServerUnavailable,
-    last_lines,
-    said,
-)
+from pytest_rosey.servers.provider import NatsServer
 
 EXECUTABLE = "nats-server"
 HOST = "127.0.0.1"
@@ -36,6 +32,7 @@ START_TIMEOUT = 5.0
 
 _STOP_TIMEOUT = 2.0
 _POLL = 0.001
+_LOG = "nats-server.log"
 _LOG_BYTES = 256 * 1024
 _PORT_TAKEN = "address already in use"
 
@@ -80,7 +77,7 @@ def binary_version(path: Path) -> str:
         ServerUnavailable: it cannot be run, or does not answer as a nats-server does.
     """
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - the user's own nats-server
             [path, "--version"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -122,28 +119,18 @@ class BinaryServer(NatsServer):
         config: Path | None = None,
         start_timeout: float = START_TIMEOUT,
     ) -> None:
+        super().__init__()
         self.executable = executable
         self.config = config
         self._start_timeout = start_timeout
         self._directory: Path | None = None
         self._port: int | None = None
-        self._banner: Banner | None = None
         self._guard: Guard | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
         self._owner = 0
+        self._log_start = 0
         self._old_log = ""
-
-    @property
-    def url(self) -> str:
-        if self._port is None:
-            raise ServerControlError(f"{self} has no URL yet: it has not been started.")
-        return f"nats://{HOST}:{self._port}"
-
-    @property
-    def version(self) -> str:
-        if self._banner is None:
-            raise ServerControlError(f"{self} has told no version yet: it has not been started.")
-        return self._banner.version
 
     @property
     def pid(self) -> int | None:
@@ -154,14 +141,10 @@ class BinaryServer(NatsServer):
         return last_lines(self._log(), lines)
 
     def start(self) -> None:
-        if self._is_running():
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
             return
         _sweep_once()
-        if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="rosey-nats-"))
-            self._owner = os.getpid()
-            # Bound methods of one object are equal, so `stop()` can take this back.
-            atexit.register(self.stop)
         try:
             self._launch()
         except BaseException:
@@ -175,7 +158,7 @@ class BinaryServer(NatsServer):
         self._end()
         self._old_log = self._log()
         shutil.rmtree(self._directory, ignore_errors=True)
-        self._directory = self._port = None
+        self._directory = self._port = self._url = None
         atexit.unregister(self.stop)
 
     def restart(self) -> None:
@@ -185,20 +168,23 @@ class BinaryServer(NatsServer):
         self.start()
 
     def kill(self) -> None:
-        self._running_guard("kill").release()
-        self._reap()
+        self._destroy(*self._running("killed"))
 
     def pause(self) -> None:
-        self._running_guard("pause").freeze_group()
-        process = self._process
-        assert process is not None  # noqa: S101 - implied by the running guard
-        # Signals arrive a little later; a test must not be answered by a server it has paused.
+        guard, process = self._running("paused")
+        if self._paused:
+            return
+        guard.freeze_group()
+        # Signals take effect a little later; a paused server must not answer one last request.
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             process.returncode = os.waitstatus_to_exitcode(status)
+        self._paused = True
 
     def resume(self) -> None:
-        self._running_guard("resume").thaw_group()
+        guard, _ = self._running("resumed")
+        guard.thaw_group()
+        self._paused = False
 
     def __str__(self) -> str:
         return f"nats-server ({self.executable})"
@@ -206,19 +192,159 @@ class BinaryServer(NatsServer):
     # -- starting --------------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        """Start the process and wait for its greeting; all waits share one budget of time."""
+        """Start the process and return when it has greeted; all waits share one budget of time."""
         deadline = time.monotonic() + self._start_timeout
         while True:
-            self._spawn()
+            self._spawn(self._made_directory())
             try:
                 self._port = self._await_port(deadline)
-                self._banner = self._await_banner(deadline)
-            except _EndedEarly:
-                # On a restart the old port may be held for a moment, by a client's reconnect
-                # attempt that was given this very port as its own.
-                retry = self._port is not None and _PORT_TAKEN in self._output()
-                if not retry or time.monotonic() > deadline:
+                self._banner = self._await_banner(Address(HOST, self._port), deadline)
+                self._url = f"nats://{HOST}:{self._port}"
+            except _EndedEarly as ended:
+                # On a restart the port may be held for a moment by a client's reconnect attempt
+                # that was given this very number as its own end.
+                if self._port is None or _PORT_TAKEN not in str(ended) or _is_past(deadline):
                     raise
-                self._end()
-                continue
+            else:
+                return
+
+    def _made_directory(self) -> Path:
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="rosey-nats-"))
+            self._owner = os.getpid()
+            # Bound methods of one object are equal, so `stop()` can take this back.
+            atexit.register(self.stop)
+        return self._directory
+
+    def _spawn(self, directory: Path) -> None:
+        self._end()
+        for stale in directory.glob("*.ports"):
+            stale.unlink()
+        log = directory / _LOG
+        self._guard = Guard(["/bin/sh", "-c", _GUARD_SCRIPT, "rosey-guard", str(directory)])
+        with log.open("ab") as output:
+            self._log_start = output.tell()
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - the user's own nats-server
+                    self._command(directory),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=os.environ | {run.MARK: run.run_id()},
+                    process_group=self._guard.group,
+                )
+            except OSError as error:
+                raise _cannot_run(self.executable, error) from None
+
+    def _command(self, directory: Path) -> list[str]:
+        """Compose the command line; flags win over the configuration file."""
+        port = -1 if self._port is None else self._port
+        command = [str(self.executable), "-a", HOST, "-p", str(port)]
+        command += ["--ports_file_dir", str(directory), "-l", str(directory / _LOG)]
+        # Without a store of its own, JetStream would share one in /tmp with every other server.
+        command += ["-sd", str(directory)]
+        return command if self.config is None else [*command, "-c", str(self.config)]
+
+    def _await_port(self, deadline: float) -> int:
+        while (port := self._announced_port()) is None:
+            self._still_starting(deadline, "it announced no port")
+            time.sleep(_POLL)
+        return port
+
+    def _announced_port(self) -> int | None:
+        assert self._directory is not None  # made before the launch
+        for file in self._directory.glob("*.ports"):
+            # The server writes the file in pieces: half of it is no JSON yet.
+            with contextlib.suppress(ValueError):
+                return urlsplit(str(json.loads(file.read_bytes())["nats"][0])).port
+        return None
+
+    def _await_banner(self, address: Address, deadline: float) -> Banner:
+        while True:
+            try:
+                return read_banner(address, max(deadline - time.monotonic(), _POLL))
+            except BannerError as error:
+                self._still_starting(deadline, str(error))
+            time.sleep(_POLL)
+
+    def _still_starting(self, deadline: float, missing: str) -> None:
+        """Raise if the process has ended or its time is up."""
+        assert self._process is not None  # spawned before any wait
+        code = self._process.poll()
+        if code is not None:
+            raise _EndedEarly(self._failure(f"{_ending(code)} before it was ready."))
+        if _is_past(deadline):
+            reason = f"was not ready within {self._start_timeout:g} s: {missing}."
+            raise ServerUnavailable(self._failure(reason))
+
+    def _failure(self, what: str) -> str:
+        config = "" if self.config is None else f"\nIts configuration file: {self.config}"
+        output = last_lines(self._log(since=self._log_start), 20)
+        return f"{self} {what}{config}\n{said(output)}"
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """End process and guard, kindly if possible, and leave directory and port as they are."""
+        guard, process = self._guard, self._process
+        if guard is None:
             return
+        if process is not None and process.poll() is None:
+            process.terminate()
+            guard.thaw_group()  # a frozen process notices nothing
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_TIMEOUT)
+        self._destroy(guard, process)
+
+    def _destroy(self, guard: Guard, process: subprocess.Popen[bytes] | None) -> None:
+        guard.release()
+        if process is not None:
+            process.wait()
+        self._guard, self._process, self._paused = None, None, False
+
+    def _running(self, participle: str) -> tuple[Guard, subprocess.Popen[bytes]]:
+        guard, process = self._guard, self._process
+        if guard is None or process is None or process.poll() is not None:
+            raise ServerControlError(
+                f"{self} cannot be {participle}: it does not run. "
+                "`start()` starts it, also after `kill()` or a crash."
+            )
+        return guard, process
+
+    def _log(self, since: int = 0) -> str:
+        if self._directory is None:
+            return self._old_log
+        try:
+            with (self._directory / _LOG).open("rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(since, end - _LOG_BYTES))
+                return log.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+class _EndedEarly(ServerUnavailable):
+    """The process ended before it was ready."""
+
+
+@cache
+def _sweep_once() -> None:
+    run.sweep()
+
+
+def _is_past(deadline: float) -> bool:
+    return time.monotonic() > deadline
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _cannot_run(path: Path, error: OSError | subprocess.TimeoutExpired) -> ServerUnavailable:
+    reason = error.strerror if isinstance(error, OSError) else "it did not end in time"
+    return ServerUnavailable(
+        f"{path} cannot be run: {reason}.\n"
+        "Is it a nats-server built for this machine, and may you execute it?"
+    )

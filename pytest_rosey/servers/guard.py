@@ -1,10 +1,11 @@
-"""A small process that cleans up when pytest can no longer do it (`kill -9`, power of OOM).
+"""A small process that cleans up when pytest can no longer do it (`kill -9`, out of memory).
 
 The guard waits on a pipe whose other end only this process holds. When this process ends, in
 whatever way, the pipe closes and the guard acts. Compared with Linux's parent-death signal this
 needs no code between fork and exec, works on every POSIX system, and is not bound to the thread
 that started the server (that signal fires when the *thread* ends, such as one of
-`asyncio.to_thread`).
+`asyncio.to_thread`). Its one limit: a child forked without exec shares the pipe, so the guard
+then waits for the end of that child as well.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ class Guard:
     group (`process_group=guard.group`) can be signalled together, and their group's number cannot
     be used anew while the guard has not been released.
 
+    A guard does not carry the mark of its run (see `run`): the sweep of another run would end it
+    in the middle of its work.
+
     Args:
         command: what to run; it must ignore SIGHUP.
-        env: the environment of the guard.
+        env: the environment of the guard; None for this process's own.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - commands of ours
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -6,15 +6,10 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import ClassVar, Literal, Self
 
+from pytest_rosey.servers.banner import Banner
+from pytest_rosey.servers.errors import ServerControlError
+
 Provider = Literal["binary", "container", "url"]
-
-
-class ServerUnavailable(Exception):  # noqa: N818 - public name of SPEC 5.3's usage error
-    """There is no server to test with; the text says what was tried and what to do next."""
-
-
-class ServerControlError(RuntimeError):
-    """A server was asked for something that it cannot do in its present state."""
 
 
 class NatsServer(ABC):
@@ -25,23 +20,31 @@ class NatsServer(ABC):
 
     provider: ClassVar[Provider]
 
+    def __init__(self) -> None:
+        self._url: str | None = None
+        self._banner: Banner | None = None
+
     @property
-    @abstractmethod
     def url(self) -> str:
         """The address clients connect to, credentials included.
 
         Raises:
             ServerControlError: the server has not been started.
         """
+        if self._url is None:
+            raise ServerControlError(f"{self} has no URL yet: start() gives it one.")
+        return self._url
 
     @property
-    @abstractmethod
     def version(self) -> str:
         """The server's version as its INFO line gives it, for example `2.15.1`.
 
         Raises:
             ServerControlError: the server has not been started.
         """
+        if self._banner is None:
+            raise ServerControlError(f"{self} has told no version yet: start() asks for it.")
+        return self._banner.version
 
     @abstractmethod
     def log_tail(self, lines: int = 40) -> str:
@@ -54,6 +57,7 @@ class NatsServer(ABC):
     def start(self) -> None:
         """Start the server and return when it has greeted; do nothing if it runs.
 
+        A paused server is resumed, so that a test that forgot to do so harms no other.
         After `kill()` it comes back at the same URL, after `stop()` at a new one.
 
         Raises:
@@ -108,16 +112,3 @@ class NatsServer(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def last_lines(text: str, lines: int) -> str:
-    """Return the last `lines` lines of `text`, without trailing white space."""
-    return "\n".join(text.rstrip().splitlines()[-lines:]) if lines > 0 else ""
-
-
-def said(text: str) -> str:
-    """Word a server's last lines for the end of an error message."""
-    if not text.strip():
-        return "It wrote nothing."
-    indented = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
-    return f"Its last lines:\n{indented}"
