@@ -103,7 +103,6 @@ class DatabaseService:
             UnavailableError: the database cannot be opened; the text says why.
         """
         await self.database.open()
-        await self.migrator.open()
         self._started_at = time.monotonic()
         self._subscription = await self._nats.subscribe(
             subjects.ALL_REQUESTS, queue=subjects.QUEUE_GROUP, cb=self._take
@@ -142,7 +141,7 @@ class DatabaseService:
     async def _stop_taking(self) -> None:
         if self._subscription is None or not self._nats.is_connected:
             return
-        await self._subscription.drain()
+        await self._subscription.drain()  # type: ignore[no-untyped-call]
 
     async def _take(self, message: Msg) -> None:
         """Hand a message to a task of its own: nats-py delivers the next when this returns."""

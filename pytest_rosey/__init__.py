@@ -1,1 +1,57 @@
-"""The pytest plugin of pytest-rosey."""
+"""The pytest plugin of pytest-rosey, and the names that tests may import from it.
+
+Nothing is imported until it is asked for: every pytest run of an environment loads this module.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_rosey.clients import WrongLoopError
+    from pytest_rosey.fixtures.migrations import MigrationRunner
+    from pytest_rosey.fixtures.namespaces import NamespaceCleaner
+    from pytest_rosey.fixtures.plugins import PluginFactory
+    from pytest_rosey.fixtures.service import ServedRequest, ServiceUnderTest
+    from pytest_rosey.servers import NatsServer
+    from pytest_rosey.stubs.contract import ContractError
+    from pytest_rosey.stubs.fake import FakeNats, UnstubbedRequest
+    from pytest_rosey.stubs.mocks import make_nats_response
+    from pytest_rosey.stubs.requests import SentRequest
+
+__all__ = [
+    "ContractError",
+    "FakeNats",
+    "MigrationRunner",
+    "NamespaceCleaner",
+    "NatsServer",
+    "PluginFactory",
+    "SentRequest",
+    "ServedRequest",
+    "ServiceUnderTest",
+    "UnstubbedRequest",
+    "WrongLoopError",
+    "make_nats_response",
+]
+
+_HOMES = {
+    "ContractError": "stubs.contract",
+    "FakeNats": "stubs.fake",
+    "MigrationRunner": "fixtures.migrations",
+    "NamespaceCleaner": "fixtures.namespaces",
+    "NatsServer": "servers",
+    "PluginFactory": "fixtures.plugins",
+    "SentRequest": "stubs.requests",
+    "ServedRequest": "fixtures.service",
+    "ServiceUnderTest": "fixtures.service",
+    "UnstubbedRequest": "stubs.fake",
+    "WrongLoopError": "clients",
+    "make_nats_response": "stubs.mocks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

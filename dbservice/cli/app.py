@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from dbservice.cli.failure import CommandFailed
+from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
 
 EXTERNAL_COMMANDS = "rosey.commands"
 
@@ -167,10 +167,20 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
+    from dbservice.client import StorageError
+
     try:
         return asyncio.run(work)
     except CommandFailed as failure:
-        sys.stderr.write(f"rosey: {failure}\n")
-        return failure.exit_code
+        return _failed(str(failure), failure.exit_code)
+    except StorageError as error:
+        return _failed(f"{error.code}: {error.message}", REFUSED)
+    except NotADirectoryError as error:
+        return _failed(str(error), USAGE)
     except KeyboardInterrupt:
         return 130
+
+
+def _failed(message: str, exit_code: int) -> int:
+    sys.stderr.write(f"rosey: {message}\n")
+    return exit_code

@@ -58,7 +58,7 @@ async def migrate(options: Options) -> int:
 
 async def _storage(options: Options, connected: AsyncExitStack) -> StorageClient:
     nats, database = _where(options)
-    if nats is not None:
+    if database is None:
         client = await connect(nats)
         connected.push_async_callback(client.close)
         return StorageClient(client, options.plugin)
@@ -71,7 +71,7 @@ async def _storage(options: Options, connected: AsyncExitStack) -> StorageClient
     return StorageClient(await stack.connect(), options.plugin)
 
 
-def _where(options: Options) -> tuple[str, None] | tuple[None, str]:
+def _where(options: Options) -> tuple[str, str | None]:
     """Return the NATS URL or the database to work on: options first, then the environment."""
     nats, database = options.nats, options.db
     if nats and database:
@@ -85,7 +85,7 @@ def _where(options: Options) -> tuple[str, None] | tuple[None, str]:
     if nats:
         return nats, None
     if database:
-        return None, database
+        return "", database
     raise CommandFailed(
         "Say where: --nats URL for a running service (or set ROSEY_NATS), or --db FILE for a "
         "database that no service holds (or set ROSEY_DB).",
@@ -130,7 +130,7 @@ def _steps_text(reply: Applied | RolledBack) -> str:
     done = "Applied" if isinstance(reply, Applied) else "Rolled back"
     would = "Would have " + done.lower()
     lines = [
-        f"{would if reply.dry_run else done} {step.version}_{step.name} "
+        f"{would if reply.dry_run else done} {step.name} "
         f"({step.statements} statements, {step.duration_ms:.1f} ms)"
         for step in reply.migrations
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, given
 from dbservice.protocol.kv import (
@@ -58,16 +60,18 @@ class KeyValues:
         ttl_seconds: int | None = None,
         if_absent: bool = False,
         *,
+        if_value: Any = UNSET,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> bool:
-        """Store a value and return whether it was stored, which only `if_absent` can prevent.
+        """Store a value and return whether it was stored, which only a condition can prevent.
 
         Args:
             key: 1 to 512 characters.
             value: any JSON value, at most 65,536 bytes of it.
             ttl_seconds: lifetime in seconds; None is for ever, and clears an earlier lifetime.
             if_absent: store only if the key does not exist.
+            if_value: store only if the present value equals this one (compare and set).
             idempotency_key: names this write.
             timeout: seconds.
 
@@ -79,6 +83,7 @@ class KeyValues:
             value=value,
             ttl_seconds=given(ttl_seconds),
             if_absent=if_absent,
+            if_value=if_value,
             idempotency_key=given(idempotency_key),
         )
         reply = await self._channel.call(request, _STORED, timeout)

@@ -17,7 +17,7 @@ from dbservice.embedded.connection import (
     ProtocolViolationError,
     Publication,
 )
-from dbservice.embedded.interest import Interest, Subscription
+from dbservice.embedded.interest import ONE_OR_MORE_TOKENS, ONE_TOKEN, Interest, Subscription
 from dbservice.embedded.permissions import User
 
 SERVER_VERSION = "2.15.1"
@@ -275,14 +275,27 @@ def _report_no_responders(publication: Publication, interest: Interest) -> None:
     source = publication.source
     if not source.wants_no_responders:
         return
-    for inbox in interest.match(publication.reply):
-        if inbox.connection is source and inbox.queue is None:
-            header = b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % publication.subject
-            size = len(header)
-            source.send(
-                b"HMSG %b %b %d %d\r\n%b\r\n" % (publication.reply, inbox.sid, size, size, header)
-            )
-            return
+    inboxes = [
+        subscription
+        for subscription in interest.match(publication.reply)
+        if subscription.connection is source and subscription.queue is None
+    ]
+    if inboxes:
+        inbox = min(inboxes, key=_broadest_first)
+        header = b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % publication.subject
+        sizes = b"%d %d" % (len(header), len(header))
+        source.send(b"HMSG %b %b %b\r\n%b\r\n" % (publication.reply, inbox.sid, sizes, header))
+
+
+def _broadest_first(subscription: Subscription) -> list[int]:
+    """Order the subscriptions that match one subject as a server's index lists them.
+
+    It matters where a client listens to its inbox twice: a request of a no_echo client that
+    subscribed to ``>`` times out, because ``>`` is told that nobody is there.
+    """
+    *tokens, last = subscription.pattern.split(b".")
+    ranks = [0 if token == ONE_TOKEN else 1 for token in tokens]
+    return [*ranks, -1 if last == ONE_OR_MORE_TOKENS else 1 if last == ONE_TOKEN else 0]
 
 
 def _describe(connection: Connection) -> ConnectionInfo:

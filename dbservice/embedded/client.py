@@ -26,6 +26,7 @@ class MemoryTransport(Transport):
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._connection: Connection | None = None
+        self._closed: asyncio.Future[None] | None = None
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Open a connection, or a new one after the last was closed.
@@ -38,9 +39,9 @@ class MemoryTransport(Transport):
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._ending = self._ended = False
-        self._closed: asyncio.Future[None] = self._loop.create_future()
         await asyncio.sleep(0)  # opening a socket suspends, too
         self._connection = self._broker.accept(self)
+        self._closed = self._loop.create_future()
 
     async def connect_tls(
         self,
@@ -138,14 +139,15 @@ class MemoryTransport(Transport):
 
     def close(self) -> None:
         """Hang up. The broker forgets the client at once, the client learns of it a turn later."""
-        if self._connection is not None:
+        if self._connection is not None and self._closed is not None:
             self._connection.close()
             self._connection = None
-            self._loop.call_soon(self._closed.set_result, None)
+            self._loop.call_soon(_finish, self._closed)
 
     async def wait_closed(self) -> None:
         """Wait for the end of the connection; as on a socket, this always suspends."""
-        await self._closed
+        if self._closed is not None:
+            await self._closed
 
     def at_eof(self) -> bool:
         """Tell whether the client has read everything there will ever be."""
@@ -153,6 +155,11 @@ class MemoryTransport(Transport):
 
     def __bool__(self) -> bool:
         return True
+
+
+def _finish(closed: asyncio.Future[None]) -> None:
+    if not closed.done():  # whoever waited may have been cancelled
+        closed.set_result(None)
 
 
 class EmbeddedClient(Client):

@@ -221,37 +221,32 @@ class Connection:
             line = data[position:end].removesuffix(b"\r")
             if not self._authenticated and line[:1] not in (b"C", b"c"):
                 raise ProtocolViolationError(AUTHORIZATION)
-            operation, _, arguments = line.partition(b" ")
-            if operation == b"PUB" or operation == b"HPUB":
+            operation, blank, arguments = line.partition(b" ")
+            if blank and (operation == b"PUB" or operation == b"HPUB"):
                 following = self._on_publish(operation, arguments, data, end + 1)
-                if not following:
-                    break
-                position = following
-                continue
-            following = self._on_other(line, operation, arguments, data, end + 1)
+            else:
+                following = self._on_other(line, data, end + 1)
             if not following:
                 break
             position = following
         return position
 
-    def _on_other(
-        self, line: bytes, operation: bytes, arguments: bytes, data: bytes, start: int
-    ) -> int:
-        """Act on a line that is not plainly PUB or HPUB; operations ignore case."""
-        keyword = line[:4].upper()
-        if keyword == b"PING":
+    def _on_other(self, line: bytes, data: bytes, start: int) -> int:
+        """Act on a line that is not plainly PUB or HPUB; case is ignored, and tabs are blanks."""
+        if line[:4].upper() == b"PING":
             self._on_ping()
-        elif keyword not in (b"PONG", b"+OK"):
-            if b"\t" in line:
-                operation, _, arguments = line.replace(b"\t", b" ").partition(b" ")
-            operation = operation.upper()
-            if operation in (b"PUB", b"HPUB") and arguments.strip():
-                return self._on_publish(operation, arguments, data, start)
-            handler = self._operations.get(operation)
-            if handler is None or not (arguments.strip() or operation == b"CONNECT"):
-                raise ProtocolViolationError(UNKNOWN_OPERATION)
-            _check_line(arguments)
-            handler(arguments)
+            return start
+        if line[:4].upper() == b"PONG" or line[:3].upper() == b"+OK":
+            return start
+        operation, blank, arguments = line.replace(b"\t", b" ").partition(b" ")
+        operation = operation.upper()
+        if blank and operation in (b"PUB", b"HPUB"):
+            return self._on_publish(operation, arguments, data, start)
+        handler = self._operations.get(operation)
+        if handler is None or not (blank or operation == b"CONNECT"):
+            raise ProtocolViolationError(UNKNOWN_OPERATION)
+        _check_line(arguments)
+        handler(arguments)
         return start
 
     def _on_publish(self, operation: bytes, arguments: bytes, data: bytes, start: int) -> int:
@@ -262,8 +257,6 @@ class Connection:
         """
         _check_line(arguments)
         fields = _fields(arguments)
-        if not fields:
-            raise ProtocolViolationError(UNKNOWN_OPERATION)
         header_size = self._header_size(fields) if operation == b"HPUB" else 0
         if not 2 <= len(fields) <= 3:
             raise ProtocolViolationError
@@ -310,12 +303,12 @@ class Connection:
             raise ProtocolViolationError
         pattern, sid = fields[0], fields[-1]
         queue = fields[1] if len(fields) == 3 else None
-        if not is_valid_pattern(pattern):
-            self._send_error(INVALID_SUBJECT)
-            return
         if self.user is not None and not self.user.may_subscribe(pattern, queue):
             group = f' using queue "{_text(queue)}"' if queue is not None else ""
             self._send_error(f'Permissions Violation for Subscription to "{_text(pattern)}"{group}')
+            return
+        if not is_valid_pattern(pattern):
+            self._send_error(INVALID_SUBJECT)
             return
         if sid not in self.subscriptions:
             self.subscriptions[sid] = self._server.subscribe(self, pattern, queue, sid)

@@ -29,9 +29,12 @@ def covers(pattern: bytes, subject: bytes) -> bool:
     """Tell whether a subscription to `pattern` would receive `subject`.
 
     ``*`` stands for exactly one token and ``>`` for one or more. Wildcards inside `subject` are
-    plain tokens, as they are when somebody publishes to them.
+    plain tokens, as they are when somebody publishes to them. A subject with an empty token is
+    covered by nothing.
     """
     wanted, given = pattern.split(b"."), subject.split(b".")
+    if b"" in given:
+        return False
     for position, token in enumerate(wanted):
         if position == len(given):
             return False

@@ -59,7 +59,7 @@ class MigrationFile:
     Attributes:
         number: 3 for `003_add_tags_column.sql`.
         name: the file name without its ending.
-        checksum: SHA-256 of the text, without byte order mark and with `\\n` between lines.
+        checksum: SHA-256 of the text, without byte order mark and with newlines normalised.
         header: what the comments at the top say, for example `{"Author": "..."}`.
         sections: all sections, in the order of the file.
         irreversible: why it cannot be rolled back, if it says so.

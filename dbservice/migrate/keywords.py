@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-ENDS_FROM = frozenset(
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of `text`, which blanks separate."""
+    return frozenset(text.split())
+
+
+ENDS_FROM = words(
     """
-    WHERE GROUP ORDER HAVING LIMIT OFFSET FETCH WINDOW RETURNING SET VALUES SELECT FOR DO
-    """.split()
+    DO FETCH FOR GROUP HAVING LIMIT OFFSET ORDER RETURNING SELECT SET VALUES WHERE WINDOW
+    """
 )
 """After one of these a comma no longer separates tables."""
 
-NOT_AN_ALIAS = frozenset(
+NOT_AN_ALIAS = words(
     """
-    AS CROSS DEFAULT EXCEPT FULL INDEXED INNER INTERSECT JOIN LEFT NATURAL NOT ON OUTER OVERRIDING
-    RIGHT TABLESAMPLE UNION USING WITH
-    """.split()
+    AS CROSS DEFAULT EXCEPT FROM FULL INDEXED INNER INTERSECT JOIN LEFT NATURAL NOT ON OUTER
+    OVERRIDING RIGHT TABLESAMPLE UNION USING WITH
+    """
 )
 """These follow a table's name without being its alias, besides those of ENDS_FROM."""
 
-BEFORE_PARENTHESIS = frozenset(
+BEFORE_PARENTHESIS = words(
     """
-    ADD ALL ALWAYS AND ANY ARRAY AS BETWEEN BY CASE CHECK COLLATE COLUMN CONFLICT CONSTRAINT CROSS
-    DEFAULT DISTINCT DO ELSE END ESCAPE EXCEPT EXCLUDE EXISTS FILTER FROM GENERATED GLOB GROUP
-    GROUPS HAVING IDENTITY ILIKE IN INCLUDE INTERSECT INTERVAL INTO IS JOIN KEY LATERAL LIKE LIMIT
-    MATERIALIZED NOT NULL OF OFFSET ON OR ORDER OVER PARTITION PRIMARY RANGE RETURNING ROW ROWS
-    SELECT SET SIMILAR SOME STORED THEN TO UNION UNIQUE USING VALUES VIRTUAL WHEN WHERE WITH WITHIN
-    GROUP
-    """.split()
+    ADD ALL ALWAYS AND ANY ARRAY AS BETWEEN BY CASE CHECK COLLATE COLUMN CONFLICT CONSTRAINT
+    CROSS CUBE DEFAULT DISTINCT DO ELSE END ESCAPE EXCEPT EXCLUDE EXISTS FILTER FROM GENERATED
+    GLOB GROUP GROUPS HAVING IDENTITY ILIKE IN INCLUDE INTERSECT INTERVAL INTO IS JOIN KEY
+    LATERAL LIKE LIMIT MATERIALIZED NOT NULL OF OFFSET ON OR ORDER OVER PARTITION PRIMARY RANGE
+    RETURNING ROLLUP ROW ROWS SELECT SET SETS SIMILAR SOME STORED THEN TO UNION UNIQUE USING
+    VALUES VIRTUAL WHEN WHERE WITH WITHIN
+    """
 )
 """These may stand before a parenthesis without being the name of a function."""
 
-TYPES = frozenset(
+TYPES = words(
     """
     bigint binary bit blob bool boolean bytea char character clob date datetime decimal double
-    float int integer interval json jsonb nchar numeric nvarchar real smallint text time timestamp
-    timestamptz timetz tinyint varbinary varbit varchar varying
-    """.split()
+    float int integer interval json jsonb nchar numeric nvarchar real smallint text time
+    timestamp timestamptz timetz tinyint varbinary varbit varchar varying
+    """
 )
 """Types that may take arguments in parentheses."""
 
-OBJECT_WORDS = frozenset(
+OBJECT_WORDS = words(
     """
-    check ck fk fkey idx index ix key pk tr trg trigger uidx uix unique uq uniq ux
-    """.split()
+    check ck fk fkey idx index ix key pk tr trg trigger uidx uix uniq unique uq ux
+    """
 )
 """What the full name of an index or trigger may start with, before the plugin's prefix."""
 

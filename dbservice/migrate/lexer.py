@@ -163,7 +163,7 @@ def tokens(source: str, dialect: Dialect, *, first_line: int = 1) -> Iterator[To
     """Yield the tokens of `source`.
 
     Args:
-        source: SQL, with `\\n` between lines.
+        source: SQL, with newlines normalised.
         dialect: whose rules of quoting to follow.
         first_line: the number of the first line, where `source` is part of a file.
 

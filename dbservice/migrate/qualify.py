@@ -9,7 +9,9 @@ does not know keeps its bare name, which no plugin owns, so a gap in it cannot r
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dbservice.migrate import sequence
 from dbservice.migrate.functions import ALLOWED
@@ -98,6 +100,11 @@ def is_own_object(name: str, namespace: Namespace) -> bool:
     """
     word, _, rest = name.partition("_")
     return is_own_table(name, namespace) or (word in OBJECT_WORDS and is_own_table(rest, namespace))
+
+
+def _spelling(token: Token) -> str:
+    """Return what stands between the quotes; a bare word as it is, so that case is repaired."""
+    return token.name if token.kind is Kind.QUOTED_NAME else token.text
 
 
 @dataclass(slots=True)
@@ -370,37 +377,48 @@ class _Walk:
     def _clause(self, index: int) -> None:
         """Act on the words that say that a table's name follows."""
         keyword = self._keyword(index)
-        match keyword:
-            case "FROM":
-                if not self._is_from_of_function(index):
-                    self._from(index + 1)
-            case "JOIN":
-                self._source(index + 1)
-            case "INTO" | "REFERENCES":
-                self._target(index + 1)
-            case "UPDATE":
-                if self._starts_command(index):
-                    self._target(self._after_or(index + 1))
-            case "USING":
-                # DELETE … USING lists tables; JOIN … USING lists columns.
-                if self._kind in ("DELETE", "WITH") and self._is_name(index + 1):
-                    self._from(index + 1)
-            case "IN":
-                if self._dialect is Dialect.SQLITE and self._text(index + 1) != "(":
-                    self._source(index + 1, alias=False)
-            case "TABLE":
-                if self._starts_command(index):
-                    self._source(index + 1, alias=False)
-            case "WITH":
-                self._with(index)
-            case "INDEXED":
-                if self._keyword(index + 1) == "BY":
-                    self._object(index + 2)
-            case "UNION" | "EXCEPT" | "INTERSECT":
-                self._frame.scope = _Scope(self._frame.base)
-                self._frame.in_from = False
-            case _ if keyword in ENDS_FROM:
-                self._frame.in_from = False
+        if act := self._CLAUSES.get(keyword):
+            act(self, index)
+        elif keyword in ENDS_FROM:
+            self._frame.in_from = False
+
+    def _on_from(self, index: int) -> None:
+        if not self._is_from_of_function(index):
+            self._from(index + 1)
+
+    def _on_join(self, index: int) -> None:
+        self._source(index + 1)
+
+    def _on_target(self, index: int) -> None:
+        self._target(index + 1)
+
+    def _on_update(self, index: int) -> None:
+        if self._starts_command(index):
+            after = index + 1
+            self._target(after + 2 if self._keyword(after) == "OR" else after)
+
+    def _on_using(self, index: int) -> None:
+        # DELETE … USING lists tables; JOIN … USING lists columns.
+        if self._kind in ("DELETE", "WITH") and self._is_name(index + 1):
+            self._from(index + 1)
+
+    def _on_in(self, index: int) -> None:
+        # SQLite: `id IN votes` looks into a table.
+        if self._dialect is Dialect.SQLITE and self._text(index + 1) != "(":
+            self._source(index + 1, alias=False)
+
+    def _on_table(self, index: int) -> None:
+        # PostgreSQL: `TABLE votes` is a query.
+        if self._starts_command(index):
+            self._source(index + 1, alias=False)
+
+    def _on_indexed(self, index: int) -> None:
+        if self._keyword(index + 1) == "BY":
+            self._object(index + 2)
+
+    def _on_arm(self, _index: int) -> None:
+        self._frame.scope = _Scope(self._frame.base)
+        self._frame.in_from = False
 
     def _is_from_of_function(self, index: int) -> bool:
         """Whether this FROM belongs to `extract(… FROM …)` or `IS DISTINCT FROM`."""
@@ -411,16 +429,12 @@ class _Walk:
         return self._frame.call or is_distinct
 
     def _starts_command(self, index: int) -> bool:
-        """Whether a word starts a command and is not `FOR UPDATE`, `ON UPDATE`, a column …"""
+        """Whether a word starts a command and is not `FOR UPDATE`, `ON UPDATE` or a column."""
         return (
             index == 0
             or self._text(index - 1) in ("(", ")", ";")
             or self._keyword(index - 1) in ("BEGIN", "UNION", "ALL", "EXCEPT", "INTERSECT", "AS")
         )
-
-    def _after_or(self, index: int) -> int:
-        """Step over `OR IGNORE` and the like."""
-        return index + 2 if self._keyword(index) == "OR" else index
 
     def _from(self, index: int) -> None:
         self._frame.in_from = True
@@ -543,6 +557,22 @@ class _Walk:
         index = self._skip(index + 1, "NOT", "MATERIALIZED")
         return index if self._text(index) == "(" else None
 
+    _CLAUSES: ClassVar[Mapping[str, Callable[[_Walk, int], None]]] = {
+        "FROM": _on_from,
+        "JOIN": _on_join,
+        "INTO": _on_target,
+        "REFERENCES": _on_target,
+        "UPDATE": _on_update,
+        "USING": _on_using,
+        "IN": _on_in,
+        "TABLE": _on_table,
+        "WITH": _with,
+        "INDEXED": _on_indexed,
+        "UNION": _on_arm,
+        "EXCEPT": _on_arm,
+        "INTERSECT": _on_arm,
+    }
+
     # --- parentheses -------------------------------------------------------------------------
 
     def _open(self, index: int) -> None:
@@ -629,11 +659,11 @@ class _Walk:
                 continue
             if token.name.lower() == sequence.TABLE:
                 changed |= sequence.qualified(self._tokens, index, self._full_table)
-            elif (full := self._full_table(token.name, token.line)) != token.name:
+            elif (full := self._full_table(token.name, token.line)) != _spelling(token):
                 changed[index] = full
         for index in self._objects:
             token = self._tokens[index]
-            if (full := self._full_object(token)) != token.name:
+            if (full := self._full_object(token)) != _spelling(token):
                 changed[index] = full
         for index, scope in self._references:
             token = self._tokens[index]

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dbservice.migrate.lexer import Kind, SqlError, Token
 
 TABLE = "sqlite_sequence"
+_PINNED = "FROM sqlite_sequence WHERE name = 'table'"
 SHAPES = (
-    "… FROM sqlite_sequence WHERE name = 'table'",
+    f"… {_PINNED}",
     "UPDATE sqlite_sequence SET seq = … WHERE name = 'table'",
     "INSERT INTO sqlite_sequence (name, seq) VALUES ('table', …)",
-    "INSERT INTO sqlite_sequence (name, seq) SELECT 'table', … FROM sqlite_sequence "
-    "WHERE name = 'table'",
+    f"INSERT INTO sqlite_sequence (name, seq) SELECT 'table', … {_PINNED}",
 )
 
 
@@ -66,8 +66,9 @@ def _inserted(tokens: Sequence[Token], index: int, stop: int) -> int | None:
         return literal if one_row and _is_literal(tokens, literal, ",") else None
     if _reads(tokens, index, "SELECT"):
         literal, outside = index + 1, _outside_parentheses(tokens, index, stop)
-        # Exactly: SELECT 'table' , … FROM sqlite_sequence WHERE name = '…'
+        # Another arm or another source could bring rows that name other plugins' tables.
         alone = outside[-6:-4] == ["FROM", TABLE.upper()] and outside.count(",") == 1
+        alone = alone and not {"UNION", "JOIN"} & set(outside)
         return literal if alone and _is_literal(tokens, literal, ",") else None
     return None
 

@@ -23,6 +23,7 @@ from dbservice.protocol.filters import kind
 from dbservice.protocol.limits import MAX_INTEGER, MAX_NESTING, MIN_INTEGER
 from dbservice.protocol.messages import Failure, Problem, Reply, Request
 from dbservice.protocol.operations import Operation
+from dbservice.protocol.shapes import fields_at, values_at
 from dbservice.protocol.subjects import Address
 
 _encode = msgspec.json.Encoder().encode
@@ -30,13 +31,12 @@ _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _KINDS = re.compile(
     r"Expected `(?P<expected>[^`]+)`(?P<constraint>[^,]*)(?:, got `(?P<got>[^`]+)`)?"
 )
-_JSON_NAMES = {
-    "`int`": "`integer`",
-    "`str`": "`string`",
-    "`bool`": "`boolean`",
-    "`float`": "`number`",
-}
-_PYTHON_NAMES = re.compile("|".join(_JSON_NAMES))
+_NAMED = re.compile(
+    r"(?P<what>Object contains unknown field|Object missing required field|Invalid enum value)"
+    r" [`'](?P<name>.*)[`']$",
+    re.DOTALL,
+)
+_JSON_NAMES = {"int": "integer", "str": "string", "bool": "boolean", "float": "number"}
 _NEVER_EMPTY = ("plugin_name", "key", "table")
 
 
@@ -132,7 +132,9 @@ def check_nesting(payload: bytes) -> None:
             depth -= 1
 
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+# The closing quote may be absent: a text that never ends is one match too, else each quote within
+# it would search to the end again, and a hostile payload would take minutes.
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\]]', re.DOTALL)
 
 
 def check_json(value: Any, path: str) -> None:
@@ -191,12 +193,14 @@ def _diagnosed(
     return (
         _absent_field(operation, address, decoded)
         or _unknown_field(operation, decoded)
-        or _translated(error)
+        or _translated(operation, error)
     )
 
 
 def _malformed(payload: bytes, error: Exception) -> RequestError:
-    reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    reason = str(error).partition(" - at ")[0]
+    if isinstance(error, UnicodeDecodeError):
+        reason = "not UTF-8"
     if isinstance(error, RecursionError):
         reason = "nested too deep"
     return RequestError(ErrorCode.INVALID_JSON, f"Invalid JSON: {reason}", size=len(payload))
@@ -218,30 +222,55 @@ def _unknown_field(operation: Operation, decoded: dict[str, Any]) -> RequestErro
     known = [field.encode_name for field in _fields(operation.request)]
     for name in decoded:
         if name not in known:
-            return invalid(
-                f"'{name[:80]}' is not a field of this request: expected "
-                f"{', '.join(known)}.{did_you_mean(name, known)}",
-                reason=Reason.UNKNOWN_FIELD,
-                field=name[:80],
-                expected=known,
-                nearest=nearest(name, known),
-            )
+            return _not_a_field(name, known, "this request", name)
     return None
 
 
-def _translated(error: Exception) -> RequestError:
+def _not_a_field(name: str, known: list[str], of: str, path: str) -> RequestError:
+    return invalid(
+        f"'{name[:80]}' is not a field of {of}: expected "
+        f"{', '.join(known)}.{did_you_mean(name, known)}",
+        reason=Reason.UNKNOWN_FIELD,
+        field=path[:80],
+        expected=known,
+        nearest=nearest(name, known),
+    )
+
+
+def _translated(operation: Operation, error: Exception) -> RequestError:
     parts = _PATH.match(str(error))
     what, path = (parts["what"], parts["path"]) if parts else (str(error), None)
-    what = _PYTHON_NAMES.sub(lambda match: _JSON_NAMES[match.group()], what)
     field = (path or "$").removeprefix("$").removeprefix(".")
+    named = _NAMED.match(what)
+    if named and named["what"] == "Object missing required field":
+        return missing(f"{field}.{named['name']}")
+    if named and named["what"] == "Object contains unknown field":
+        known = fields_at(operation.request, field)
+        return _not_a_field(named["name"], known, f"'{field}'", f"{field}.{named['name']}")
+    if named:
+        return _not_allowed(field, named["name"], values_at(operation.request, field))
     kinds = _KINDS.match(what)
-    expected = f"{kinds['expected']}{kinds['constraint']}" if kinds else what
-    got = kinds["got"] if kinds else None
+    expected = f"{_in_json(kinds['expected'])}{kinds['constraint']}" if kinds else None
+    got = _in_json(kinds["got"]) if kinds and kinds["got"] else None
+    message = f"expected {expected}" + (f", got {got}" if got else "") if expected else what
     place = f"Field '{field}'" if field else "The request"
-    message = f"{place}: expected {expected}" + (f", got {got}." if got else ".")
-    if not kinds:
-        message = f"{place}: {what}."
-    return invalid(message, field=field or None, expected=expected, got=got)
+    return invalid(f"{place}: {message}.", field=field or None, expected=expected, got=got)
+
+
+def _in_json(types: str) -> str:
+    """Return types as JSON calls them; several are joined by ' or '."""
+    return " or ".join(_JSON_NAMES.get(name, name) for name in types.split(" | "))
+
+
+def _not_allowed(field: str, got: str, allowed: list[str]) -> RequestError:
+    return invalid(
+        f"Field '{field}': expected {' or '.join(allowed)}, got '{got[:80]}'."
+        f"{did_you_mean(got, allowed)}",
+        field=field,
+        expected=allowed,
+        got=got[:80],
+        nearest=nearest(got, allowed),
+    )
 
 
 @cache

@@ -15,6 +15,9 @@ MAX_KEYS_LISTED: Final = 1_000
 MAX_TTL: Final = 100 * 365 * 86_400
 
 MAX_ROW: Final = 1_048_576
+MAX_COLUMNS: Final = 500
+"""Columns of a table to register, and computed values of one aggregation."""
+
 MAX_BATCH: Final = 1_000
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000

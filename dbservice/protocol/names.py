@@ -42,10 +42,16 @@ class Namespace:
             name: the bare table name, as it stands in requests.
 
         Raises:
-            RequestError: VALIDATION_ERROR if the name is malformed, or with reason LIMIT if the
-                full name would be longer than an engine keeps.
+            RequestError: VALIDATION_ERROR if the name is malformed or an engine's own, or with
+                reason LIMIT if the full name would be longer than an engine keeps.
         """
         full = self.prefix + identifier(name, field="table")
+        if full.startswith("sqlite_"):
+            raise invalid(
+                f"The plugin '{self.plugin}' cannot have tables: SQLite keeps every name that "
+                "begins with 'sqlite_' to itself. Rename the plugin.",
+                field="table",
+            )
         if len(full) > MAX_IDENTIFIER:
             raise invalid(
                 f"The table name '{name[:64]}' is too long: with the plugin's prefix it has "
@@ -90,7 +96,7 @@ def identifier(name: str, *, field: str) -> str:
         raise invalid(
             f"'{name[:80]}' is not a valid name: expected {IDENTIFIER_RULE}, "
             f"at most {MAX_IDENTIFIER} characters.",
-            field=field,
+            field=field[:200],
             expected=IDENTIFIER.pattern,
             got=name[:80],
         )

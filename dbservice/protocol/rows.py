@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from dbservice.protocol.limits import (
     DEFAULT_PAGE,
     MAX_BATCH,
+    MAX_COLUMNS,
     MAX_INTEGER,
     MAX_OFFSET,
     MIN_INTEGER,
@@ -41,7 +42,7 @@ class Insert(Write, frozen=True, kw_only=True):
     """Insert one row, or several as one: an array in `data` is all or nothing.
 
     Attributes:
-        counters: KV increments made in the same transaction.
+        counters: KV increments made in the same transaction, once for the request.
     """
 
     table: NonEmpty
@@ -50,7 +51,11 @@ class Insert(Write, frozen=True, kw_only=True):
 
 
 class InsertBatch(Write, frozen=True, kw_only=True):
-    """Insert 1 to 1,000 rows, all or nothing."""
+    """Insert 1 to 1,000 rows, all or nothing.
+
+    Attributes:
+        counters: KV increments made in the same transaction, once for the request.
+    """
 
     table: NonEmpty
     rows: Annotated[list[Row], Meta(min_length=1, max_length=MAX_BATCH)]
@@ -146,7 +151,7 @@ class Aggregate(Request, frozen=True, kw_only=True):
     table: NonEmpty
     filters: Filters = {}
     group_by: Columns | UnsetType = UNSET
-    compute: Annotated[dict[str, Any], Meta(min_length=1)]
+    compute: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_COLUMNS)]
     having: Filters = {}
     sort: SortKey | list[SortKey] | UnsetType = UNSET
     limit: Limit = DEFAULT_PAGE
@@ -178,7 +183,7 @@ class Field(Struct, frozen=True, forbid_unknown_fields=True):
 class TableSchema(Struct, frozen=True, forbid_unknown_fields=True):
     """The columns of a table; `id`, `created_at` and `updated_at` are added to them."""
 
-    fields: Annotated[list[Field], Meta(min_length=1)]
+    fields: Annotated[list[Field], Meta(min_length=1, max_length=MAX_COLUMNS)]
 
 
 class Register(Write, frozen=True, kw_only=True):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
-
-import msgspec
 
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.rows import ColumnType
 from dbservice.protocol.updates import ARRAY, BOUNDS, NUMERIC, Assignment, UpdateOperator
 from dbservice.storage.tables import CREATED_AT, NUMBERS, Column, Table
-from dbservice.storage.values import same_json, to_operand, to_stored
+from dbservice.storage.values import check_size, from_stored, same_json, to_operand, to_stored
 from dbservice.storage.where import operator_type
 
-_LOWEST = "(-9223372036854775807 - 1)"
+_BELOW_INTEGERS = "-1e19"
+"""Below every integer of 64 bits; as an integer it is the lowest of them."""
 
 
 class Assignments:
@@ -30,7 +30,8 @@ class Assignments:
 
     Raises:
         RequestError: VALIDATION_ERROR for an unknown or immutable column, an operand of the
-            wrong type, or an operator that the column's type does not have.
+            wrong type, or an operator that the column's type does not have; VALUE_TOO_LARGE for
+            values over 1 MiB.
     """
 
     def __init__(self, table: Table, assignments: Sequence[Assignment]) -> None:
@@ -44,6 +45,7 @@ class Assignments:
                 self.on_arrays.append((column, assignment))
             else:
                 self._parts.append(f"{column.sql} = {self._expression(column, assignment)}")
+        check_size(self.parameters, "operations")
 
     @property
     def sql(self) -> str:
@@ -74,16 +76,17 @@ class Assignments:
     def _arithmetic(self, column: Column, operator: UpdateOperator, value: Any) -> str:
         sign = {"$inc": "+", "$dec": "-", "$mul": "*"}[operator]
         present = f"COALESCE({column.sql}, 0)"
-        if column.type is not ColumnType.INTEGER:
-            return f"{present} {sign} {self._bind(value)}"
-        # SQLite turns an integer that leaves 64 bits into a float and says nothing; abs() of the
-        # lowest integer is an error, and keeps the row as it is.
+        # SQLite turns an integer that leaves 64 bits into a float, and a float that leaves its
+        # range into infinity, and says nothing; abs() of the lowest integer is an error, and
+        # keeps the row as it is.
         result = f"{present} {sign} {self._bind(value)}"
+        if column.type is ColumnType.INTEGER:
+            in_range = f"typeof({result}) = 'integer'"
+        else:
+            in_range = f"abs({result}) <= {self._bind(sys.float_info.max)}"
         again = f"{present} {sign} {self._bind(value)}"
-        return (
-            f"CASE WHEN typeof({result}) = 'integer' THEN {again} "
-            f"ELSE abs(min({present}, {_LOWEST})) END"
-        )
+        overflow = f"abs(CAST(min({present}, {_BELOW_INTEGERS}) AS INTEGER))"
+        return f"CASE WHEN {in_range} THEN {again} ELSE {overflow} END"
 
     def _bind(self, value: Any) -> str:
         self.parameters.append(value)
@@ -99,9 +102,10 @@ def changed_array(column: Column, assignment: Assignment, stored: str | None) ->
         stored: the present text; null counts as [].
 
     Raises:
-        RequestError: VALIDATION_ERROR if the present value is not an array.
+        RequestError: VALIDATION_ERROR if the present value is not an array, VALUE_TOO_LARGE if
+            it would grow over 1 MiB.
     """
-    array = [] if stored is None else msgspec.json.decode(stored)
+    array = [] if stored is None else from_stored(column, stored)
     if not isinstance(array, list):
         raise invalid(
             f"'{assignment.operator}' needs an array; column '{column.name}' of a matching row "
@@ -119,7 +123,9 @@ def changed_array(column: Column, assignment: Assignment, stored: str | None) ->
             array.append(element)
         case _ if not is_there:
             array.append(element)
-    return str(to_stored(column, array, assignment.path))
+    text = str(to_stored(column, array, assignment.path))
+    check_size([text], assignment.path)
+    return text
 
 
 def _check(column: Column, assignment: Assignment) -> None:

@@ -37,8 +37,8 @@ class Catalog:
     """
 
     def __init__(self) -> None:
-        self._version = -1
-        self._tables: dict[str, Table] = {}
+        # One attribute, because the engine's threads all read and replace it.
+        self._known: tuple[int, dict[str, Table]] = (-1, {})
 
     def table(self, namespace: Namespace, name: str) -> Steps[Table]:
         """Return a table of a plugin.
@@ -56,15 +56,15 @@ class Catalog:
         """Return a table of a plugin, or None."""
         full_name = namespace.table(name)
         version = (yield Statement("PRAGMA schema_version")).rows[0][0]
-        known = self._tables
-        if version != self._version:
-            known = {}
-        elif full_name in known:
-            return known[full_name]
+        known_version, tables = self._known
+        if version != known_version:
+            tables = {}
+        elif full_name in tables:
+            return tables[full_name]
         table = yield from _load(name, full_name)
         if table is not None:
-            known[full_name] = table
-            self._tables, self._version = known, version
+            tables[full_name] = table
+            self._known = (version, tables)
         return table
 
     def full_names(self, namespace: Namespace) -> Steps[list[str]]:

@@ -174,9 +174,16 @@ def looks_at_many_rows(request: Request) -> bool:
     match request:
         case kv.KvGet():
             return False
-        case rows.Select(sort=rows.RANDOM) if not request.filters:
+        case rows.Select(sort=rows.RANDOM, limit=1) if not request.filters:
             return False
         case rows.Select():
-            return request.id is UNSET and not isinstance(request.filters.get("id"), int | dict)
+            return request.id is UNSET and not _names_ids(request.filters.get("id"))
         case _:
             return True
+
+
+def _names_ids(operand: Any) -> bool:
+    """Return whether a filter on `id` leaves only rows that an index finds one by one."""
+    if isinstance(operand, dict):
+        return not operand.keys().isdisjoint(("$eq", "$in"))
+    return isinstance(operand, int | str)

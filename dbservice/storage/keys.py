@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UNSET
 
-from dbservice.protocol.codec import check_integers, encode_json
+from dbservice.protocol.codec import check_json, encode_json
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
+from dbservice.protocol.filters import kind
 from dbservice.protocol.kv import (
     KvDelete,
     KvDeleted,
@@ -23,7 +24,7 @@ from dbservice.protocol.kv import (
     KvValue,
     lifetime,
 )
-from dbservice.protocol.limits import MAX_INTEGER, MAX_KV_VALUE, MIN_INTEGER
+from dbservice.protocol.limits import MAX_INTEGER, MAX_KEY_LENGTH, MAX_KV_VALUE, MIN_INTEGER
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock
 from dbservice.storage.steps import Statement, Steps
@@ -77,7 +78,7 @@ class KeyStore:
         """
         _check_key(request.key)
         seconds = lifetime(request)
-        check_integers(request.value, "value")
+        check_json(request.value, "value")
         text = _encoded(request.value)
         conditional = request.if_absent or request.if_value is not UNSET
         if conditional and not (yield from self._holds(namespace, request)):
@@ -200,15 +201,24 @@ def _integer(key: str, text: str) -> int:
     value = msgspec.json.decode(text)
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(
-            f"The key '{key[:80]}' holds {type(value).__name__}, not an integer. Set it to an "
-            "integer first.",
+            f"The key '{key[:80]}' holds {kind(value)}, not an integer. Set it to an integer "
+            "first.",
             field="key",
             expected="integer",
+            got=kind(value),
         )
     return value
 
 
 def _check_key(key: str) -> None:
+    if len(key) > MAX_KEY_LENGTH:
+        raise invalid(
+            f"The key '{key[:80]}' has {len(key)} characters; the limit is {MAX_KEY_LENGTH}.",
+            reason=Reason.LIMIT,
+            field="key",
+            limit=MAX_KEY_LENGTH,
+            got=len(key),
+        )
     if any(unicodedata.category(character) == "Cc" for character in key):
         raise invalid("The key contains a control character.", field="key", got=repr(key)[:80])
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from dbservice.storage.errors import UnavailableError
+
 C = TypeVar("C")
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class Lane(Generic[C]):
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._opened: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
+        self._takes_jobs = False
 
     @property
     def waiting(self) -> int:
@@ -84,17 +87,25 @@ class Lane(Generic[C]):
         self._opened, self._closed = loop.create_future(), loop.create_future()
         self._thread.start()
         await self._opened
+        self._takes_jobs = True
 
     async def close(self) -> None:
         """Finish every queued job, close the connection, end the thread."""
         if self._closed is None:
             return
+        self._takes_jobs = False
         self._queue.put(None)
         await self._closed
         self._thread.join()
 
     async def do(self, work: Any) -> Any:
-        """Queue a job and return its answer, or raise its error."""
+        """Queue a job and return its answer, or raise its error.
+
+        Raises:
+            UnavailableError: the lane is closed, or was never opened.
+        """
+        if not self._takes_jobs:
+            raise UnavailableError("the database is closed")
         future = asyncio.get_running_loop().create_future()
         self._queue.put(Job(work, future))
         return await future

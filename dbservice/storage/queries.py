@@ -30,7 +30,13 @@ from dbservice.protocol.rows import (
     SortKey,
 )
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.records import Matching, as_objects, counted, matching_rows
+from dbservice.storage.records import (
+    Matching,
+    as_objects,
+    counted,
+    matching_rows,
+    named_columns,
+)
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.tables import NUMBERS, ORDERED, Column, Table
 from dbservice.storage.where import operator_type
@@ -202,6 +208,8 @@ class _Order:
     def beyond(self, value: Any, path: str) -> Filter:
         """Return the filter for rows that this column alone puts behind a value."""
         name = self.column.name
+        if self.column.type is ColumnType.BOOLEAN and value is not None:
+            return self._beyond_boolean(value, path)
         if not self.descending:
             operator = Operator.GT if value is not None else Operator.NE
             return Condition(name, operator, value, path)
@@ -213,6 +221,16 @@ class _Order:
                 Condition(name, Operator.EQ, None, path),
             )
         )
+
+    def _beyond_boolean(self, value: Any, path: str) -> Filter:
+        """Booleans have an order to sort by, false before true, but no `$gt` and `$lt`."""
+        name = self.column.name
+        parts: list[Filter] = []
+        if value is self.descending:
+            parts.append(Condition(name, Operator.EQ, not value, path))
+        if self.descending:
+            parts.append(Condition(name, Operator.EQ, None, path))
+        return AnyOf(tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +300,7 @@ def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Co
 
 
 def _columns(table: Table, names: Sequence[str] | UnsetType, field: str) -> list[Column]:
-    if names is UNSET:
-        return list(table.columns.values())
-    if len(set(names)) < len(names):
-        raise invalid(f"'{field}' names a column twice.", field=field)
-    return [table.column(name, f"{field}.{name}") for name in names]
+    return list(table.columns.values()) if names is UNSET else named_columns(table, names, field)
 
 
 def _ordering(
@@ -350,7 +364,7 @@ def _cursor(
 def _cursor_values(cursor: str, order: Sequence[_Order]) -> list[Any]:
     try:
         values = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or len(values) != len(order):
         raise invalid(

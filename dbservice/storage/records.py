@@ -7,9 +7,8 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from dbservice.protocol.errors import ErrorCode, RequestError, invalid
+from dbservice.protocol.errors import invalid
 from dbservice.protocol.filters import Filter, parse_filters
-from dbservice.protocol.limits import MAX_ROW
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import (
     Count,
@@ -35,7 +34,7 @@ from dbservice.storage.catalog import Catalog
 from dbservice.storage.keys import KeyStore
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.tables import CREATED_AT, UPDATED_AT, Column, Table
-from dbservice.storage.values import from_stored, to_operand, to_stored
+from dbservice.storage.values import check_size, from_stored, to_operand, to_stored
 from dbservice.storage.where import Where
 
 Row = dict[str, Any]
@@ -64,7 +63,7 @@ class RecordStore:
         table = yield from self._catalog.table(namespace, request.table)
         if isinstance(request.data, list):
             ids = yield from self._insert_all(table, request.data, "data")
-            yield from self._keys.count(namespace, request.counters, len(ids))
+            yield from self._keys.count(namespace, request.counters)
             return InsertedMany(ids=ids, created=len(ids))
         inserted = yield from self._insert_one(table, request.data, "data")
         yield from self._keys.count(namespace, request.counters)
@@ -78,7 +77,7 @@ class RecordStore:
         """
         table = yield from self._catalog.table(namespace, request.table)
         ids = yield from self._insert_all(table, request.rows, "rows")
-        yield from self._keys.count(namespace, request.counters, len(ids))
+        yield from self._keys.count(namespace, request.counters)
         return InsertedMany(ids=ids, created=len(ids))
 
     def update(
@@ -90,7 +89,8 @@ class RecordStore:
             RequestError: VALIDATION_ERROR.
         """
         table = yield from self._catalog.table(namespace, request.table)
-        returned = returned_columns(table, request.returning)
+        wanted = request.returning
+        returned = [] if wanted is UNSET else named_columns(table, wanted, "returning")
         matching = matching_rows(table, request.id, request.filters, everything=request.all)
         changed, rows = yield from self._change(
             table,
@@ -167,10 +167,11 @@ class RecordStore:
         return from_stored(key, result.rows[0][0]) if key else None
 
     def _stamp(self, table: Table, values: Row) -> None:
-        if table.is_stamped:
+        stamps = table.stamps
+        if stamps:
             now = timestamp(self._clock.time())
-            values.setdefault(CREATED_AT, now)
-            values.setdefault(UPDATED_AT, now)
+            for column in stamps:
+                values.setdefault(column.name, now)
 
     def _change(
         self, table: Table, matching: Matching, assignments: Assignments, returned: list[Column]
@@ -245,15 +246,16 @@ def matching_rows(
     return Matching(table, parse_filters(dict(filters)))
 
 
-def returned_columns(table: Table, names: Sequence[str] | UnsetType) -> list[Column]:
-    """Return the columns a request wants back.
+def named_columns(table: Table, names: Sequence[str], field: str) -> list[Column]:
+    """Return the columns that a field of a request names.
 
     Raises:
-        RequestError: VALIDATION_ERROR if the table does not have one of them.
+        RequestError: VALIDATION_ERROR if the table does not have one of them, or one is there
+            twice.
     """
-    if names is UNSET:
-        return []
-    return [table.column(name, f"returning.{name}") for name in names]
+    if len(set(names)) < len(names):
+        raise invalid(f"'{field}' names a column twice.", field=field)
+    return [table.column(name, f"{field}.{name}") for name in names]
 
 
 def stored_row(table: Table, row: Row, path: str) -> Row:
@@ -267,15 +269,7 @@ def stored_row(table: Table, row: Row, path: str) -> Row:
         name: to_stored(table.column(name, f"{path}.{name}"), value, f"{path}.{name}")
         for name, value in row.items()
     }
-    size = sum(len(value) for value in values.values() if isinstance(value, str))
-    if size > MAX_ROW:
-        raise RequestError(
-            ErrorCode.VALUE_TOO_LARGE,
-            f"The row at '{path}' has {size} characters; the limit is {MAX_ROW}.",
-            field=path,
-            limit=MAX_ROW,
-            got=size,
-        )
+    check_size(values.values(), path)
     return values
 
 

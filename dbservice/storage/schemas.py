@@ -167,7 +167,9 @@ def _column_sql(field: Field) -> str:
     if field.default is not UNSET:
         parts.append(f"DEFAULT {_literal(_default_of(field, field.name))}")
     if field.type is ColumnType.JSON:
-        parts.append(f"CHECK (json_valid({quoted(field.name)}))")
+        # json_valid(NULL) is 0 on older SQLite versions and NULL on newer ones.
+        name = quoted(field.name)
+        parts.append(f"CHECK ({name} IS NULL OR json_valid({name}))")
     return " ".join(parts)
 
 
@@ -184,7 +186,8 @@ def _literal(value: Any) -> str:
 
 
 def _index_name(full_name: str, column: str) -> str:
-    name = f"{full_name}_{column}_unique"
+    # Two underscores stand in no name, so no other table or index can have this one.
+    name = f"{full_name}__{column}__unique"
     if len(name) > MAX_IDENTIFIER:
         raise invalid(
             f"The name of the unique index over '{column}' would have {len(name)} characters; the "

@@ -270,11 +270,30 @@ def _commit_together(connection: _Connection, jobs: Sequence[Job]) -> None:
         return
     try:
         connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        _fail_all(connection, jobs, error)
+        return
+    try:
         for job in jobs:
             _attempt_within_savepoint(connection, job)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        _fail_all(connection, jobs, error)
+        _undo(connection)
+        _part_company(connection, jobs, error)
+
+
+def _part_company(connection: _Connection, jobs: Sequence[Job], error: sqlite3.Error) -> None:
+    """Find the job that cost the others their transaction by running each again, alone.
+
+    SQLite undoes a whole transaction, savepoints and all, when it interrupts a write in it; and a
+    deferred foreign key is only found broken by the commit.
+    """
+    if len(jobs) == 1:
+        jobs[0].error = jobs[0].error or _translated(error)
+        return
+    for job in jobs:
+        if job.error is None:
+            _commit_together(connection, [job])
 
 
 def _fail_all(connection: _Connection, jobs: Sequence[Job], error: sqlite3.Error) -> None:

@@ -15,6 +15,7 @@ UPDATED_AT = "updated_at"
 NUMBERS = frozenset({ColumnType.INTEGER, ColumnType.FLOAT})
 TEXTS = frozenset({ColumnType.STRING, ColumnType.TEXT})
 ORDERED = NUMBERS | TEXTS | {ColumnType.DATETIME}
+_BESIDE_FILTERS = frozenset({"sort", "limit", "offset", "columns", "after"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,20 @@ class Table:
         stamps = (self.columns.get(CREATED_AT), self.columns.get(UPDATED_AT))
         return all(stamp is not None and stamp.type is ColumnType.DATETIME for stamp in stamps)
 
+    @property
+    def stamps(self) -> tuple[Column, ...]:
+        """The columns that a new row gets the present moment in.
+
+        SQLite's own CURRENT_TIMESTAMP writes a form that does not compare with the service's.
+        """
+        kept = (CREATED_AT, UPDATED_AT) if self.is_stamped else ()
+        return tuple(
+            column
+            for column in self.columns.values()
+            if column.type is ColumnType.DATETIME
+            and (column.name in kept or (column.default or "").upper() == "CURRENT_TIMESTAMP")
+        )
+
     def column(self, name: str, field: str) -> Column:
         """Return a column by its name.
 
@@ -125,9 +140,12 @@ class Table:
 def unknown_column(name: str, field: str, known: Iterable[str], table: str) -> RequestError:
     """Return the error for a column that a table does not have."""
     names = list(known)
+    hint = did_you_mean(name, names)
+    if name in _BESIDE_FILTERS and field.startswith("filters."):
+        hint = f" '{name}' goes beside 'filters', not inside."
     return invalid(
         f"Column '{name[:80]}' is not in schema of table '{table}': it has "
-        f"{', '.join(names)}.{did_you_mean(name, names)}",
+        f"{', '.join(names)}.{hint}",
         reason=Reason.UNKNOWN_COLUMN,
         field=field[:200],
         got=name[:80],

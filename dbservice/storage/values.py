@@ -5,16 +5,16 @@ A value is checked against its column's type and refused if it does not fit; it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from dbservice.protocol.codec import check_integers, encode_json
-from dbservice.protocol.errors import Reason, RequestError, invalid
+from dbservice.protocol.codec import check_json, encode_json
+from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
-from dbservice.protocol.limits import MAX_INTEGER, MIN_INTEGER
+from dbservice.protocol.limits import MAX_INTEGER, MAX_ROW, MIN_INTEGER
 from dbservice.protocol.rows import ColumnType
 from dbservice.storage.tables import Column
 
@@ -43,6 +43,28 @@ def to_stored(column: Column, value: Any, path: str) -> Any:
             got=len(stored),
         )
     return stored
+
+
+def check_size(values: Iterable[Any], path: str) -> None:
+    """Refuse stored values that make a row of more than 1 MiB.
+
+    Args:
+        values: what is to be written, in its stored form.
+        path: where it stands in the request, for the error.
+
+    Raises:
+        RequestError: VALUE_TOO_LARGE.
+    """
+    texts = (value for value in values if isinstance(value, str))
+    size = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    if size > MAX_ROW:
+        raise RequestError(
+            ErrorCode.VALUE_TOO_LARGE,
+            f"The row at '{path}' has {size} bytes; the limit is {MAX_ROW}.",
+            field=path,
+            limit=MAX_ROW,
+            got=size,
+        )
 
 
 def to_operand(column: Column, value: Any, path: str) -> Any:
@@ -79,7 +101,7 @@ def contains_json(document: str | None, element: str) -> bool | None:
     """Return whether a JSON array, given as text, has an element, given as text."""
     if document is None:
         return None
-    array = msgspec.json.decode(document)
+    array = _read_json(document)
     wanted = msgspec.json.decode(element)
     return isinstance(array, list) and any(same_json(part, wanted) for part in array)
 
@@ -88,7 +110,7 @@ def equal_json(left: str | None, right: str) -> bool | None:
     """Return whether two JSON texts mean the same value."""
     if left is None:
         return None
-    return same_json(msgspec.json.decode(left), msgspec.json.decode(right))
+    return same_json(_read_json(left), msgspec.json.decode(right))
 
 
 def wrong_type(column: Column, value: Any, path: str, expected: str) -> RequestError:
@@ -105,7 +127,7 @@ def wrong_type(column: Column, value: Any, path: str, expected: str) -> RequestE
 def _text(column: Column, value: Any, path: str) -> str:
     if not isinstance(value, str):
         raise wrong_type(column, value, path, "a string")
-    check_integers(value, path)
+    check_json(value, path)
     return value
 
 
@@ -113,7 +135,7 @@ def _integer(column: Column, value: Any, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong_type(column, value, path, "an integer")
     if not MIN_INTEGER <= value <= MAX_INTEGER:
-        check_integers(value, path)
+        check_json(value, path)
     return value
 
 
@@ -153,7 +175,7 @@ def _datetime(column: Column, value: Any, path: str) -> str:
 
 
 def _json(_column: Column, value: Any, path: str) -> str:
-    check_integers(value, path)
+    check_json(value, path)
     return encode_json(value).decode()
 
 
@@ -173,6 +195,7 @@ def _read_datetime(value: Any) -> Any:
 
 
 def _read_json(value: Any) -> Any:
+    """Return a document; what a migration stored without asking for JSON is taken as it is."""
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, TypeError):

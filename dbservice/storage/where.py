@@ -88,9 +88,10 @@ class Where:
                 high = self._bind(column, operand[1], f"{path}[1]")
                 return f"{column.sql} BETWEEN {low} AND {high}"
             case Operator.LIKE:
-                return f"{column.sql} GLOB {self._raw(glob_pattern(operand))}"
+                pattern = glob_pattern(to_operand(column, operand, path))
+                return f"{column.sql} GLOB {self._raw(pattern)}"
             case _:
-                return self._case_blind(column, operand)
+                return self._case_blind(column, to_operand(column, operand, path))
 
     def _on_json(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
         bound = self._bind(column, operand, path)

@@ -270,7 +270,7 @@ async def test_a_hostile_plugin_name_is_refused(ask, name):
 
 
 @criterion("AC-8")
-def test_there_are_at_least_twenty_tests(request):
+async def test_there_are_at_least_twenty_tests(request):
     here = [
         item
         for item in request.session.items

@@ -1,0 +1,378 @@
+"""Runs migrations: one transaction each, together with its bookkeeping row (SPEC 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from msgspec import UNSET, UnsetType
+
+from dbservice.migrate import ledger, plan
+from dbservice.migrate.files import Direction, MigrationFile, read_migrations
+from dbservice.migrate.script import PreparedStatement, Script, prepare
+from dbservice.migrate.warnings import warnings_of
+from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.limits import MIGRATION_LOCK_TIMEOUT
+from dbservice.protocol.migrations import (
+    Applied,
+    Apply,
+    HistoryEntry,
+    MigrationStatus,
+    Rollback,
+    RolledBack,
+    StatementReport,
+    Step,
+)
+from dbservice.protocol.names import Namespace
+from dbservice.runtime.clock import Clock, SystemClock, timestamp
+from dbservice.storage.dialect import Dialect
+from dbservice.storage.engine import Engine
+from dbservice.storage.errors import EngineError, StatementTimeoutError, UnavailableError
+from dbservice.storage.steps import Statement, Steps
+
+T = TypeVar("T")
+
+UNKNOWN_AUTHOR = "unknown"
+_LOCK_POLL = 0.05
+_PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+[^\s/'\"]+")
+
+
+class Migrator:
+    """Applies, rolls back and reports the migrations of all plugins on one engine.
+
+    Args:
+        engine: an open engine.
+        roots: folders with migrations (`dbservice.migrate.roots`). They are read anew for every
+            request, so a new file needs no restart.
+        clock: tells when a migration was applied.
+        lock_timeout: seconds to wait while another migration of the same plugin runs.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        roots: Iterable[Path],
+        *,
+        clock: Clock | None = None,
+        lock_timeout: float = MIGRATION_LOCK_TIMEOUT,
+    ) -> None:
+        self._engine = engine
+        self._roots = tuple(roots)
+        self._clock = clock or SystemClock()
+        self._lock_timeout = lock_timeout
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def status(self, namespace: Namespace) -> MigrationStatus:
+        """Return what is applied and what is pending. Reads only.
+
+        Raises:
+            RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.
+        """
+        files, history = await self._files_and_history(namespace)
+        return plan.status(files, history)
+
+    async def apply(self, namespace: Namespace, request: Apply) -> Applied:
+        """Apply pending migrations, each in a transaction of its own.
+
+        Raises:
+            RequestError: any of the migration codes. A migration that failed left nothing; those
+                before it, which `details.applied` lists, are kept.
+        """
+        async with self._lock(namespace):
+            files, history = await self._files_and_history(namespace)
+            chosen = plan.to_apply(files, history, request.version)
+            scripts = self._prepared(chosen, Direction.UP, namespace)
+            reversible = [file for file in chosen if file.is_reversible(self._engine.dialect)]
+            self._prepared(reversible, Direction.DOWN, namespace)  # found now, not when needed
+            warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
+            steps = await self._run(namespace, scripts, request)
+            history = await self._history(namespace)
+        return Applied(
+            applied=bool(steps) and not request.dry_run,
+            skipped=not steps,
+            version=steps[-1].version if steps else _newest(history),
+            current_version=plan.current_version(history),
+            duration_ms=_total(steps),
+            migrations=steps,
+            warnings=warnings,
+            dry_run=request.dry_run,
+        )
+
+    async def rollback(self, namespace: Namespace, request: Rollback) -> RolledBack:
+        """Roll back applied migrations, newest first, each in a transaction of its own.
+
+        Raises:
+            RequestError: any of the migration codes.
+        """
+        async with self._lock(namespace):
+            files, history = await self._files_and_history(namespace)
+            chosen = plan.to_roll_back(files, history, request, self._engine.dialect)
+            scripts = self._prepared(chosen, Direction.DOWN, namespace)
+            warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
+            steps = await self._run(namespace, scripts, request)
+            history = await self._history(namespace)
+        return RolledBack(
+            rolled_back=bool(steps) and not request.dry_run,
+            version=steps[-1].version if steps else None,
+            current_version=plan.current_version(history),
+            duration_ms=_total(steps),
+            migrations=steps,
+            warnings=warnings,
+            dry_run=request.dry_run,
+        )
+
+    async def repair(self, namespace: Namespace) -> list[str]:
+        """Record the present checksums of applied migrations whose files were changed on purpose.
+
+        Returns:
+            The names of the migrations that were repaired.
+        """
+        plugin = namespace.plugin
+        async with self._lock(namespace):
+            files, history = await self._files_and_history(namespace)
+            changed = plan.mismatched(files, history)
+            repaired = [file for file in files if file.name in changed]
+
+            def steps() -> Steps[None]:
+                for file in repaired:
+                    yield from ledger.replace_checksum(plugin, file.version, file.checksum)
+
+            if repaired:
+                await self._engine.write(steps)
+        return changed
+
+    def forget(self, namespace: Namespace) -> Steps[int]:
+        """Return the steps that delete a plugin's bookkeeping, and give the number of its rows."""
+        return ledger.forget(self._engine.dialect, namespace.plugin)
+
+    # --- reading -----------------------------------------------------------------------------
+
+    async def _files_and_history(
+        self, namespace: Namespace
+    ) -> tuple[list[MigrationFile], list[HistoryEntry]]:
+        files = await asyncio.to_thread(read_migrations, self._roots, namespace.plugin)
+        return files, await self._history(namespace)
+
+    async def _history(self, namespace: Namespace) -> list[HistoryEntry]:
+        dialect = self._engine.dialect
+        return await self._engine.read(lambda: ledger.read(dialect, namespace.plugin))
+
+    def _prepared(
+        self, files: Sequence[MigrationFile], direction: Direction, namespace: Namespace
+    ) -> list[Script]:
+        """Check every statement of every chosen file before the first one runs."""
+        return [prepare(file, direction, namespace, self._engine.dialect) for file in files]
+
+    # --- locking -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _lock(self, namespace: Namespace) -> AsyncIterator[None]:
+        """Hold the plugin's lock within this process."""
+        lock = self._locks.setdefault(namespace.plugin, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._lock_timeout):
+                await lock.acquire()
+        except TimeoutError:
+            raise self._busy(namespace) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _busy(self, namespace: Namespace) -> RequestError:
+        return RequestError(
+            ErrorCode.LOCK_TIMEOUT,
+            f"A migration of '{namespace.plugin}' is already in progress; waited "
+            f"{self._lock_timeout:g} seconds for it. Try again later.",
+        )
+
+    async def _retried(self, namespace: Namespace, run: Callable[[], Awaitable[T]]) -> T:
+        """Run a transaction again while another replica holds the plugin's lock."""
+        deadline = asyncio.get_running_loop().time() + self._lock_timeout
+        while True:
+            try:
+                return await run()
+            except _LockedElsewhereError:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise self._busy(namespace) from None
+            await asyncio.sleep(_LOCK_POLL)
+
+    # --- running -----------------------------------------------------------------------------
+
+    async def _run(
+        self, namespace: Namespace, scripts: Sequence[Script], request: Apply | Rollback
+    ) -> list[Step]:
+        """Run the scripts and return a report of each that was not already done elsewhere."""
+        author = UNKNOWN_AUTHOR if isinstance(request.applied_by, UnsetType) else request.applied_by
+        run = _Run(self._engine.dialect, namespace, self._clock, author)
+        if not scripts:
+            return []
+        if request.dry_run:
+            return await self._transaction(
+                namespace, partial(run.all_of, scripts), scripts[-1], keep=False
+            )
+        done: list[Step] = []
+        for script in scripts:
+            try:
+                step = await self._transaction(
+                    namespace, partial(run.one, script, report=False), script
+                )
+            except RequestError as error:
+                kept = "applied" if script.is_up else "rolled_back"
+                error.details[kept] = [entry.name for entry in done]
+                raise
+            if step is not None:
+                done.append(step)
+        return done
+
+    async def _transaction(
+        self,
+        namespace: Namespace,
+        make_steps: Callable[[], Steps[T]],
+        script: Script,
+        *,
+        keep: bool = True,
+    ) -> T:
+        try:
+            return await self._retried(
+                namespace, lambda: self._engine.exclusive(make_steps, keep=keep)
+            )
+        except UnavailableError:
+            raise
+        except EngineError as error:
+            # Statements report their own failures; what is left is the check at the end.
+            raise _failed(script, None, error) from error
+
+
+class _LockedElsewhereError(Exception):
+    """Another replica is migrating this plugin at this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The steps of one request."""
+
+    dialect: Dialect
+    namespace: Namespace
+    clock: Clock
+    author: str
+
+    def all_of(self, scripts: Sequence[Script]) -> Steps[list[Step]]:
+        """Run all scripts in the same transaction, with reports (dry run)."""
+        done = []
+        for script in scripts:
+            step = yield from self.one(script, report=True)
+            if step is not None:
+                done.append(step)
+        return done
+
+    def one(self, script: Script, *, report: bool) -> Steps[Step | None]:
+        """Run one script with its bookkeeping; None if another replica did it meanwhile."""
+        plugin, file = self.namespace.plugin, script.file
+        if not (yield from ledger.try_lock(self.dialect, plugin)):
+            raise _LockedElsewhereError
+        yield from ledger.create_table(self.dialect)
+        history = yield from ledger.read(self.dialect, plugin)
+        if self._is_done(script, history):
+            return None
+        started = time.perf_counter()
+        executed = yield from self._statements(script)
+        duration = round((time.perf_counter() - started) * 1000, 3)
+        if script.is_up:
+            yield from ledger.insert(plugin, self._entry(file, duration))
+        else:
+            yield from ledger.delete(plugin, file.version)
+        return Step(
+            version=file.version,
+            name=file.name,
+            duration_ms=duration,
+            statements=len(executed),
+            executed=executed if report else UNSET,
+        )
+
+    def _is_done(self, script: Script, history: Sequence[HistoryEntry]) -> bool:
+        """Compare with the bookkeeping as it is inside the transaction.
+
+        Raises:
+            RequestError: MIGRATION_ORDER if it is not the state that was planned for.
+        """
+        number, current = script.file.number, plan.current_version(history)
+        is_up = script.is_up
+        if current >= number if is_up else current < number:
+            return True
+        if current != (number - 1 if is_up else number):
+            raise RequestError(
+                ErrorCode.MIGRATION_ORDER,
+                f"{script.file.file} was planned for another version than {current:03}, which is "
+                "applied now: somebody else migrated meanwhile. Ask again.",
+                current_version=current,
+            )
+        return False
+
+    def _statements(self, script: Script) -> Steps[list[StatementReport]]:
+        executed = []
+        for statement in script.statements:
+            try:
+                result = yield Statement(statement.sql)
+            except UnavailableError:
+                raise
+            except EngineError as error:
+                raise _failed(script, statement, error) from error
+            rows = result.affected
+            if statement.is_uncounted:
+                rows = (yield Statement("SELECT changes()")).rows[0][0]
+            executed.append(StatementReport(statement.sql, rows))
+        return executed
+
+    def _entry(self, file: MigrationFile, duration: float) -> HistoryEntry:
+        return HistoryEntry(
+            version=file.version,
+            name=file.name,
+            checksum=file.checksum,
+            applied_at=timestamp(self.clock.time()),
+            applied_by=self.author,
+            execution_ms=duration,
+            state=ledger.APPLIED,
+        )
+
+
+def _failed(
+    script: Script, statement: PreparedStatement | None, error: EngineError
+) -> RequestError:
+    """Return the reply for a statement that failed, with the engine's reason.
+
+    The SQL is the developer's own, so the engine's words help here; paths in them are removed.
+    """
+    file = script.file.file
+    reason = _PATH.sub("…", " ".join(str(error).split()))
+    code = ErrorCode.MIGRATION_FAILED
+    if isinstance(error, StatementTimeoutError):
+        code, reason = ErrorCode.TIMEOUT, "it took longer than the service allows"
+    place = (
+        f"{file} line {statement.line}, {script.direction} statement {statement.number}"
+        if statement
+        else f"{file}, at the end of {script.direction}"
+    )
+    details: dict[str, Any] = {"file": file, "direction": script.direction.value}
+    if statement:
+        details |= {"line": statement.line, "statement": statement.number}
+    return RequestError(
+        code, f"{place}: {reason}. Nothing of this migration was kept.", reason=reason, **details
+    )
+
+
+def _newest(history: Sequence[HistoryEntry]) -> str | None:
+    return history[-1].version if history else None
+
+
+def _total(steps: Sequence[Step]) -> float:
+    return round(math.fsum(step.duration_ms for step in steps), 3)

@@ -1,0 +1,96 @@
+"""nats-py clients as the fixtures hand them out: bound to the loop they were made on (SPEC 5.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from pytest_rosey.fixtures.loops import loop_scope_of
+
+
+class WrongLoopError(RuntimeError):
+    """A fixture's object was used on another event loop than the one it was made on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a client belongs.
+
+    Attributes:
+        fixture: the fixture that made it.
+        loop_scope: the loop scope of the test, which is that of the fixture.
+        fixture_default: pytest-asyncio's setting for the loop scope of async fixtures.
+        loop: the loop itself; by default the running one.
+    """
+
+    fixture: str
+    loop_scope: str
+    fixture_default: str
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def check(self) -> None:
+        """Raise if the running loop is another one.
+
+        Raises:
+            WrongLoopError: saying how to bring both onto one loop.
+        """
+        if asyncio.get_running_loop() is self.loop:
+            return
+        raise WrongLoopError(
+            f"'{self.fixture}' lives on the event loop of this test, whose loop scope is "
+            f"'{self.loop_scope}', and was used on another loop.\n"
+            "An async fixture that uses it must run on the test's loop, but "
+            f"asyncio_default_fixture_loop_scope is '{self.fixture_default}'. Do one of these:\n"
+            f'  - @pytest_asyncio.fixture(loop_scope="{self.loop_scope}") on that fixture\n'
+            f"  - asyncio_default_fixture_loop_scope = {self.loop_scope} in the ini file\n"
+            "  - @pytest.mark.asyncio(loop_scope=...) or asyncio_default_test_loop_scope = ... "
+            "to run the test on the fixture's loop"
+        )
+
+
+def home_of(request: pytest.FixtureRequest, fixture: str) -> Home:
+    """Return the running loop as the home of what a fixture of ours makes."""
+    default = request.config.getini("asyncio_default_fixture_loop_scope")
+    return Home(fixture, loop_scope_of(request), default or "not set")
+
+
+class LoopBound(Client):
+    """A nats-py client that says so when it is used on a foreign loop, where it would hang."""
+
+    home: Home
+
+    async def publish(self, *args: Any, **kwargs: Any) -> None:
+        """Publish a message; see nats-py."""
+        self.home.check()
+        await super().publish(*args, **kwargs)
+
+    async def subscribe(self, *args: Any, **kwargs: Any) -> Subscription:
+        """Subscribe to a subject; see nats-py."""
+        self.home.check()
+        return await super().subscribe(*args, **kwargs)
+
+    async def request(self, *args: Any, **kwargs: Any) -> Msg:
+        """Send a request and wait for the reply; see nats-py."""
+        self.home.check()
+        return await super().request(*args, **kwargs)
+
+    async def flush(self, *args: Any, **kwargs: Any) -> None:
+        """Flush what is buffered; see nats-py."""
+        self.home.check()
+        await super().flush(*args, **kwargs)
+
+    async def drain(self) -> None:
+        """Finish what is pending and close; see nats-py."""
+        self.home.check()
+        await super().drain()
+
+    async def close(self) -> None:
+        """Close the connection; see nats-py."""
+        self.home.check()
+        await super().close()

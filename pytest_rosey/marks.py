@@ -1,0 +1,104 @@
+"""The markers, and what our fixtures need to know about the test they serve (SPEC 5.2, 5.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_rosey.options import settings
+
+FAKE, REAL = "fake", "real"
+_BUSES = (FAKE, REAL)
+
+_OUTCOME = pytest.StashKey[BaseException | None]()
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRules:
+    """What `@pytest.mark.rosey_fake` decides."""
+
+    assert_all_called: bool = True
+    contract: bool = True
+
+
+def declare(config: pytest.Config) -> None:
+    """Declare the markers with their full signatures."""
+    config.addinivalue_line(
+        "markers",
+        "rosey_fake(assert_all_called=True, contract=True): "
+        "how strict fake_nats is in this test. assert_all_called=False allows stubs that nothing "
+        "used; contract=False allows stubs and requests that break the wire contract.",
+    )
+    config.addinivalue_line(
+        "markers",
+        'rosey_nats("fake" | "real", ...): '
+        "which bus nats_client and all that stands on it use in this test, whatever the command "
+        'line says: "fake" is the in-process bus, "real" a nats-server; with both the test runs '
+        "twice.",
+    )
+
+
+def fake_rules(item: pytest.Item) -> FakeRules:
+    """Return how strict `fake_nats` is in a test; a marker on the test beats one on its class."""
+    given: dict[str, bool] = {}
+    for marker in reversed(list(item.iter_markers("rosey_fake"))):
+        _check_rules(item, marker)
+        given.update(marker.kwargs)
+    rules = FakeRules(**given)
+    return FakeRules(rules.assert_all_called, rules.contract and settings(item.config).contract)
+
+
+def _check_rules(item: pytest.Item, marker: pytest.Mark) -> None:
+    unknown = [name for name in marker.kwargs if name not in FakeRules.__slots__]
+    if marker.args or unknown:
+        given = ", ".join([*map(repr, marker.args), *unknown])
+        pytest.fail(
+            f"{item.nodeid}: @pytest.mark.rosey_fake takes assert_all_called=True|False and "
+            f"contract=True|False, got {given}.",
+            pytrace=False,
+        )
+
+
+def repeat_on_each_bus(metafunc: pytest.Metafunc) -> None:
+    """Parametrize a test that names several buses, if it uses one at all."""
+    buses = _named(metafunc.definition)
+    if len(buses) > 1 and "_rosey_bus" in metafunc.fixturenames:
+        metafunc.parametrize("_rosey_bus", buses, indirect=True)
+
+
+def bus_of(request: pytest.FixtureRequest) -> str:
+    """Return which bus the requesting test gets: `fake` or `real`."""
+    repeated: str | None = getattr(request, "param", None)
+    if repeated is not None:
+        return repeated
+    named = _named(request.node)
+    return named[0] if named else (REAL if settings(request.config).real_nats else FAKE)
+
+
+def _named(node: pytest.Item) -> tuple[str, ...]:
+    marker = node.get_closest_marker("rosey_nats")
+    if marker is None:
+        return ()
+    named = marker.args
+    if not named or marker.kwargs or any(bus not in _BUSES for bus in named):
+        pytest.fail(
+            f'{node.nodeid}: @pytest.mark.rosey_nats takes "fake", "real", or both, '
+            f"got {', '.join(map(repr, named)) or 'nothing'}.",
+            pytrace=False,
+        )
+    return named
+
+
+def remember_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Keep the exception of a failed set-up or test for the tear-down of its fixtures."""
+    if call.when == "teardown":
+        # It holds frames, and the item lives as long as the session.
+        item.stash[_OUTCOME] = None
+    else:
+        item.stash[_OUTCOME] = call.excinfo.value if call.excinfo is not None else None
+
+
+def failure_of(item: pytest.Item) -> BaseException | None:
+    """Return what made the test or its set-up fail, during the tear-down of its fixtures."""
+    return item.stash.get(_OUTCOME, None)

@@ -1,0 +1,176 @@
+"""What the user chose on the command line and in the ini file (SPEC 5.1-5.3).
+
+One setting, one name, two doors: `--rosey-nats-image` beats `rosey_nats_image`. Nothing here is
+heavier than pytest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+MEMORY = "memory"
+FILE = "file"
+AUTO = "auto"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the options and ini keys, all named `rosey`."""
+    group = parser.getgroup("rosey", "rosey (NATS bus and database for storage-backed plugins)")
+    group.addoption(
+        "--rosey-real-nats",
+        action="store_true",
+        default=None,
+        help="Run the tests on a real nats-server instead of the in-process bus",
+    )
+    group.addoption(
+        "--rosey-nats",
+        metavar="auto|container|binary|URL",
+        help="Which real nats-server (implies --rosey-real-nats): a container if a Docker engine "
+        "answers and else a binary (auto), one of the two, or a server that runs already. "
+        "Under pytest-xdist '{worker}' in a URL becomes gw0, gw1, ... Default: auto",
+    )
+    group.addoption(
+        "--rosey-nats-image", metavar="IMAGE", help="Container image of the real nats-server"
+    )
+    group.addoption(
+        "--rosey-nats-config",
+        metavar="FILE",
+        help="Configuration file for the real nats-server that the run starts",
+    )
+    group.addoption(
+        "--rosey-migrations",
+        action="append",
+        metavar="DIR",
+        help="Folder with one directory of migrations for each plugin, or that directory itself; "
+        "may be repeated. ROOTDIR/migrations and the shipped ones are always there",
+    )
+    group.addoption(
+        "--rosey-db",
+        metavar="memory|file|PATH",
+        help="Database of db_service: in memory, in a fresh temporary file for each test, or in "
+        "an SQLite file that is kept. Default: memory",
+    )
+    parser.addini("rosey_real_nats", "Default of --rosey-real-nats", type="bool", default=False)
+    parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=AUTO)
+    parser.addini("rosey_nats_image", "Default of --rosey-nats-image", default="")
+    parser.addini("rosey_nats_config", "Default of --rosey-nats-config", default="")
+    parser.addini("rosey_migrations", "Default of --rosey-migrations", type="paths", default=[])
+    parser.addini("rosey_db", "Default of --rosey-db", default=MEMORY)
+    parser.addini(
+        "rosey_contract",
+        "Check the stubs of fake_nats, and the requests to them, against the wire contract (on)",
+        type="bool",
+        default=True,
+    )
+
+
+_DEFAULTS = {"nats": AUTO, "db": MEMORY}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A setting and where it came from."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a run.
+
+    Attributes:
+        real_nats: what asked for a real server, or None if nothing did.
+        nats: which real server.
+        nats_image: its container image; None for the default.
+        nats_config: its configuration file.
+        migrations: the migration roots that the user named, and `ROOTDIR/migrations`.
+        database: `memory`, `file` or a path.
+        contract: whether stubs and requests to them are checked.
+    """
+
+    real_nats: str | None
+    nats: Chosen
+    nats_image: str | None
+    nats_config: Path | None
+    migrations: tuple[Path, ...]
+    database: Chosen
+    contract: bool
+
+
+_SETTINGS = pytest.StashKey[Settings]()
+
+
+def settings(config: pytest.Config) -> Settings:
+    """Return the settings of the run.
+
+    Raises:
+        pytest.UsageError: one of them makes no sense.
+    """
+    if _SETTINGS not in config.stash:
+        config.stash[_SETTINGS] = _read(config)
+    return config.stash[_SETTINGS]
+
+
+def _read(config: pytest.Config) -> Settings:
+    image = _chosen(config, "nats_image").value
+    nats_config = _chosen(config, "nats_config").value
+    return Settings(
+        real_nats=_real_nats(config),
+        nats=_chosen(config, "nats"),
+        nats_image=image or None,
+        nats_config=config.invocation_params.dir / nats_config if nats_config else None,
+        migrations=_migrations(config),
+        database=_database(config),
+        contract=config.getini("rosey_contract"),
+    )
+
+
+def _chosen(config: pytest.Config, name: str) -> Chosen:
+    option = config.getoption(f"rosey_{name}")
+    if option is not None:
+        return Chosen(option, f"--rosey-{name.replace('_', '-')}")
+    value: str = config.getini(f"rosey_{name}")
+    if value == _DEFAULTS.get(name, "") or config.inipath is None:
+        return Chosen(value, "default")
+    return Chosen(value, f"rosey_{name} in {config.inipath.name}")
+
+
+def _real_nats(config: pytest.Config) -> str | None:
+    if config.getoption("rosey_nats") is not None:
+        return "--rosey-nats"
+    if config.getoption("rosey_real_nats"):
+        return "--rosey-real-nats"
+    return "rosey_real_nats" if config.getini("rosey_real_nats") else None
+
+
+def _migrations(config: pytest.Config) -> tuple[Path, ...]:
+    named = config.getoption("rosey_migrations")
+    if named is None:
+        roots: list[Path] = list(config.getini("rosey_migrations"))
+    else:
+        roots = [config.invocation_params.dir / root for root in named]
+    for root in roots:
+        if not root.is_dir():
+            raise pytest.UsageError(
+                f"rosey: there is no migrations folder {root}. --rosey-migrations and "
+                "rosey_migrations name a folder with one directory for each plugin."
+            )
+    own = config.rootpath / "migrations"
+    return tuple([*roots, own] if own.is_dir() and own not in roots else roots)
+
+
+def _database(config: pytest.Config) -> Chosen:
+    chosen = _chosen(config, "db")
+    if chosen.value in (MEMORY, FILE):
+        return chosen
+    path = Path(chosen.value)
+    if "://" in chosen.value or (len(path.parts) == 1 and not path.suffix):
+        raise pytest.UsageError(
+            f"{chosen.source}: '{chosen.value}' is no database: expected memory, file, or the path "
+            "of an SQLite file such as ./test.db."
+        )
+    return Chosen(str(config.invocation_params.dir / path), chosen.source)

@@ -1,0 +1,96 @@
+"""pytest's entry point: options, markers, the report header, and the fixtures by name.
+
+Loading this must stay free (SPEC 5.8): whatever is heavier than pytest is imported by the
+fixture that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from pytest_rosey import marks, provision
+from pytest_rosey.fixtures import (
+    _rosey_broker,
+    _rosey_bus,
+    _rosey_connect,
+    _rosey_migration_roots,
+    cleanup_plugin_namespace,
+    db_service,
+    fake_nats,
+    make_nats_response,
+    mock_nats,
+    nats_client,
+    nats_server,
+    plugin_namespace,
+    rosey_clock,
+    rosey_migrations,
+    rosey_plugin,
+    storage,
+)
+from pytest_rosey.fixtures.loops import asyncio_is_active
+from pytest_rosey.options import add_options, settings
+
+__all__ = [
+    "_rosey_broker",
+    "_rosey_bus",
+    "_rosey_connect",
+    "_rosey_migration_roots",
+    "cleanup_plugin_namespace",
+    "db_service",
+    "fake_nats",
+    "make_nats_response",
+    "mock_nats",
+    "nats_client",
+    "nats_server",
+    "plugin_namespace",
+    "rosey_clock",
+    "rosey_migrations",
+    "rosey_plugin",
+    "storage",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options and ini keys."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers, and the async fixtures where pytest-asyncio can run them."""
+    marks.declare(config)
+    if asyncio_is_active(config):
+        from pytest_rosey.fixtures import asynchronous
+
+        config.pluginmanager.register(asynchronous, "rosey-async-fixtures")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse settings that make no sense, and find the real server if the run wants one."""
+    # Not on configuring: --help must work whatever the settings are.
+    if settings(session.config).real_nats and not session.config.getoption("collectonly"):
+        provision.find_server(session.config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which bus and which database the tests get, and why."""
+    database = settings(config).database
+    return f"rosey: nats={provision.described(config)}, db={database.value} ({database.source})"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once on each bus that its marker names."""
+    marks.repeat_on_each_bus(metafunc)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember how the test went, and show the real server's log if it failed."""
+    marks.remember_outcome(item, call)
+    report = yield
+    if report.failed and (log := provision.log_of_server(item)):
+        report.sections.append(("nats-server log", log))
+    return report

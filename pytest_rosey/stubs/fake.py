@@ -1,0 +1,313 @@
+"""`fake_nats`: a client whose requests are answered by stubs (SPEC 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from dbservice.embedded.client import EmbeddedClient
+from dbservice.protocol import ErrorCode
+from dbservice.protocol.errors import nearest
+from pytest_rosey.clients import LoopBound
+from pytest_rosey.stubs.contract import ContractError
+from pytest_rosey.stubs.requests import (
+    SentRequest,
+    difference,
+    listed,
+    seen_by,
+    short,
+)
+from pytest_rosey.stubs.stub import SILENCE, Malformed, Reply, Stub
+
+if TYPE_CHECKING:
+    from dbservice.embedded.broker import Broker
+
+_ALLOWED_BY = "mark the test with @pytest.mark.rosey_fake(assert_all_called=False)"
+_ANSWERED = "_ROSEY.STUBBED"
+_BROKEN_JSON = Malformed(b'{"success": tru')
+
+
+class UnstubbedRequest(AssertionError):  # noqa: N818 - reads as the fact it states
+    """A request that no stub and no subscriber answers."""
+
+
+class FakeNats(LoopBound, EmbeddedClient):
+    """nats-py's own client on an in-process broker, with stubs in place of the service.
+
+    A request is answered by the newest stub that matches it and is not used up, else by whoever
+    subscribed to its subject on the broker, else it raises `UnstubbedRequest`. Everything but
+    `request` is the real client.
+
+    Args:
+        broker: the broker to connect to.
+        contract: whether stubs and requests on `rosey.db` are checked against the contract.
+
+    Attributes:
+        refused: the requests that raised `UnstubbedRequest` or `ContractError`. They fail the
+            test at its end if the code under test swallowed them; a test that provokes them on
+            purpose clears this list.
+    """
+
+    def __init__(self, broker: Broker, *, contract: bool = True) -> None:
+        super().__init__(broker)
+        self.refused: list[UnstubbedRequest | ContractError] = []
+        self._contract = contract
+        self._stubs: list[Stub] = []
+        self._requests: list[SentRequest] = []
+
+    # -- stubbing ---------------------------------------------------------------------------------
+
+    def respond(
+        self,
+        subject: str,
+        reply: Reply,
+        *,
+        when: Mapping[str, Any] | None = None,
+        times: int | None = None,
+        delay: float = 0.0,
+        contract: bool = True,
+    ) -> None:
+        """Answer requests on a subject.
+
+        Args:
+            subject: which requests; `*` and `>` are wildcards as in NATS.
+            reply: a dict, bytes, an exception to raise, a function (or coroutine function) of the
+                request that returns one of those, or a list with one reply for each request.
+            when: the part of the request's JSON that must be there, nested as deep as you like.
+            times: answer at most so many requests.
+            delay: seconds before the reply; past the request's timeout it is too late.
+            contract: False lets this stub break the wire contract.
+
+        Raises:
+            ContractError: the real service could not send this reply.
+            TypeError: `reply` cannot be sent at all.
+            ValueError: `times` or `delay` makes no sense.
+        """
+        checked = self._contract and contract
+        stub = Stub(subject, reply, when=when, times=times, delay=delay, contract=checked)
+        self._stubs.append(stub)
+
+    def fail(
+        self,
+        subject: str,
+        code: ErrorCode | str,
+        message: str = "stubbed failure",
+        *,
+        details: Mapping[str, Any] | None = None,
+        when: Mapping[str, Any] | None = None,
+        times: int | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        """Answer with an error reply of the service.
+
+        Args:
+            subject: which requests.
+            code: an error code of the contract, for example `"OVERLOADED"`.
+            message: the sentence under `error.message`.
+            details: what stands under `error.details`.
+            when: as for `respond()`.
+            times: as for `respond()`.
+            delay: as for `respond()`.
+
+        Raises:
+            ContractError: there is no such code.
+        """
+        error = {"code": str(code), "message": message, **({"details": details} if details else {})}
+        reply = {"success": False, "error": error}
+        self.respond(subject, reply, when=when, times=times, delay=delay)
+
+    def timeout(
+        self,
+        subject: str,
+        *,
+        wait: bool = False,
+        when: Mapping[str, Any] | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Let requests time out: at once, or with `wait=True` after their own timeout."""
+        reply = SILENCE if wait else NatsTimeoutError()
+        self.respond(subject, reply, when=when, times=times)
+
+    def no_responders(
+        self,
+        subject: str,
+        *,
+        when: Mapping[str, Any] | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Answer as a server does when nobody subscribed: `nats.errors.NoRespondersError`."""
+        self.respond(subject, NoRespondersError(), when=when, times=times)
+
+    def malformed(
+        self,
+        subject: str,
+        *,
+        when: Mapping[str, Any] | None = None,
+        times: int | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        """Answer with a payload that is not JSON."""
+        self.respond(subject, _BROKEN_JSON, when=when, times=times, delay=delay)
+
+    # -- verification -----------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[SentRequest]:
+        """All requests of this client so far, the oldest first."""
+        return list(self._requests)
+
+    def requests_to(self, subject: str) -> list[SentRequest]:
+        """Return the requests on a subject, wildcards allowed, the oldest first."""
+        return [request for request in self._requests if request.matches(subject, None)]
+
+    def assert_requested(
+        self, subject: str, *, json: Mapping[str, Any] | None = None, times: int | None = None
+    ) -> None:
+        """Assert that a request was sent.
+
+        Args:
+            subject: where; wildcards allowed.
+            json: what its JSON must contain.
+            times: exactly how many such requests; by default one or more.
+
+        Raises:
+            AssertionError: listing the requests that were sent.
+        """
+        __tracebackhide__ = True
+        count = sum(request.matches(subject, json) for request in self._requests)
+        if count == times or (times is None and count):
+            return
+        expected = "a request" if times is None else _count(times)
+        where = subject if json is None else f"{subject} with {short(dict(json))}"
+        raise AssertionError(f"Expected {expected} on {where}, got {_count(count)}. {self._sent()}")
+
+    def assert_no_requests(self, subject: str = ">") -> None:
+        """Assert that no request was sent, at all or to a subject (wildcards allowed).
+
+        Raises:
+            AssertionError: listing the requests that were sent.
+        """
+        __tracebackhide__ = True
+        sent = self.requests_to(subject)
+        if sent:
+            where = "" if subject == ">" else f" on {subject}"
+            raise AssertionError(f"Expected no request{where}, got:\n{listed(sent)}")
+
+    def complaints(self, failure: BaseException | None, *, unused_stubs: bool = True) -> str:
+        """Return what is to be said at the end of the test; empty if all is well.
+
+        Args:
+            failure: the exception that ended the test, if one did.
+            unused_stubs: whether stubs that nothing used are a fault.
+        """
+        seen = set(map(id, _chain(failure)))
+        swallowed = [error for error in self.refused if id(error) not in seen]
+        parts = [f"The code under test swallowed this error of fake_nats:\n{e}" for e in swallowed]
+        # A test that ended early had no chance to use them all.
+        if unused_stubs and failure is None and not swallowed and (report := self._left_over()):
+            parts.append(report)
+        return "\n\n".join(parts)
+
+    def _left_over(self) -> str:
+        unused = [f"- {stub} ({stub.usage})" for stub in self._stubs if stub.is_left_over]
+        if not unused:
+            return ""
+        return "\n".join(
+            [
+                "Stubs of fake_nats that the test did not use:",
+                *unused,
+                self._sent(),
+                f"Leave them out, or {_ALLOWED_BY}.",
+            ]
+        )
+
+    # -- the client -------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float | None = 0.5,  # noqa: ASYNC109 - as nats-py has it
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """Send a request and return the reply; the arguments are those of nats-py.
+
+        Raises:
+            UnstubbedRequest: neither stub nor subscriber answers it.
+            ContractError: it, or the reply to it, breaks the contract.
+            nats.errors.Error: as nats-py does.
+        """
+        __tracebackhide__ = True
+        # Under a subject that nobody has, the client refuses what it would refuse anyway: bad
+        # subjects, payloads and headers, a closed connection.
+        checked = f"{_ANSWERED}.{subject}" if subject else subject
+        await self.publish(checked, payload, headers=headers)
+        request = SentRequest(subject, bytes(payload), {} if old_style else dict(headers or {}))
+        self._requests.append(request)
+        stub = next((stub for stub in reversed(self._stubs) if stub.matches(request)), None)
+        try:
+            if stub is not None:
+                reply = await stub.answer(request, timeout)
+                return Msg(self, subject=self.new_inbox(), data=reply)
+            return await super().request(subject, payload, timeout, old_style, headers)
+        except ContractError as error:
+            self.refused.append(error)
+            raise
+        except NoRespondersError:
+            if stub is not None:
+                raise
+            self.refused.append(UnstubbedRequest(unstubbed(request, self._stubs)))
+            raise self.refused[-1] from None
+
+    def _sent(self) -> str:
+        if not self._requests:
+            return "No request was sent."
+        return f"Requests that were sent:\n{listed(self._requests)}"
+
+
+def unstubbed(request: SentRequest, stubs: Sequence[Stub]) -> str:
+    """Return why no stub answers a request: what was asked, what is stubbed, the nearest match."""
+    part = seen_by((stub.when for stub in stubs), request)
+    asked = request.subject if part is None else f"{request.subject} with {short(part)}"
+    way_out = f'Stub it with fake_nats.respond("{request.subject}", {{...}}).'
+    if not stubs:
+        return f"No stub answers the request on {asked}: nothing is stubbed.\n{way_out}"
+    unused_first = sorted(stubs, key=lambda stub: stub.used)
+    lines = "\n".join(f"- {stub} ({stub.usage})" for stub in unused_first)
+    near = _near(request, stubs)
+    return f"No stub answers the request on {asked} amongst:\n{lines}\n{near}{way_out}"
+
+
+def _near(request: SentRequest, stubs: Sequence[Stub]) -> str:
+    """Return a line on the stub that misses the request by the least, or nothing."""
+    on_subject = [stub for stub in reversed(stubs) if stub.is_on(request.subject)]
+    for stub in on_subject:
+        if differs := difference(stub.when, request):
+            return f"Nearest: {stub}, but {differs}.\n"
+    if on_subject:
+        return f"Nearest: {on_subject[0]}, but it is used up.\n"
+    names = nearest(request.subject, [stub.subject for stub in stubs])
+    return f"Nearest: {names}, but the request is on {request.subject}.\n" if names else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and all that led to it or stand in its group."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+
+
+def _count(number: int) -> str:
+    return f"{number or 'no'} request{'' if number == 1 else 's'}"

@@ -1,0 +1,45 @@
+"""What the plugin needs of a NATS client, so that any client that has it will do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from dbservice.client import Nats
+
+
+class Message(Protocol):
+    """A message as a subscription delivers it."""
+
+    subject: str
+    reply: str
+    data: bytes
+
+    async def respond(self, data: bytes) -> None:
+        """Send the answer."""
+
+
+class Subscription(Protocol):
+    """What `Bus.subscribe()` returns."""
+
+    async def drain(self) -> None:
+        """Take no new messages, and return when those that had come were delivered."""
+
+
+class Bus(Nats, Protocol):
+    """What the storage client needs, and the way to hear and to tell. nats-py's `Client` has it."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is gone for good."""
+
+    async def publish(self, subject: str, payload: bytes = b"") -> None:
+        """Send a message that nobody answers."""
+
+    async def subscribe(
+        self, subject: str, queue: str = "", cb: Callable[[Any], Awaitable[None]] | None = None
+    ) -> Subscription:
+        """Deliver to `cb` what is sent to `subject`, to one subscriber of the same queue."""
+
+    async def flush(self) -> None:
+        """Return when the server has read what was sent."""

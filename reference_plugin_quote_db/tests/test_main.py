@@ -1,0 +1,60 @@
+"""`python -m reference_plugin_quote_db`: the plugin with nothing else running."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reference_plugin_quote_db.__main__ import chat, migrate
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Path:
+    script = tmp_path / "typed"
+    script.write_text('!quote add "Hi-keeba!" Joel\n!quote count\n')
+    return script
+
+
+def test_a_chat_in_a_process_of_its_own(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "reference_plugin_quote_db", "--user", "Joel"],
+        input='!quote add "Hi-keeba!" Joel\n!quote 6\n!quote delete 1\nexit\n!quote 1\n',
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert ran.stdout.splitlines() == [
+        "Quote #6 added",
+        "#6: 'Hi-keeba!' — Joel",
+        "You can only delete your own quotes",
+    ], ran.stderr
+    assert ran.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_keeps_the_quotes(
+    typed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    database = tmp_path / "quotes.db"
+    for _ in range(2):
+        with typed.open() as stream:
+            monkeypatch.setattr(sys, "stdin", stream)
+            chat(user="Joel", role="user", database=database)
+    assert capsys.readouterr().out.splitlines() == [
+        "Quote #6 added",
+        "Total quotes: 6",
+        "Quote #7 added",
+        "Total quotes: 7",
+    ]
+
+    with pytest.raises(SystemExit) as left:
+        migrate("status", "--db", str(database))
+    assert left.value.code == 0
+    assert "Up to date: 3 migrations applied" in capsys.readouterr().out
