@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CHOICE = pytest.StashKey["Choice"]()
 _STARTED = pytest.StashKey[bool]()
+_USED = pytest.StashKey[bool]()
 _LOG_LINES = 40
 
 NO_WORKER = "master"
@@ -49,6 +50,11 @@ def start_server(config: pytest.Config) -> NatsServer:
     return server
 
 
+def note_use(item: pytest.Item) -> None:
+    """Remember that a test uses the real server, for its failure report."""
+    item.stash[_USED] = True
+
+
 def described(config: pytest.Config) -> str:
     """Return for the report header which bus the tests get, and why."""
     asked_by = settings(config).real_nats
@@ -69,10 +75,10 @@ def described(config: pytest.Config) -> str:
 
 
 def log_of_server(item: pytest.Item) -> str:
-    """Return the last lines of the real server's log if it runs, else an empty string."""
-    if _STARTED not in item.config.stash:
+    """Return the last lines of the real server's log if the test used it, else nothing."""
+    if not (item.stash.get(_USED, False) or "nats_server" in getattr(item, "fixturenames", ())):
         return ""
-    return item.config.stash[_CHOICE].server.log_tail(_LOG_LINES)
+    return find_server(item.config).server.log_tail(_LOG_LINES)
 
 
 def worker_id(config: pytest.Config) -> str:

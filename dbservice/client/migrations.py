@@ -15,7 +15,7 @@ from dbservice.protocol.migrations import (
     Version,
 )
 
-_STATUS = Answer(MigrationStatus)
+_STATUS = Answer(MigrationStatus, "up_to_date")
 _APPLIED = Answer(Applied)
 _ROLLED_BACK = Answer(RolledBack)
 

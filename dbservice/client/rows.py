@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Required, TypedDict, overload
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType, structs
 
 from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, given
@@ -77,7 +77,7 @@ class Upserted:
 _INSERTED = Answer(messages.Inserted, "id")
 _INSERTED_MANY = Answer(messages.InsertedMany, "ids")
 _SELECTED = Answer(messages.Selected, "rows")
-_FOUND = Answer(messages.Found, "rows", "total")
+_FOUND = Answer(messages.Found, "rows")
 _UPDATED = Answer(messages.Updated)
 _UPSERTED = Answer(messages.Upserted)
 _DELETED = Answer(messages.Deleted)
@@ -215,7 +215,9 @@ class Rows:
             offset=offset,
         )
         found = await self._channel.call(request, _FOUND, timeout)
-        return Page(found.rows, found.total, found.truncated is True)
+        total: int | UnsetType = found.total  # a hand-made reply may have left it out
+        shown = len(found.rows) if total is UNSET else total
+        return Page(found.rows, shown, found.truncated is True)
 
     async def iterate(
         self,

@@ -224,7 +224,7 @@ def _text(file: str, content: bytes) -> str:
 def _cut(file: str, lines: list[str]) -> list[Section]:
     """Cut the lines into sections, which may come in any order but only once each."""
     starts = [(index, match) for index, line in enumerate(lines) if (match := SECTION.match(line))]
-    stops = [index for index, _ in starts[1:]] + [len(lines)]
+    stops = [*(index for index, _ in starts), len(lines)][1:]
     sections: list[Section] = []
     for (start, match), stop in zip(starts, stops, strict=True):
         direction, engine = Direction(match[1]), Dialect(match[3]) if match[3] else None

@@ -453,7 +453,7 @@ class _Walk:
         index = self._skip(index, "ONLY", "LATERAL")
         if self._text(index) == "(":
             return
-        if self._text(index + 1) == "(":
+        if self._is_name(index) and self._text(index + 1) == "(":
             return  # a function; `_open` looks at its name
         after = self._table(index)
         if alias:

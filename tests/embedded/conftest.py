@@ -101,6 +101,10 @@ class RealWorld:
         self.url = self._await_url()
         self._port = urlparse(self.url).port or -1
 
+    def start_again_if_stopped(self) -> None:
+        if self._process.poll() is not None:
+            self.start()
+
     def _await_url(self) -> str:
         """Poll for the ports file, which the server writes once it listens (and not atomically)."""
         deadline = time.monotonic() + PATIENCE
@@ -192,6 +196,7 @@ def real_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorlds]
         if setting not in started:
             directory = tmp_path_factory.mktemp(f"nats-{setting}")
             started[setting] = RealWorld(binary, directory, SETTINGS[setting][1])
+        started[setting].start_again_if_stopped()
         return started[setting]
 
     yield world

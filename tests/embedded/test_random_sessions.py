@@ -140,7 +140,7 @@ class RandomSession:
 
 
 @settings(
-    max_examples=500,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

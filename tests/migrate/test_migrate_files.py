@@ -120,51 +120,62 @@ def test_reversible(sql: str, reversible: bool, reason: str | None) -> None:
             "1_first.sql",
             b"-- UP\n",
             None,
-            "1_first.sql: this is not a migration's file name. Expected NNN_snake_name.sql, for "
-            "example 001_create_quotes_table.sql.",
+            (
+                "1_first.sql: this is not a migration's file name. Expected NNN_snake_name.sql, "
+                "for example 001_create_quotes_table.sql."
+            ),
         ),
         (
             "001-first.sql",
             b"-- UP\n",
             None,
-            "001-first.sql: this is not a migration's file name. Expected NNN_snake_name.sql, for "
-            "example 001_create_quotes_table.sql.",
+            (
+                "001-first.sql: this is not a migration's file name. Expected NNN_snake_name.sql, "
+                "for example 001_create_quotes_table.sql."
+            ),
         ),
         (NAME, b"", None, f"001_first.sql: there is no UP section. Expected {SECTIONS}."),
         (
             NAME,
             b"-- Up\nSELECT 1;\n-- DOWN\nSELECT 2;",
             1,
-            "001_first.sql line 1: there is no UP section, and '-- Up' is only a comment. "
-            f"Expected {SECTIONS}.",
+            (
+                "001_first.sql line 1: there is no UP section, and '-- Up' is only a comment. "
+                f"Expected {SECTIONS}."
+            ),
         ),
         (
             NAME,
             b"-- UP\n-- UP (mysql)\n",
             2,
-            "001_first.sql line 2: '-- UP (mysql)' names the unknown engine 'mysql'. "
-            f"Expected {SECTIONS}.",
+            (
+                "001_first.sql line 2: '-- UP (mysql)' names the unknown engine 'mysql'. "
+                f"Expected {SECTIONS}."
+            ),
         ),
         (
             NAME,
             b"-- UP\nSELECT 1;\n-- UP: again\n",
             3,
-            "001_first.sql line 3: the section '-- UP: again' is here a second time, the first is "
-            "on line 1. Expected each section once.",
+            (
+                "001_first.sql line 3: the section '-- UP: again' is here a second time, the first "
+                "is on line 1. Expected each section once."
+            ),
         ),
         (
             NAME,
             b"-- Author: me\nSELECT 1;\n-- UP\n",
             2,
-            "001_first.sql line 2: there is SQL above the first section. "
-            f"Expected {SECTIONS}.",
+            f"001_first.sql line 2: there is SQL above the first section. Expected {SECTIONS}.",
         ),
         (
             NAME,
             b"-- UP\n-- IRREVERSIBLE: x\n-- DOWN\n",
             3,
-            "001_first.sql line 3: the file says that it is IRREVERSIBLE and has a DOWN section. "
-            "Expected one of the two.",
+            (
+                "001_first.sql line 3: the file says that it is IRREVERSIBLE and has a DOWN "
+                "section. Expected one of the two."
+            ),
         ),
         (
             NAME,

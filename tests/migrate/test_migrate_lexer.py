@@ -65,8 +65,10 @@ POSTGRESQL = [
         ["CREATE RULE r AS ON INSERT TO a DO (SELECT 1; SELECT 2)", "SELECT 3"],
     ),
     (
-        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN 1=1 THEN 2 END; END; "
-        "SELECT 3",
+        (
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN 1=1 THEN 2 END; END; "
+            "SELECT 3"
+        ),
         [
             "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN 1=1 THEN 2 END; END",
             "SELECT 3",
@@ -123,7 +125,12 @@ def test_sqlite_agrees_on_random_scripts() -> None:
 @pytest.mark.parametrize(
     ("dialect", "source", "line", "message"),
     [
-        (Dialect.SQLITE, "SELECT 1;\nSELECT 'a\n", 2, "the quote ' that opens here is never closed"),
+        (
+            Dialect.SQLITE,
+            "SELECT 1;\nSELECT 'a\n",
+            2,
+            "the quote ' that opens here is never closed",
+        ),
         (Dialect.SQLITE, 'SELECT "a', 1, 'the quote " that opens here is never closed'),
         (Dialect.SQLITE, "SELECT [a", 1, "the quote [ that opens here is never closed"),
         (Dialect.SQLITE, "\n\n/* a", 3, "the comment /* that opens here is never closed"),

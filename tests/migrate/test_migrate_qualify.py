@@ -89,12 +89,16 @@ BOTH = [
     ),
     ("DELETE FROM a WHERE b IS DISTINCT FROM c", "DELETE FROM @a WHERE b IS DISTINCT FROM c"),
     (
-        "CREATE TABLE a (id INTEGER PRIMARY KEY, n VARCHAR(9), b INTEGER NOT NULL REFERENCES c "
-        "(id) ON DELETE CASCADE ON UPDATE SET NULL, CHECK (length(a.n) > 1), FOREIGN KEY (b) "
-        "REFERENCES d)",
-        "CREATE TABLE @a (id INTEGER PRIMARY KEY, n VARCHAR(9), b INTEGER NOT NULL REFERENCES @c "
-        "(id) ON DELETE CASCADE ON UPDATE SET NULL, CHECK (length(@a.n) > 1), FOREIGN KEY (b) "
-        "REFERENCES @d)",
+        (
+            "CREATE TABLE a (id INTEGER PRIMARY KEY, n VARCHAR(9), b INTEGER NOT NULL REFERENCES c "
+            "(id) ON DELETE CASCADE ON UPDATE SET NULL, CHECK (length(a.n) > 1), FOREIGN KEY (b) "
+            "REFERENCES d)"
+        ),
+        (
+            "CREATE TABLE @a (id INTEGER PRIMARY KEY, n VARCHAR(9), b INTEGER NOT NULL REFERENCES "
+            "@c (id) ON DELETE CASCADE ON UPDATE SET NULL, CHECK (length(@a.n) > 1), FOREIGN KEY (b) "
+            "REFERENCES @d)"
+        ),
     ),
     ("CREATE TABLE IF NOT EXISTS a (b TEXT)", "CREATE TABLE IF NOT EXISTS @a (b TEXT)"),
     ("CREATE TABLE a AS SELECT * FROM b", "CREATE TABLE @a AS SELECT * FROM @b"),
@@ -102,7 +106,10 @@ BOTH = [
         "CREATE INDEX idx_a ON a (b DESC, lower(c)) WHERE a.d > 0",
         "CREATE INDEX @idx_a ON @a (b DESC, lower(c)) WHERE @a.d > 0",
     ),
-    ("CREATE UNIQUE INDEX IF NOT EXISTS x ON a(b)", "CREATE UNIQUE INDEX IF NOT EXISTS @x ON @a(b)"),
+    (
+        "CREATE UNIQUE INDEX IF NOT EXISTS x ON a(b)",
+        "CREATE UNIQUE INDEX IF NOT EXISTS @x ON @a(b)",
+    ),
     ("CREATE INDEX idx_@quotes_a ON quotes (a)", "CREATE INDEX idx_@quotes_a ON @quotes (a)"),
     ("CREATE INDEX @by_a ON quotes (a)", "CREATE INDEX @by_a ON @quotes (a)"),
     ("CREATE VIEW v (x) AS SELECT a.x FROM a", "CREATE VIEW @v (x) AS SELECT @a.x FROM @a"),
@@ -133,12 +140,16 @@ ONLY_SQLITE = [
         "WITH x AS (SELECT * FROM y), y AS (SELECT 1) SELECT * FROM x",
     ),
     (
-        "CREATE TRIGGER t AFTER UPDATE OF b ON a WHEN new.b > old.b BEGIN "
-        "UPDATE a SET c = 1 WHERE a.id = new.id; INSERT INTO log (x) SELECT a.b FROM a, c; "
-        "DELETE FROM d WHERE d.x = old.x; SELECT RAISE(ABORT, 'no'); END",
-        "CREATE TRIGGER @t AFTER UPDATE OF b ON @a WHEN new.b > old.b BEGIN "
-        "UPDATE @a SET c = 1 WHERE @a.id = new.id; INSERT INTO @log (x) SELECT @a.b FROM @a, @c; "
-        "DELETE FROM @d WHERE @d.x = old.x; SELECT RAISE(ABORT, 'no'); END",
+        (
+            "CREATE TRIGGER t AFTER UPDATE OF b ON a WHEN new.b > old.b BEGIN "
+            "UPDATE a SET c = 1 WHERE a.id = new.id; INSERT INTO log (x) SELECT a.b FROM a, c; "
+            "DELETE FROM d WHERE d.x = old.x; SELECT RAISE(ABORT, 'no'); END"
+        ),
+        (
+            "CREATE TRIGGER @t AFTER UPDATE OF b ON @a WHEN new.b > old.b BEGIN "
+            "UPDATE @a SET c = 1 WHERE @a.id = new.id; INSERT INTO @log (x) SELECT @a.b FROM @a, "
+            "@c; DELETE FROM @d WHERE @d.x = old.x; SELECT RAISE(ABORT, 'no'); END"
+        ),
     ),
     ("DROP TRIGGER IF EXISTS t", "DROP TRIGGER IF EXISTS @t"),
     (
@@ -154,15 +165,22 @@ ONLY_SQLITE = [
         "INSERT INTO sqlite_sequence (name, seq) VALUES ('@a', 7)",
     ),
     (
-        "INSERT INTO sqlite_sequence (name, seq) SELECT 'b', seq FROM sqlite_sequence "
-        "WHERE name = 'a'",
-        "INSERT INTO sqlite_sequence (name, seq) SELECT '@b', seq FROM sqlite_sequence "
-        "WHERE name = '@a'",
+        (
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'b', seq FROM sqlite_sequence "
+            "WHERE name = 'a'"
+        ),
+        (
+            "INSERT INTO sqlite_sequence (name, seq) SELECT '@b', seq FROM sqlite_sequence "
+            "WHERE name = '@a'"
+        ),
     ),
 ]
 
 ONLY_POSTGRESQL = [
-    ("SELECT extract(EPOCH FROM now()), a.x FROM a", "SELECT extract(EPOCH FROM now()), @a.x FROM @a"),
+    (
+        "SELECT extract(EPOCH FROM now()), a.x FROM a",
+        "SELECT extract(EPOCH FROM now()), @a.x FROM @a",
+    ),
     ("SELECT substring(a.x FROM 2 FOR 3) FROM a", "SELECT substring(@a.x FROM 2 FOR 3) FROM @a"),
     ("SELECT x::text, tags ? 'b' FROM a", "SELECT x::text, tags ? 'b' FROM @a"),
     (
@@ -170,12 +188,19 @@ ONLY_POSTGRESQL = [
         "WITH a AS (SELECT * FROM @a) SELECT a.x FROM a",
     ),
     (
-        "SELECT m.w FROM a AS q CROSS JOIN LATERAL regexp_matches(q.t, '#', 'g') WITH ORDINALITY "
-        "AS m (v, w), b",
-        "SELECT m.w FROM @a AS q CROSS JOIN LATERAL regexp_matches(q.t, '#', 'g') WITH ORDINALITY "
-        "AS m (v, w), @b",
+        (
+            "SELECT m.w FROM a AS q CROSS JOIN LATERAL regexp_matches(q.t, '#', 'g') WITH "
+            "ORDINALITY AS m (v, w), b"
+        ),
+        (
+            "SELECT m.w FROM @a AS q CROSS JOIN LATERAL regexp_matches(q.t, '#', 'g') WITH "
+            "ORDINALITY AS m (v, w), @b"
+        ),
     ),
-    ("DELETE FROM a USING b, c WHERE a.id = b.id", "DELETE FROM @a USING @b, @c WHERE @a.id = @b.id"),
+    (
+        "DELETE FROM a USING b, c WHERE a.id = b.id",
+        "DELETE FROM @a USING @b, @c WHERE @a.id = @b.id",
+    ),
     ("DELETE FROM ONLY a", "DELETE FROM ONLY @a"),
     ("SELECT * FROM a FOR UPDATE", "SELECT * FROM @a FOR UPDATE"),
     ("SELECT * INTO b FROM a", "SELECT * INTO @b FROM @a"),
@@ -293,7 +318,7 @@ REFUSED = [
     ("SELECT 'main'.x", "is a string where a name is expected"),
     ("CREATE TABLE", "expected the name of a table, found nothing"),
     ("DROP TABLE IF EXISTS", "expected the name of a table, found nothing"),
-    ("CREATE INDEX", "expected the name of a table, found nothing"),
+    ("CREATE INDEX", "expected the name of an index or trigger"),
     ("INSERT INTO (1)", "expected the name of a table, found '('"),
     ("DROP INDEX", "expected the name of an index or trigger"),
     ("CREATE", "a migration may use CREATE TABLE"),
@@ -325,8 +350,10 @@ REFUSED_SQLITE = [
     ("INSERT INTO sqlite_sequence (name, seq) VALUES ('a', 1), ('trivia__a', 2)", COUNTERS),
     ("INSERT INTO sqlite_sequence (name, seq) SELECT x, 1 FROM a", COUNTERS),
     (
-        "INSERT INTO sqlite_sequence (name, seq) SELECT 'a', 1 UNION SELECT * FROM b "
-        "UNION SELECT * FROM sqlite_sequence WHERE name = 'a'",
+        (
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'a', 1 UNION SELECT * FROM b "
+            "UNION SELECT * FROM sqlite_sequence WHERE name = 'a'"
+        ),
         COUNTERS,
     ),
     ("SELECT * FROM sqlite_sequence", COUNTERS),
@@ -370,8 +397,10 @@ def test_a_refusal_names_the_line_of_the_word() -> None:
         qualified("SELECT 1\nFROM quotes,\n  trivia__scores", SQLITE)
     assert (caught.value.line, caught.value.message) == (
         3,
-        "'trivia__scores' is outside this plugin's namespace: write the bare name, or one that "
-        "starts with 'quote_db__'",
+        (
+            "'trivia__scores' is outside this plugin's namespace: write the bare name, or one that "
+            "starts with 'quote_db__'"
+        ),
     )
 
 

@@ -407,9 +407,7 @@ class TestBus:
         assert (await fake_nats.request("echo", b"hello")).data == b"hello"
         fake_nats.assert_requested("echo", times=1)
 
-    async def test_a_stub_hides_the_subscriber(
-        self, fake_nats: FakeNats, nats_client: Any
-    ) -> None:
+    async def test_a_stub_hides_the_subscriber(self, fake_nats: FakeNats, nats_client: Any) -> None:
         heard: list[bytes] = []
 
         async def listen(message: Msg) -> None:

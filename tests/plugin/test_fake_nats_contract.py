@@ -88,7 +88,11 @@ def test_every_code_of_the_contract_may_be_sent(code: ErrorCode) -> None:
             {**PAGE, "totel": 1, "next": "x"},
             "field 'totel' is not part of it.",
         ),
-        (f"{ROW}.search", {**PAGE, "totl": 1, "total": 1}, "field 'totl' is not part of it. Did you"),
+        (
+            f"{ROW}.search",
+            {**PAGE, "totl": 1, "total": 1},
+            "field 'totl' is not part of it. Did you",
+        ),
         (
             f"{ROW}.insert",
             {"success": True, "id": {}, "created": True},
@@ -101,8 +105,16 @@ def test_every_code_of_the_contract_may_be_sent(code: ErrorCode) -> None:
         ),
         (f"{ROW}.insert", {"success": True, "id": 1}, "field 'created' is missing, expected true."),
         (f"{ROW}.update", {"success": True}, "field 'updated' is missing, expected integer."),
-        (f"{ROW}.delete", {"success": True, "deleted": "1"}, "field 'deleted': expected integer | b"),
-        (f"{KV}.set", {"success": True, "stored": None}, "field 'stored': expected boolean, got null"),
+        (
+            f"{ROW}.delete",
+            {"success": True, "deleted": "1"},
+            "field 'deleted': expected integer | b",
+        ),
+        (
+            f"{KV}.set",
+            {"success": True, "stored": None},
+            "field 'stored': expected boolean, got null",
+        ),
         (
             "rosey.db.kv.get",
             {"success": True, "exists": False},
@@ -124,9 +136,17 @@ def test_every_code_of_the_contract_may_be_sent(code: ErrorCode) -> None:
             failure(code="XYZ", message="m"),
             "field 'error.code': 'XYZ' is not a code of the contract. Expected one of INVALID_JSON,",
         ),
-        (f"{ROW}.insert", failure(code="TIMEOUT"), "field 'error': Object missing required field `m"),
+        (
+            f"{ROW}.insert",
+            failure(code="TIMEOUT"),
+            "field 'error': Object missing required field `m",
+        ),
         (f"{ROW}.insert", {"success": False}, "field 'error': expected object, got null."),
-        (f"{ROW}.insert", {"success": False, "error": "x"}, "field 'error': expected object, got st"),
+        (
+            f"{ROW}.insert",
+            {"success": False, "error": "x"},
+            "field 'error': expected object, got st",
+        ),
         (
             f"{ROW}.insert",
             failure(code="TIMEOUT", message="m", details=[]),
@@ -167,7 +187,10 @@ def test_the_whole_text() -> None:
         (f"{ROW}.insrt", "The service does not serve rosey.db.row.quote-db.insrt: 'insrt' is not "),
         ("rosey.db.kv.incr", "The service does not serve rosey.db.kv.incr: 'incr' is not an"),
         ("rosey.db.row.Quote.insert", "The service does not serve rosey.db.row.Quote.insert: 'Quo"),
-        ("rosey.db.event.q.schema_changed", "rosey.db.event.q.schema_changed is an event, to which"),
+        (
+            "rosey.db.event.q.schema_changed",
+            "rosey.db.event.q.schema_changed is an event, to which",
+        ),
     ],
 )
 async def test_a_stub_where_the_service_says_nothing(

@@ -39,30 +39,28 @@ def test_markers_are_explained_with_their_signatures(project: pytest.Pytester) -
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "summary"),
-    [
-        ("fake_nats", "A nats-py client whose requests are answered by stubs, for unit tests."),
-        ("mock_nats", "A mock of a connected nats-py client whose `request` is an AsyncMock."),
-        ("make_nats_response", 'Function that makes a reply: `make_nats_response({"id": 42})`.'),
-        ("nats_server [[]session scope[]]", "A real nats-server on this machine*"),
-        ("nats_client", "A connected nats-py client, closed after the test."),
-        ("db_service", "The running database service, empty: no migration is applied."),
-        ("storage", 'Function that makes a storage client: `storage("quote-db")`*'),
-        ("plugin_namespace", "A plugin name that only this test has*"),
-        ("cleanup_plugin_namespace", "Coroutine function that empties a namespace."),
-        ("rosey_migrations", "Applies, rolls back and inspects migrations on db_service."),
-        ("rosey_plugin", "Coroutine function that starts a plugin on db_service."),
-        ("rosey_clock", "The clock of db_service; it stands still until*"),
-    ],
-)
-def test_fixtures_are_explained(project: pytest.Pytester, name: str, summary: str) -> None:
-    result = project.runpytest_inprocess("--fixtures")
-    result.stdout.fnmatch_lines([f"{name} -- *fixtures/__init__.py:*", f"    {summary}"])
+SUMMARIES = {
+    "fake_nats": "A nats-py client whose requests are answered by stubs, for unit tests.",
+    "mock_nats": "A mock of a connected nats-py client whose `request` is an AsyncMock.",
+    "make_nats_response": 'Function that makes a reply: `make_nats_response({"id": 42})`.',
+    "nats_server [[]session scope[]]": "A real nats-server on this machine*",
+    "nats_client": "A connected nats-py client, closed after the test.",
+    "db_service": "The running database service, empty: no migration is applied.",
+    "rosey_clock": "The clock of db_service; it stands still until*",
+    "storage": 'Function that makes a storage client: `storage("quote-db")`*',
+    "rosey_migrations": "Applies, rolls back and inspects migrations on db_service.",
+    "plugin_namespace": "A plugin name that only this test has*",
+    "cleanup_plugin_namespace": "Coroutine function that empties a namespace.",
+    "rosey_plugin": "Coroutine function that starts a plugin on db_service.",
+}
 
 
-def test_private_fixtures_are_not_advertised(project: pytest.Pytester) -> None:
+def test_fixtures_are_explained_and_private_ones_are_not_advertised(
+    project: pytest.Pytester,
+) -> None:
     result = project.runpytest_inprocess("--fixtures")
+    for name, summary in SUMMARIES.items():
+        result.stdout.fnmatch_lines([f"{name} -- *fixtures/__init__.py:*", f"    {summary}"])
     result.stdout.no_fnmatch_line("_rosey_*")
 
 
@@ -106,7 +104,11 @@ def test_help_survives_settings_that_make_no_sense(project: pytest.Pytester) -> 
     [
         ("", [], "rosey: nats=in-process (default), db=memory (default)"),
         ("", ["--rosey-db=file"], "rosey: nats=in-process (default), db=file (--rosey-db)"),
-        ("rosey_db = a.db", [], "rosey: nats=in-process (default), db=*/a.db (rosey_db in tox.ini)"),
+        (
+            "rosey_db = a.db",
+            [],
+            "rosey: nats=in-process (default), db=*/a.db (rosey_db in tox.ini)",
+        ),
     ],
 )
 def test_header_says_what_was_chosen_and_why(

@@ -1,0 +1,80 @@
+"""What the README promises is run here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dbservice.protocol import reference
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def block(mark: str) -> str:
+    """Return the code block behind a mark in the README."""
+    found = re.search(rf"<!-- {mark} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no code block marked '{mark}'"
+    return found[1]
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+@pytest.mark.parametrize("bus", [(), ("--rosey-real-nats", "--rosey-nats=binary")])
+def test_the_first_test_passes_on_both_buses_in_both_modes(pytester, mode, bus):
+    pytester.makepyfile(test_first=block("first test"))
+    result = pytester.runpytest_subprocess("-o", f"asyncio_mode={mode}", *bus)
+    result.assert_outcomes(passed=1)
+
+
+def test_the_first_test_has_about_ten_lines():
+    lines = [line for line in block("first test").splitlines() if line.strip()]
+    assert len(lines) <= 14
+
+
+def test_ci_runs_the_second_command():
+    script = (ROOT / ".ci/run").read_text()
+    pattern = re.search(r"sed -n '([^']+)' README.md", script)
+    assert pattern, ".ci/run no longer reads its command from the README"
+    read = subprocess.run(
+        ["sed", "-n", pattern[1], str(ROOT / "README.md")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert read.stdout == block("project tests")
+
+
+def test_there_are_exactly_two_set_up_commands():
+    assert len(re.findall(r"^```sh$", README, re.MULTILINE)) == 2
+    assert len(block("main job").strip().splitlines()) == 1
+    assert len(block("project tests").strip().splitlines()) == 1
+
+
+def test_the_subject_reference_is_current():
+    written = (ROOT / "docs/nats-subjects.md").read_text()
+    assert written == reference.markdown(), (
+        "docs/nats-subjects.md is not what the protocol says: run "
+        "`rosey contract markdown > docs/nats-subjects.md`"
+    )
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_command_line_of_the_readme_exists():
+    for command in re.findall(r"`rosey (\w+)", README):
+        shown = subprocess.run(
+            [sys.executable, "-m", "dbservice", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert shown.returncode == 0, shown.stderr
