@@ -444,6 +444,7 @@ class _Walk:
         """A table that is written, created by SELECT INTO, or referred to by a foreign key."""
         index = self._skip(index, "ONLY", "TABLE")
         after = self._table(index)
+        self._tables[-1] = (index, _Scope())  # never a name of WITH
         self._columns_after(after)
         if self._tokens[index - 1].keyword != "REFERENCES":
             self._alias(index, after)

@@ -1,8 +1,27 @@
-"""Where the engines' SQL differs."""
+"""Where the engines' SQL differs: each difference has one method here, and nowhere else.
+
+Operations are written once. They ask the dialect of their table for the few expressions that the
+engines spell, order or compute differently, so that what they mean is the same on both (SPEC 2.5).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from dbservice.protocol.codec import encode_json
+from dbservice.protocol.rows import ColumnType
+from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.text import in_lower_case, lowered
+
+if TYPE_CHECKING:
+    from dbservice.storage.tables import Column
+
+_LONG_LIST = 32
+"""A list longer than this is bound as one JSON parameter, to keep statements few and short."""
+
+_LOWEST = "(-9223372036854775807 - 1)"
 
 
 class Dialect(StrEnum):
@@ -12,6 +31,383 @@ class Dialect(StrEnum):
     POSTGRESQL = "postgresql"
 
 
+class Fragment(NamedTuple):
+    """A piece of SQL with the parameters of its placeholders."""
+
+    sql: str
+    parameters: Sequence[Any] = ()
+
+
+class SqlDialect(Protocol):
+    """The expressions and statements that an engine has its own way with.
+
+    Attributes:
+        name: whose SQL it is.
+        schema_version: asks for a number that changes with every change of any schema.
+        text: the type of a text that sorts by code point.
+        keyed: what ends the declaration of a table that is only looked up by its key.
+        declared: how a column of each type is declared.
+        id_declared: how the generated `id` of a registered table is declared.
+        for_update: what ends a SELECT whose rows the same transaction will change.
+        hold_key: reads a value of `_kv` (plugin, key, now; null if there is none) and keeps
+            everyone else from changing it, absent or not, until the transaction ends.
+        any_key: allows an explicit value for a generated key; stands before VALUES.
+    """
+
+    name: Dialect
+    schema_version: Statement
+    text: str
+    keyed: str
+    declared: Mapping[ColumnType, str]
+    id_declared: str
+    for_update: str
+    hold_key: str
+    any_key: str
+
+    def lock(self, name: str) -> Steps[None]:
+        """Let no other transaction past this call with the same name until this one ends."""
+
+    def column_check(self, column: Column) -> str:
+        """Return the CHECK that a declared column needs, or an empty string."""
+
+    def drop(self, kind: str, names: Sequence[str]) -> Steps[None]:
+        """Drop tables or views (`kind`), which may refer to each other."""
+
+    def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:
+        """Take note of an explicit value of a generated key: the next one comes after it."""
+
+    def keys_were_given(self, prefix: str) -> Steps[None]:
+        """Do the same for all tables with a prefix, after statements that nobody looked into."""
+
+    def ordered(self, column: Column) -> str:
+        """Return a column as it stands in comparisons of order, in ORDER BY and in MIN and MAX."""
+
+    def operand(self, column: Column) -> str:
+        """Return a placeholder for a value to compare or compute with a column."""
+
+    def differs(self, column: Column) -> str:
+        """Return the test that a column is not the operand; null differs from every value."""
+
+    def member(self, column: Column, values: list[Any]) -> Fragment:
+        """Return the test that a column is one of some values, none of them null."""
+
+    def like(self, column: Column, pattern: str) -> Fragment:
+        """Return the test that a column matches a pattern of `%`, `_` and `\\`."""
+
+    def ilike(self, column: Column, pattern: str) -> Fragment:
+        """Return the same test with both sides in lower case, character by character."""
+
+    def json_equal(self, column: Column, text: str) -> Fragment:
+        """Return the test that a JSON column means the same value as a JSON text."""
+
+    def json_contains(self, column: Column, text: str) -> Fragment:
+        """Return the test that a JSON column is an array with an element, given as JSON text."""
+
+    def computed(self, column: Column, sign: str, value: Any) -> Fragment:
+        """Return `column sign value`, null counting as 0, failing where 64 bits are left."""
+
+    def total(self, column: Column) -> str:
+        """Return the sum of a column, of the column's type."""
+
+    def average(self, column: Column) -> str:
+        """Return the average of a column, as a float."""
+
+
+class SqliteDialect:
+    """SQLite, with the functions that SqliteEngine registers."""
+
+    name = Dialect.SQLITE
+    schema_version = Statement("PRAGMA schema_version")
+    text = "TEXT"
+    keyed = " WITHOUT ROWID"
+    declared: Mapping[ColumnType, str] = {
+        ColumnType.STRING: "VARCHAR",
+        ColumnType.TEXT: "TEXT",
+        ColumnType.INTEGER: "INTEGER",
+        ColumnType.FLOAT: "REAL",
+        ColumnType.BOOLEAN: "BOOLEAN",
+        ColumnType.DATETIME: "DATETIME",
+        ColumnType.JSON: "JSON TEXT",
+    }
+    id_declared = "INTEGER PRIMARY KEY AUTOINCREMENT"
+    for_update = ""
+    hold_key = (
+        "SELECT value FROM _kv "
+        "WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
+    )
+    any_key = ""
+
+    def lock(self, name: str) -> Steps[None]:  # noqa: ARG002 - one writer is lock enough
+        """See SqlDialect."""
+        yield from ()
+
+    def column_check(self, column: Column) -> str:
+        """See SqlDialect."""
+        return f"CHECK (json_valid({column.sql}))" if column.type is ColumnType.JSON else ""
+
+    def drop(self, kind: str, names: Sequence[str]) -> Steps[None]:
+        """See SqlDialect."""
+        for name in names:
+            yield Statement(f"DROP {kind} {quoted(name)}")
+
+    def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:  # noqa: ARG002
+        """See SqlDialect."""
+        yield from ()
+
+    def keys_were_given(self, prefix: str) -> Steps[None]:  # noqa: ARG002
+        """See SqlDialect."""
+        yield from ()
+
+    def ordered(self, column: Column) -> str:
+        """See SqlDialect."""
+        return column.sql
+
+    def operand(self, column: Column) -> str:  # noqa: ARG002 - values carry their types
+        """See SqlDialect."""
+        return "?"
+
+    def differs(self, column: Column) -> str:
+        """See SqlDialect."""
+        return f"{column.sql} IS NOT ?"
+
+    def member(self, column: Column, values: list[Any]) -> Fragment:
+        """See SqlDialect."""
+        if len(values) > _LONG_LIST:
+            array = encode_json(values).decode()
+            return Fragment(f"{column.sql} IN (SELECT value FROM json_each(?))", (array,))
+        return Fragment(f"{column.sql} IN ({', '.join('?' * len(values))})", values)
+
+    def like(self, column: Column, pattern: str) -> Fragment:
+        """See SqlDialect."""
+        return Fragment(f"{column.sql} GLOB ?", (glob_pattern(pattern),))
+
+    def ilike(self, column: Column, pattern: str) -> Fragment:
+        """See SqlDialect."""
+        # SQLite's own LIKE ignores the case of ASCII letters and of no others.
+        if pattern.isascii():
+            return Fragment(f"{column.sql} LIKE ? ESCAPE '\\'", (pattern,))
+        glob = glob_pattern(pattern)
+        return Fragment(f"rosey_lower({column.sql}) GLOB rosey_lower(?)", (glob,))
+
+    def json_equal(self, column: Column, text: str) -> Fragment:
+        """See SqlDialect."""
+        return Fragment(f"rosey_json_equal({column.sql}, ?)", (text,))
+
+    def json_contains(self, column: Column, text: str) -> Fragment:
+        """See SqlDialect."""
+        return Fragment(f"rosey_json_contains({column.sql}, ?)", (text,))
+
+    def computed(self, column: Column, sign: str, value: Any) -> Fragment:
+        """See SqlDialect."""
+        present = f"COALESCE({column.sql}, 0)"
+        result = f"{present} {sign} ?"
+        if column.type is not ColumnType.INTEGER:
+            return Fragment(result, (value,))
+        # SQLite turns an integer that leaves 64 bits into a float and says nothing; abs() of the
+        # lowest integer is an error, and keeps the row as it is.
+        return Fragment(
+            f"CASE WHEN typeof({result}) = 'integer' THEN {result} "
+            f"ELSE abs(min({present}, {_LOWEST})) END",
+            (value, value),
+        )
+
+    def total(self, column: Column) -> str:
+        """See SqlDialect."""
+        return f"COALESCE(SUM({column.sql}), 0)"
+
+    def average(self, column: Column) -> str:
+        """See SqlDialect."""
+        return f"AVG({column.sql})"
+
+
+class PostgresDialect:
+    """PostgreSQL, over connections as PostgresEngine sets them up."""
+
+    name = Dialect.POSTGRESQL
+    schema_version = Statement("SELECT version FROM _schema_version")
+    text = 'TEXT COLLATE "C"'
+    keyed = ""
+    declared: Mapping[ColumnType, str] = {
+        ColumnType.STRING: "VARCHAR",
+        ColumnType.TEXT: "TEXT",
+        ColumnType.INTEGER: "BIGINT",
+        ColumnType.FLOAT: "DOUBLE PRECISION",
+        ColumnType.BOOLEAN: "BOOLEAN",
+        ColumnType.DATETIME: "TIMESTAMPTZ",
+        ColumnType.JSON: "JSONB",
+    }
+    id_declared = "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY"
+    for_update = " FOR UPDATE"
+    # A key that is absent is put down as one that has expired, which is as good as absent to
+    # everyone, and can be locked.
+    hold_key = (
+        "INSERT INTO _kv AS held (plugin, key, value, expires_at) VALUES (?, ?, 'null', 0) "
+        "ON CONFLICT (plugin, key) DO UPDATE SET key = held.key "
+        "RETURNING CASE WHEN held.expires_at IS NULL OR held.expires_at > ? THEN held.value END"
+    )
+    any_key = "OVERRIDING SYSTEM VALUE "
+
+    def lock(self, name: str) -> Steps[None]:
+        """See SqlDialect."""
+        yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (name,))
+
+    def column_check(self, column: Column) -> str:  # noqa: ARG002 - the types check themselves
+        """See SqlDialect."""
+        return ""
+
+    def drop(self, kind: str, names: Sequence[str]) -> Steps[None]:
+        """See SqlDialect."""
+        if names:
+            yield Statement(f"DROP {kind} {', '.join(map(quoted, names))}")
+
+    def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:  # noqa: ARG002
+        """See SqlDialect."""
+        if column.sequence:
+            yield Statement(
+                f"SELECT setval(CAST(? AS TEXT)::regclass, ?) FROM {column.sequence} "
+                "WHERE last_value < ? OR (last_value = ? AND NOT is_called)",
+                (column.sequence, value, value, value),
+            )
+
+    def keys_were_given(self, prefix: str) -> Steps[None]:
+        """See SqlDialect."""
+        generated = yield Statement(_GENERATED_KEYS, (len(prefix), prefix))
+        for table, column, sequence in generated.rows:
+            yield Statement(
+                f"SELECT setval(CAST(? AS TEXT)::regclass, highest) FROM {sequence}, "
+                f"(SELECT MAX({quoted(column)}) AS highest FROM {quoted(table)}) AS present "
+                "WHERE last_value < highest OR (last_value = highest AND NOT is_called)",
+                (sequence,),
+            )
+
+    def ordered(self, column: Column) -> str:
+        """See SqlDialect."""
+        is_text = column.type in (ColumnType.STRING, ColumnType.TEXT)
+        return f'{column.sql} COLLATE "C"' if is_text and _has_collation(column) else column.sql
+
+    def operand(self, column: Column) -> str:
+        """See SqlDialect."""
+        return _AS.get(column.native) or _AS.get(column.type, "?")
+
+    def differs(self, column: Column) -> str:
+        """See SqlDialect."""
+        return f"{column.sql} IS DISTINCT FROM {self.operand(column)}"
+
+    def member(self, column: Column, values: list[Any]) -> Fragment:
+        """See SqlDialect."""
+        of = column.native or _NATIVE[column.type]
+        array = f"CAST(? AS {_WIDE.get(of, of)}[])"
+        return Fragment(f"{column.sql} = ANY({array})", (values,))
+
+    def like(self, column: Column, pattern: str) -> Fragment:
+        """See SqlDialect."""
+        return Fragment(f"{column.sql} LIKE ? ESCAPE '\\'", (pattern,))
+
+    def ilike(self, column: Column, pattern: str) -> Fragment:
+        """See SqlDialect."""
+        # The operator's idea of case depends on how the database was created; in "C" it is that
+        # of ASCII, as on SQLite. Beyond ASCII the letters of the pattern tell which characters of
+        # the text matter, and only those are translated.
+        if pattern.isascii():
+            return Fragment(f"{column.sql} COLLATE \"C\" ILIKE ? ESCAPE '\\'", (pattern,))
+        small = lowered(pattern)
+        capitals, smalls = in_lower_case(small)
+        return Fragment(
+            f"translate({column.sql}, ?, ?) LIKE ? ESCAPE '\\'", (capitals, smalls, small)
+        )
+
+    def json_equal(self, column: Column, text: str) -> Fragment:
+        """See SqlDialect."""
+        return Fragment(f"{_jsonb(column)} = CAST(? AS JSONB)", (text,))
+
+    def json_contains(self, column: Column, text: str) -> Fragment:
+        """See SqlDialect."""
+        document = _jsonb(column)
+        # The containment operator would do the same for scalars, but looks into nested arrays.
+        elements = f"CASE WHEN jsonb_typeof({document}) = 'array' THEN {document} ELSE '[]' END"
+        return Fragment(
+            f"CAST(? AS JSONB) IN (SELECT * FROM jsonb_array_elements({elements}))", (text,)
+        )
+
+    def computed(self, column: Column, sign: str, value: Any) -> Fragment:
+        """See SqlDialect."""
+        return Fragment(f"COALESCE({column.sql}, 0) {sign} {self.operand(column)}", (value,))
+
+    def total(self, column: Column) -> str:
+        """See SqlDialect."""
+        return f"CAST(COALESCE(SUM({column.sql}), 0) AS {_NATIVE[column.type]})"
+
+    def average(self, column: Column) -> str:
+        """See SqlDialect."""
+        # AVG of integers is rounded to a few decimal digits before it could become a float.
+        return f"CAST(SUM({column.sql}) AS DOUBLE PRECISION) / COUNT({column.sql})"
+
+
+_SQLITE = SqliteDialect()
+_POSTGRES = PostgresDialect()
+
+_GENERATED_KEYS = """
+SELECT c.relname::text, a.attname::text, pg_get_serial_sequence(quote_ident(c.relname), a.attname)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+    AND substr(c.relname::text, 1, ?) = ? AND a.attnum > 0 AND NOT a.attisdropped
+    AND pg_get_serial_sequence(quote_ident(c.relname), a.attname) IS NOT NULL
+"""
+
+# A comparison with a narrow column has the operand's width, so that a value which the column
+# could never hold is compared like any other, and not refused by the driver.
+_NATIVE = {
+    ColumnType.STRING: "text",
+    ColumnType.TEXT: "text",
+    ColumnType.INTEGER: "bigint",
+    ColumnType.FLOAT: "double precision",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.DATETIME: "timestamp with time zone",
+    ColumnType.JSON: "jsonb",
+}
+_WIDE = {
+    "smallint": "bigint",
+    "integer": "bigint",
+    "numeric": "double precision",
+    "character varying": "text",
+}
+_AS: Mapping[str, str] = {
+    ColumnType.INTEGER: "CAST(? AS BIGINT)",
+    ColumnType.FLOAT: "CAST(? AS DOUBLE PRECISION)",
+    "real": "CAST(? AS REAL)",
+}
+_COLLATED = frozenset({"", "text", "character varying", "character", "citext"})
+
+
+def dialect_of(name: Dialect) -> SqlDialect:
+    """Return how an engine's SQL is spoken."""
+    return _POSTGRES if name is Dialect.POSTGRESQL else _SQLITE
+
+
 def quoted(name: str) -> str:
     """Return an identifier that is safe to stand in SQL. The name itself was checked before."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def glob_pattern(pattern: str) -> str:
+    """Return a LIKE pattern as a pattern for GLOB, which heeds case."""
+    translated: list[str] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "\\":
+            translated.append(_glob_literal(next(characters)))
+        else:
+            translated.append({"%": "*", "_": "?"}.get(character) or _glob_literal(character))
+    return "".join(translated)
+
+
+def _glob_literal(character: str) -> str:
+    return f"[{character}]" if character in "*?[" else character
+
+
+def _has_collation(column: Column) -> bool:
+    return column.native in _COLLATED
+
+
+def _jsonb(column: Column) -> str:
+    return f"CAST({column.sql} AS JSONB)" if column.native == "json" else column.sql

@@ -17,3 +17,23 @@ def lowered(text: str | None) -> str | None:
 def _lower(character: str) -> str:
     small = character.lower()
     return small if len(small) == 1 else character
+
+
+def in_lower_case(text: str) -> tuple[str, str]:
+    """Return all characters that have one of a text's as their lower case, and that lower case.
+
+    Both strings have the same length; a character and its lower case stand at the same place.
+    """
+    pairs = [(capital, small) for small in set(text) for capital in _capitals().get(small, "")]
+    return "".join(pair[0] for pair in pairs), "".join(pair[1] for pair in pairs)
+
+
+@cache
+def _capitals() -> dict[str, str]:
+    """Return for each lower-case character those that become it."""
+    found: dict[str, str] = {}
+    for capital in map(chr, range(sys.maxunicode + 1)):
+        small = _lower(capital)
+        if small != capital:
+            found[small] = found.get(small, "") + capital
+    return found

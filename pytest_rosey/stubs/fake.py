@@ -68,7 +68,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         *,
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
-        delay: float = 0.0,
+        delay: float | None = None,
         contract: bool = True,
     ) -> None:
         """Answer requests on a subject.
@@ -100,7 +100,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         details: Mapping[str, Any] | None = None,
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
-        delay: float = 0.0,
+        delay: float | None = None,
     ) -> None:
         """Answer with an error reply of the service.
 
@@ -148,7 +148,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         *,
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
-        delay: float = 0.0,
+        delay: float | None = None,
     ) -> None:
         """Answer with a payload that is not JSON."""
         self.respond(subject, _BROKEN_JSON, when=when, times=times, delay=delay)

@@ -43,7 +43,7 @@ class Stub:
         reply: what every request gets, or a list with one reply for each request in turn.
         when: the part of its JSON that a request must have.
         times: how many requests it answers at the most; None for any number.
-        delay: seconds before the reply.
+        delay: seconds before the reply; None for none.
         contract: whether requests and replies are checked against the contract.
 
     Attributes:
@@ -62,7 +62,7 @@ class Stub:
         *,
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
-        delay: float = 0.0,
+        delay: float | None = None,
         contract: bool = True,
     ) -> None:
         self.subject = subject
@@ -201,7 +201,7 @@ def _limit(sequence: list[Answer | Responder] | None, times: int | None) -> int 
     return len(sequence)
 
 
-def _seconds(delay: float) -> float:
-    if delay < 0:
+def _seconds(delay: float | None) -> float:
+    if delay is not None and delay < 0:
         raise ValueError(f"delay must not be negative, got {delay} s.")
-    return delay
+    return delay or 0.0

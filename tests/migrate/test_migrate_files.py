@@ -170,6 +170,12 @@ def test_reversible(sql: str, reversible: bool, reason: str | None) -> None:
         ),
         (
             NAME,
+            b"-- Author: me\n/* open\n-- UP\n",
+            2,
+            "001_first.sql line 2: the comment /* that opens here is never closed.",
+        ),
+        (
+            NAME,
             b"-- UP\n-- IRREVERSIBLE: x\n-- DOWN\n",
             3,
             (

@@ -71,6 +71,10 @@ BOTH = [
         "WITH x AS MATERIALIZED (SELECT 1) DELETE FROM a WHERE id IN (SELECT * FROM x)",
         "WITH x AS MATERIALIZED (SELECT 1) DELETE FROM @a WHERE id IN (SELECT * FROM x)",
     ),
+    (
+        "WITH a AS (SELECT 1) INSERT INTO a SELECT * FROM a",
+        "WITH a AS (SELECT 1) INSERT INTO @a SELECT * FROM a",
+    ),
     ("INSERT INTO a (b, c) VALUES (1, 'x')", "INSERT INTO @a (b, c) VALUES (1, 'x')"),
     ("INSERT INTO a(b) SELECT b FROM c, d", "INSERT INTO @a(b) SELECT b FROM @c, @d"),
     ("INSERT INTO a DEFAULT VALUES", "INSERT INTO @a DEFAULT VALUES"),
@@ -96,8 +100,8 @@ BOTH = [
         ),
         (
             "CREATE TABLE @a (id INTEGER PRIMARY KEY, n VARCHAR(9), b INTEGER NOT NULL REFERENCES "
-            "@c (id) ON DELETE CASCADE ON UPDATE SET NULL, CHECK (length(@a.n) > 1), FOREIGN KEY (b) "
-            "REFERENCES @d)"
+            "@c (id) ON DELETE CASCADE ON UPDATE SET NULL, CHECK (length(@a.n) > 1), FOREIGN "
+            "KEY (b) REFERENCES @d)"
         ),
     ),
     ("CREATE TABLE IF NOT EXISTS a (b TEXT)", "CREATE TABLE IF NOT EXISTS @a (b TEXT)"),
@@ -356,6 +360,10 @@ REFUSED_SQLITE = [
         ),
         COUNTERS,
     ),
+    ("INSERT INTO sqlite_sequence (name, seq) DEFAULT VALUES", COUNTERS),
+    ("INSERT INTO sqlite_sequence (name, seq) VALUES (x'00', 1)", COUNTERS),
+    ("SELECT seq FROM sqlite_sequence WHERE name = quotes", COUNTERS),
+    ("SELECT seq FROM sqlite_sequence WHERE name = 'a' OR 1", COUNTERS),
     ("SELECT * FROM sqlite_sequence", COUNTERS),
     ("SELECT * FROM quotes JOIN sqlite_sequence", COUNTERS),
     ("DROP TABLE sqlite_sequence", COUNTERS),

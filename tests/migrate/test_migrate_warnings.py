@@ -56,6 +56,13 @@ UP = [
         "SELECT 1;",
         [("UPDATE_WITHOUT_WHERE", 3)],
     ),
+    # Renamed things are followed.
+    (
+        "ALTER TABLE a RENAME TO z;\nALTER TABLE z DROP b;",
+        "ALTER TABLE z RENAME TO a;",
+        [("DROP_COLUMN", 3)],
+    ),
+    ("ALTER TABLE a RENAME COLUMN b TO z;", "ALTER TABLE a RENAME z TO b;", []),
     # What the same file creates may be changed at will.
     ("CREATE TABLE x (y TEXT);\nDELETE FROM x;\nUPDATE x SET y = 1;", "DROP TABLE x;", []),
     # A rebuild counts as the changes it amounts to.

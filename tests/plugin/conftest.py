@@ -8,12 +8,13 @@ import pytest
 import pytest_rosey.buses
 import pytest_rosey.stubs.fake  # noqa: F401
 
+# Without the plugins that take longer to load than these projects to run, or shuffle them.
 INI = """
 [pytest]
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
 filterwarnings = error
-addopts = -p no:cacheprovider -p no:randomly
+addopts = -p no:cacheprovider -p no:randomly -p no:hypothesispytest -p no:benchmark -p no:cov
 """
 
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from nats.aio.msg import Msg
 
 from pytest_rosey import NatsServer
 from pytest_rosey.servers import find_binary
@@ -87,8 +86,10 @@ def test_one_server_and_a_client_for_each_test():
     result.assert_outcomes(passed=3)
     result.stdout.re_match_lines(
         [
-            r"rosey: nats=binary 2\.\S+ at nats://127\.0\.0\.1:\d+ \(binary nats-server .*: "
-            r"--rosey-nats=binary\), db=memory \(default\)"
+            (
+                r"rosey: nats=binary 2\.\S+ at nats://127\.0\.0\.1:\d+ \(binary nats-server .*: "
+                r"--rosey-nats=binary\), db=memory \(default\)"
+            )
         ]
     )
 

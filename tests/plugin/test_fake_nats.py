@@ -11,7 +11,6 @@ import pytest
 from nats.aio.msg import Msg
 
 from dbservice.client import Overloaded, StorageClient
-from dbservice.embedded.broker import Broker
 from pytest_rosey import FakeNats, SentRequest, UnstubbedRequest
 
 INSERT = "rosey.db.row.quote-db.insert"
@@ -142,13 +141,13 @@ class TestShorthands:
         with pytest.raises(nats.errors.TimeoutError):
             await fake_nats.request(INSERT, quote(), timeout=0.01)
 
-    @pytest.mark.parametrize("timeout", [0, -1])
+    @pytest.mark.parametrize("patience", [0, -1])
     async def test_no_patience_is_a_timeout_as_with_a_server(
-        self, fake_nats: FakeNats, timeout: float
+        self, fake_nats: FakeNats, patience: float
     ) -> None:
         fake_nats.respond(INSERT, INSERTED)
         with pytest.raises(nats.errors.TimeoutError):
-            await fake_nats.request(INSERT, quote(), timeout=timeout)
+            await fake_nats.request(INSERT, quote(), timeout=patience)
 
     async def test_a_timeout_that_the_reply_raises_is_passed_on(self, fake_nats: FakeNats) -> None:
         mine = TimeoutError("mine")
@@ -421,8 +420,7 @@ class TestBus:
         await nats_client.flush()
         assert heard == [b"published"]
 
-    async def test_a_real_client_with_the_real_loop_of_events(
-        self, fake_nats: FakeNats, _rosey_broker: Broker
-    ) -> None:
-        assert fake_nats.is_connected
-        assert [one.name for one in _rosey_broker.connections] == ["pytest-rosey fake_nats"]
+    async def test_two_subscribers_hear_what_it_publishes(self, fake_nats: FakeNats) -> None:
+        first, second = [await fake_nats.subscribe("a.*") for _ in range(2)]
+        await fake_nats.publish("a.b", b"hello")
+        assert (await first.next_msg()).data == (await second.next_msg()).data == b"hello"

@@ -70,8 +70,10 @@ def test_every_code_of_the_contract_may_be_sent(code: ErrorCode) -> None:
         (
             f"{ROW}.select",
             {"rows": []},
-            "field 'success' is missing, expected true or false. The service always sends it; "
-            "make_nats_response() adds it.",
+            (
+                "field 'success' is missing, expected true or false. The service always sends it; "
+                "make_nats_response() adds it."
+            ),
         ),
         (f"{ROW}.select", {**PAGE, "success": 1}, "field 'success': expected true or false, got 1"),
         (f"{ROW}.select", {**PAGE, "count": "0"}, "field 'count': expected integer, got \"0\"."),
@@ -128,13 +130,15 @@ def test_every_code_of_the_contract_may_be_sent(code: ErrorCode) -> None:
         (
             f"{ROW}.insert",
             failure(code="OVERLOAD", message="m"),
-            "field 'error.code': 'OVERLOAD' is not a code of the contract. Did you mean "
-            "'OVERLOADED'?",
+            (
+                "field 'error.code': 'OVERLOAD' is not a code of the contract. Did you mean "
+                "'OVERLOADED'?"
+            ),
         ),
         (
             f"{ROW}.insert",
             failure(code="XYZ", message="m"),
-            "field 'error.code': 'XYZ' is not a code of the contract. Expected one of INVALID_JSON,",
+            "field 'error.code': 'XYZ' is not a code of the contract. Expected one of INVALID",
         ),
         (
             f"{ROW}.insert",
@@ -221,7 +225,7 @@ async def test_a_reply_for_a_wildcard_is_checked_against_the_operation_that_come
 ) -> None:
     fake_nats.respond("rosey.db.row.*.*", {"success": True, "count": 3})
     await fake_nats.request(f"{ROW}.count", b'{"table": "quotes"}')
-    with pytest.raises(ContractError, match="field 'total' is missing|field 'rows' is missing"):
+    with pytest.raises(ContractError, match=r"field '[a-z]+' is missing"):
         await fake_nats.request(f"{ROW}.search", b'{"table": "quotes"}')
     fake_nats.refused.clear()
 
@@ -246,21 +250,27 @@ async def test_the_shape_of_a_kv_reply_follows_the_request(
         (
             f"{ROW}.count",
             b'{"tabel": "quotes"}',
-            "The service would refuse this request on rosey.db.row.quote-db.count with "
-            "MISSING_FIELD: Required field 'table' is missing\n",
+            (
+                "The service would refuse this request on rosey.db.row.quote-db.count with "
+                "MISSING_FIELD: Required field 'table' is missing\n"
+            ),
         ),
         (
             f"{ROW}.count",
             b'{"table": "quotes", "filter": {}}',
-            "The service would refuse this request on rosey.db.row.quote-db.count with "
-            "VALIDATION_ERROR: 'filter' is not a field of this request: expected table, filters. "
-            "Did you mean 'filters'?\n",
+            (
+                "The service would refuse this request on rosey.db.row.quote-db.count with "
+                "VALIDATION_ERROR: 'filter' is not a field of this request: expected table, "
+                "filters. Did you mean 'filters'?\n"
+            ),
         ),
         (
             f"{ROW}.count",
             b"oops",
-            "The service would refuse this request on rosey.db.row.quote-db.count with "
-            "INVALID_JSON: ",
+            (
+                "The service would refuse this request on rosey.db.row.quote-db.count with "
+                "INVALID_JSON: "
+            ),
         ),
     ],
 )

@@ -161,8 +161,10 @@ async def test_x(fake_nats):
     result.stdout.fnmatch_lines(
         [
             "The code under test swallowed this error of fake_nats:",
-            "The service could not send this reply to rosey.db.kv.quote-db.get: field 'exists' is "
-            "missing, expected boolean.",
+            (
+                "The service could not send this reply to rosey.db.kv.quote-db.get: field 'exists' "
+                "is missing, expected boolean."
+            ),
         ],
         consecutive=True,
     )

@@ -147,14 +147,20 @@ def test_use_on_another_loop_is_explained(project: pytest.Pytester, fixture: str
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            f"E *WrongLoopError: '{fixture}' lives on the event loop of this test, whose loop "
-            "scope is 'module', and was used on another loop.",
-            "E *An async fixture that uses it must run on the test's loop, but "
-            "asyncio_default_fixture_loop_scope is 'function'. Do one of these:",
+            (
+                f"E *WrongLoopError: '{fixture}' lives on the event loop of this test, whose loop "
+                "scope is 'module', and was used on another loop."
+            ),
+            (
+                "E *An async fixture that uses it must run on the test's loop, but "
+                "asyncio_default_fixture_loop_scope is 'function'. Do one of these:"
+            ),
             'E *  - @pytest_asyncio.fixture(loop_scope="module") on that fixture',
             "E *  - asyncio_default_fixture_loop_scope = module in the ini file",
-            "E *  - @pytest.mark.asyncio(loop_scope=...) or asyncio_default_test_loop_scope = ... "
-            "to run the test on the fixture's loop",
+            (
+                "E *  - @pytest.mark.asyncio(loop_scope=...) or asyncio_default_test_loop_scope = "
+                "... to run the test on the fixture's loop"
+            ),
         ],
         consecutive=True,
     )
@@ -186,9 +192,11 @@ def test_without_pytest_asyncio_the_fixtures_say_what_is_missing(
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "'*' needs pytest-asyncio, which is not active in this run: it was blocked "
-            "(-p no:asyncio), or plugins are not loaded by themselves "
-            "(PYTEST_DISABLE_PLUGIN_AUTOLOAD; then add -p pytest_asyncio.plugin)."
+            (
+                "'*' needs pytest-asyncio, which is not active in this run: it was blocked "
+                "(-p no:asyncio), or plugins are not loaded by themselves "
+                "(PYTEST_DISABLE_PLUGIN_AUTOLOAD; then add -p pytest_asyncio.plugin)."
+            )
         ]
     )
 

@@ -69,18 +69,24 @@ def test_fixtures_are_explained_and_private_ones_are_not_advertised(
     [
         (
             ["--rosey-db=postgres"],
-            "ERROR: --rosey-db: 'postgres' is no database: expected memory, file, or the path of "
-            "an SQLite file such as ./test.db.",
+            (
+                "ERROR: --rosey-db: 'postgres' is no database: expected memory, file, or the path "
+                "of an SQLite file such as ./test.db."
+            ),
         ),
         (
             ["--rosey-migrations=nowhere"],
-            "ERROR: rosey: there is no migrations folder *nowhere. --rosey-migrations and "
-            "rosey_migrations name a folder with one directory for each plugin.",
+            (
+                "ERROR: rosey: there is no migrations folder *nowhere. --rosey-migrations and "
+                "rosey_migrations name a folder with one directory for each plugin."
+            ),
         ),
         (
             ["--rosey-nats=dokcer"],
-            "ERROR: --rosey-nats=dokcer: expected auto, container, binary, or the URL of a running "
-            "server such as nats://127.0.0.1:4222.",
+            (
+                "ERROR: --rosey-nats=dokcer: expected auto, container, binary, or the URL of a "
+                "running server such as nats://127.0.0.1:4222."
+            ),
         ),
     ],
 )
@@ -133,8 +139,10 @@ def test_header_says_what_was_chosen_and_why(
         ),
         (
             "rosey_fake(assert_all_caled=False)",
-            "*::test_x: @pytest.mark.rosey_fake takes assert_all_called=True|False and "
-            "contract=True|False, got assert_all_caled.",
+            (
+                "*::test_x: @pytest.mark.rosey_fake takes assert_all_called=True|False and "
+                "contract=True|False, got assert_all_caled."
+            ),
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nats.errors
 import pytest
@@ -19,6 +19,8 @@ from pytest_rosey import (
     PluginFactory,
     ServiceUnderTest,
 )
+
+# ruff: noqa: PT019 - the private fixtures have values, and these tests look at them
 
 pytest_plugins = ["pytester"]
 
@@ -171,7 +173,7 @@ class TestMigrations:
 
 
 class TestNamespaces:
-    names: list[str] = []
+    names: ClassVar[list[str]] = []
 
     @pytest.mark.parametrize("n", [1, 2])
     async def test_a_name_for_each_test(

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET, inspect
+from msgspec import inspect
 from request_examples import fullest, smallest, subject_parts
 
 from dbservice.protocol import (
@@ -172,14 +172,18 @@ def test_a_string_that_never_ends_is_searched_once() -> None:
     st.binary(max_size=60) | st.text(alphabet='{}[]":,\\ntrue01.-eu', max_size=60).map(str.encode)
 )
 def test_no_payload_gets_past_the_codec_as_anything_but_a_request_error(payload: bytes) -> None:
+    codes = {"INVALID_JSON", "MISSING_FIELD", "VALIDATION_ERROR", None}
+    assert refusal_code(payload) in codes
+
+
+def refusal_code(payload: bytes) -> str | None:
+    """Return the code of the failed reply, or None if the payload is fine."""
     try:
         decoded(SET, payload)
     except RequestError as error:
-        assert msgspec.json.decode(encode_failure(error))["error"]["code"] in {
-            "INVALID_JSON",
-            "MISSING_FIELD",
-            "VALIDATION_ERROR",
-        }
+        code: str = msgspec.json.decode(encode_failure(error))["error"]["code"]
+        return code
+    return None
 
 
 # --- the fields of every request -----------------------------------------------------------------
@@ -195,6 +199,19 @@ OF_EVERY_KIND: dict[str, Any] = {
 }
 
 
+KIND_OF_TYPE: dict[type[inspect.Type], str] = {
+    inspect.NoneType: "null",
+    inspect.BoolType: "boolean",
+    inspect.IntType: "integer",
+    inspect.StrType: "string",
+    inspect.LiteralType: "string",
+    inspect.EnumType: "string",
+    inspect.ListType: "array",
+    inspect.DictType: "object",
+    inspect.StructType: "object",
+}
+
+
 def accepted_kinds(shape: inspect.Type) -> set[str]:
     """Return the kinds of JSON values that a type may take, knowing nothing of the decoder."""
     match shape:
@@ -204,21 +221,8 @@ def accepted_kinds(shape: inspect.Type) -> set[str]:
             return set().union(*map(accepted_kinds, types))
         case inspect.AnyType():
             return set(OF_EVERY_KIND)
-        case inspect.IntType():
-            return {"integer"}
-        case inspect.BoolType():
-            return {"boolean"}
-        case inspect.NoneType():
-            return {"null"}
-        case inspect.StrType() | inspect.LiteralType() | inspect.EnumType():
-            return {"string"}
-        case inspect.ListType():
-            return {"array"}
-        case inspect.DictType() | inspect.StructType():
-            return {"object"}
-        case inspect.CustomType(cls=cls) if cls is type(UNSET):
-            return set()
-    raise AssertionError(f"teach this test the type {shape}")
+        case _:
+            return {KIND_OF_TYPE[type(shape)]}
 
 
 def wrong_kinds() -> Iterator[Any]:
@@ -365,15 +369,20 @@ def test_the_global_form_takes_the_name_of_the_plugin() -> None:
         (
             REGISTER,
             {"table": "t", "schema": {"fields": [{"name": "a", "type": "str"}]}},
-            "Field 'schema.fields[0].type': expected string or text or integer or float or boolean "
-            "or datetime or json, got 'str'. Did you mean 'string'?",
+            (
+                "Field 'schema.fields[0].type': expected string or text or integer or float "
+                "or boolean "
+                "or datetime or json, got 'str'. Did you mean 'string'?"
+            ),
             "schema.fields[0].type",
         ),
         (
             REGISTER,
             {"table": "t", "schema": {"fields": [{"name": "a", "type": "text", "requird": True}]}},
-            "'requird' is not a field of 'schema.fields[0]': expected name, type, required, "
-            "default, max_length, unique. Did you mean 'required'?",
+            (
+                "'requird' is not a field of 'schema.fields[0]': expected name, type, required, "
+                "default, max_length, unique. Did you mean 'required'?"
+            ),
             "schema.fields[0].requird",
         ),
         (

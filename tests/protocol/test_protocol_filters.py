@@ -119,8 +119,10 @@ PATTERN_END = "a pattern that does not end in a lone '\\'"
     [
         (
             {"$orr": [{"a": 1}]},
-            "'$orr' is not a filter operator here: expected one of $and, $or, $nor, $not. "
-            "Did you mean '$or'?",
+            (
+                "'$orr' is not a filter operator here: expected one of $and, $or, $nor, $not. "
+                "Did you mean '$or'?"
+            ),
             "filters.$orr",
         ),
         (
@@ -130,14 +132,15 @@ PATTERN_END = "a pattern that does not end in a lone '\\'"
         ),
         (
             {"a": {"$gtt": 5}},
-            f"'$gtt' is not a filter operator here: expected one of {ALL_OPERATORS}. "
-            "Did you mean '$gt'?",
+            (
+                f"'$gtt' is not a filter operator here: expected one of {ALL_OPERATORS}. "
+                "Did you mean '$gt'?"
+            ),
             "filters.a.$gtt",
         ),
         (
             {"a": {"$or": [1]}},
-            f"'$or' is not a filter operator here: expected one of {ALL_OPERATORS}. "
-            "Did you mean '$not'?",
+            f"'$or' is not a filter operator here: expected one of {ALL_OPERATORS}.",
             "filters.a.$or",
         ),
         (
@@ -146,9 +149,9 @@ PATTERN_END = "a pattern that does not end in a lone '\\'"
             "filters.a.b",
         ),
         (
-            {"a": {"$regex": "x"}},
-            f"'$regex' is not a filter operator here: expected one of {ALL_OPERATORS}.",
-            "filters.a.$regex",
+            {"a": {"$where": "x"}},
+            f"'$where' is not a filter operator here: expected one of {ALL_OPERATORS}.",
+            "filters.a.$where",
         ),
     ],
 )
@@ -180,25 +183,33 @@ def test_an_unknown_operator_is_named_with_the_nearest(
         ({"$or": [{"a": 1}, 5]}, "Expected a filter object at 'filters.$or[1]', got integer."),
         (
             {"a": {"$not": 5}},
-            "Expected an object of operators at 'filters.a.$not', for example "
-            '{"$gt": 5}, got integer.',
+            (
+                "Expected an object of operators at 'filters.a.$not', for example "
+                '{"$gt": 5}, got integer.'
+            ),
         ),
         (
             {"a": {"$not": {}}},
-            "Expected an object of operators at 'filters.a.$not', for example "
-            '{"$gt": 5}, got object.',
+            (
+                "Expected an object of operators at 'filters.a.$not', for example "
+                '{"$gt": 5}, got object.'
+            ),
         ),
         ({"a": {"$in": 5}}, "Expected a list at 'filters.a.$in', got integer."),
         ({"a": {"$nin": None}}, "Expected a list at 'filters.a.$nin', got null."),
         (
             {"a": {"$between": [1]}},
-            "'$between' at 'filters.a.$between' needs a list of two values, [low, high], "
-            "got array.",
+            (
+                "'$between' at 'filters.a.$between' needs a list of two values, [low, high], "
+                "got array."
+            ),
         ),
         (
             {"a": {"$between": [1, None]}},
-            "'$between' at 'filters.a.$between' needs a list of two values, [low, high], "
-            "got array.",
+            (
+                "'$between' at 'filters.a.$between' needs a list of two values, [low, high], "
+                "got array."
+            ),
         ),
         (
             {"a": {"$between": "ab"}},

@@ -60,22 +60,31 @@ OPERATORS = ", ".join(UpdateOperator)
         (
             {"$inc": {"score": 1}},
             {},
-            "'$inc' stands where a column is expected. Write the column outside and the operator "
-            'inside: {"score": {"$inc": 1}}.',
+            (
+                "'$inc' stands where a column is expected. Write the column outside and the "
+                "operator "
+                'inside: {"score": {"$inc": 1}}.'
+            ),
             "operations.$inc",
         ),
         (
             {"score": 5},
             {},
-            "Expected an operator object at 'operations.score', for example {\"$set\": ...}, got "
-            "integer. Plain values go into 'data'.",
+            (
+                "Expected an operator object at 'operations.score', for example {\"$set\": "
+                "...}, got "
+                "integer. Plain values go into 'data'."
+            ),
             "operations.score",
         ),
         (
             {"score": None},
             {},
-            "Expected an operator object at 'operations.score', for example {\"$set\": ...}, got "
-            "null. Plain values go into 'data'.",
+            (
+                "Expected an operator object at 'operations.score', for example {\"$set\": "
+                "...}, got "
+                "null. Plain values go into 'data'."
+            ),
             "operations.score",
         ),
         (
@@ -99,8 +108,10 @@ OPERATORS = ", ".join(UpdateOperator)
         (
             {"score": {"$addToset": 1}},
             {},
-            f"'$addToset' is not an update operator: expected one of {OPERATORS}. "
-            "Did you mean '$addToSet'?",
+            (
+                f"'$addToset' is not an update operator: expected one of {OPERATORS}. "
+                "Did you mean '$addToSet'?"
+            ),
             "operations.score",
         ),
         (
