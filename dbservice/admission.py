@@ -100,19 +100,18 @@ class Admission(Generic[T]):
         return refused
 
     def _start_next(self) -> None:
-        for plugin, queue in self._queues.items():
-            serving = self._serving.get(plugin, 0)
-            if serving < self._share:
-                break
-        else:
+        share, serving = self._share, self._serving
+        turn = next((name for name in self._queues if serving.get(name, 0) < share), None)
+        if turn is None:
             return
+        queue = self._queues[turn]
         request = queue.popleft()
         self.waiting -= 1
         if queue:
-            self._queues.move_to_end(plugin)
+            self._queues.move_to_end(turn)
         else:
-            del self._queues[plugin]
-        self._begin(plugin, request, serving)
+            del self._queues[turn]
+        self._begin(turn, request, serving.get(turn, 0))
 
 
 class _Claim(msgspec.Struct):

@@ -6,6 +6,7 @@ import re
 
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.names import Namespace
+from dbservice.runtime.correlation import current_request_id
 from dbservice.storage.errors import (
     ConstraintError,
     EngineError,
@@ -13,6 +14,8 @@ from dbservice.storage.errors import (
     StatementTimeoutError,
     UnavailableError,
 )
+
+_RETRY_AFTER_MS = 100
 
 _NAME = re.compile(r"\b[a-z_][a-z0-9_]*\b(?!\s*\()", re.IGNORECASE)
 _NOT_A_NAME = re.compile(r"'(?:[^']|'')*'|\bas\s+\w+", re.IGNORECASE)
@@ -52,10 +55,56 @@ def reply_to(error: EngineError, namespace: Namespace | None) -> RequestError:
 
 
 def internal_error() -> RequestError:
-    """Return the failure that tells nothing; the log tells the rest."""
+    """Return the failure that tells nothing but where in the log the rest is."""
     return RequestError(
         ErrorCode.INTERNAL_ERROR,
         "The service could not serve this request. Its log has the details under the request's id.",
+        request_id=current_request_id(),
+    )
+
+
+def overloaded(taken: int) -> RequestError:
+    """Return the failure for a request that finds every place taken.
+
+    Args:
+        taken: how many requests the service has.
+    """
+    return RequestError(
+        ErrorCode.OVERLOADED,
+        f"The service has {taken} requests to answer already. Try again a little later.",
+        retry_after_ms=_RETRY_AFTER_MS,
+    )
+
+
+def shutting_down() -> RequestError:
+    """Return the failure for a request that is not executed because the service ends."""
+    return RequestError(
+        ErrorCode.SHUTTING_DOWN,
+        "The service is shutting down and did not execute this request. Try again.",
+        retry_after_ms=_RETRY_AFTER_MS,
+    )
+
+
+def reply_too_large(size: int, limit: int, *, executed: bool) -> RequestError:
+    """Return the failure for a reply that the NATS server would not take.
+
+    Args:
+        size: bytes of the reply.
+        limit: bytes that the server takes.
+        executed: whether the request has changed something.
+    """
+    what_to_do = (
+        "The request was executed: do not repeat it. Read the rows in pages, and name fewer "
+        "columns in 'returning'."
+        if executed
+        else "Ask for fewer rows with 'limit' and page with 'after', or name fewer 'columns'."
+    )
+    return RequestError(
+        ErrorCode.VALUE_TOO_LARGE,
+        f"The reply has {size} bytes; this NATS server takes {limit}. {what_to_do}",
+        limit=limit,
+        got=size,
+        executed=True if executed else None,
     )
 
 

@@ -5,45 +5,69 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import UNSET
 
-from dbservice.failures import internal_error, on_global_kv, reply_to
+from dbservice.admission import Admission, plugin_of
+from dbservice.discovery import Discovery
+from dbservice.failures import (
+    internal_error,
+    on_global_kv,
+    overloaded,
+    reply_to,
+    reply_too_large,
+    shutting_down,
+)
 from dbservice.migrate import Migrator, shipped_roots
 from dbservice.protocol import headers, limits, subjects, system
 from dbservice.protocol.codec import decode_request, encode_failure, encode_json, encode_reply
 from dbservice.protocol.errors import ErrorCode, RequestError, invalid
 from dbservice.protocol.messages import Reply, Request
-from dbservice.protocol.migrations import Apply, Rollback, SchemaChanged, Status
+from dbservice.protocol.migrations import (
+    Apply,
+    Repair,
+    Repaired,
+    Rollback,
+    SchemaChanged,
+    Status,
+    Verify,
+)
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.names import namespace as namespace_of
-from dbservice.protocol.operations import Effect, Operation, operation_at
+from dbservice.protocol.operations import Effect, Operation, find, operation_at
 from dbservice.protocol.subjects import Address, Family, parse
+from dbservice.runtime import tracing
 from dbservice.runtime.clock import Clock, SystemClock
-from dbservice.runtime.correlation import bound_request_id, request_id_of
+from dbservice.runtime.correlation import bound_request_id, current_request_id, request_id_of
+from dbservice.settings import Settings
+from dbservice.sql.tier import SqlTier
 from dbservice.storage.database import Database
+from dbservice.storage.engines import engine_for
 from dbservice.storage.errors import EngineError
-from dbservice.storage.sqlite import SqliteEngine
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+    from dbservice.runtime.metrics import ServiceMetrics
+
 log = logging.getLogger(__name__)
 
-_MAX_TAKEN = limits.MAX_IN_FLIGHT + limits.MAX_QUEUED
-_RETRY_AFTER_MS = 100
+_PROBE_TIMEOUT: Final = 1.0
+_CLOSING_TIMEOUT: Final = 5.0
+_NATS_HEADER_FRAME: Final = len("NATS/1.0\r\n: \r\n\r\n")
+_LONGEST_DEADLINE: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """One request and what was answered, for observers.
 
@@ -53,6 +77,7 @@ class Exchange:
         reply: the payload of the answer.
         code: the error code of a failed reply, or None.
         seconds: how long it took.
+        headers: the headers of the request.
     """
 
     subject: str
@@ -60,6 +85,11 @@ class Exchange:
     reply: bytes
     code: ErrorCode | None
     seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_Taken = tuple["Msg", float]
+"""A message, and when it came."""
 
 
 class DatabaseService:
@@ -72,6 +102,8 @@ class DatabaseService:
             packages ship.
         clock: decides about lifetimes and stamps rows.
         observe: called with every exchange, after the reply was sent.
+        settings: the limits; see `Settings`.
+        metrics: where to count; by default nothing is counted for Prometheus.
     """
 
     def __init__(
@@ -82,19 +114,44 @@ class DatabaseService:
         migrations: Sequence[Path] | None = None,
         clock: Clock | None = None,
         observe: Callable[[Exchange], None] | None = None,
+        settings: Settings | None = None,
+        metrics: ServiceMetrics | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
+        self.settings = settings or Settings()
         self._nats = nats
         self._observe = observe
-        engine = SqliteEngine(database_url)
+        self._metrics = metrics
+        self._tracing: tracing.Tracing | None = None
+        self._discovery = Discovery(nats, self.version)
+        self._admission: Admission[_Taken] = Admission(
+            self.settings.max_in_flight, self.settings.max_queued, self._start_serving
+        )
+        engine = engine_for(
+            database_url,
+            statement_timeout=self.settings.statement_timeout,
+            on_commit=None if metrics is None else metrics.committed,
+        )
         roots = shipped_roots() if migrations is None else list(migrations)
         self.migrator = Migrator(engine, roots, clock=self.clock)
-        self.database = Database(engine, self.clock, forget_migrations=self.migrator.forget)
+        self.database = Database(
+            engine,
+            self.clock,
+            forget_migrations=self.migrator.forget,
+            others={(Family.SQL, "execute"): SqlTier(engine.dialect).execute},
+        )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._started_at = 0.0
         self._stopping = False
+        self._takes_no_more = False
+        if metrics is not None:
+            metrics.watch(
+                in_flight=lambda: self._admission.active,
+                queued=lambda: self._admission.waiting,
+                connected=lambda: self._nats.is_connected,
+            )
 
     async def start(self) -> None:
         """Open the database and take requests from now on.
@@ -103,7 +160,9 @@ class DatabaseService:
             UnavailableError: the database cannot be opened; the text says why.
         """
         await self.database.open()
+        self._tracing = tracing.configured()
         self._started_at = time.monotonic()
+        await self._discovery.start()
         self._subscription = await self._nats.subscribe(
             subjects.ALL_REQUESTS, queue=subjects.QUEUE_GROUP, cb=self._take
         )
@@ -114,69 +173,188 @@ class DatabaseService:
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="rosey-db sweep")
 
     async def stop(self) -> None:
-        """Take no more requests, answer those that were taken, close the database."""
+        """Take no more requests, answer those that were taken, close the database.
+
+        It ends within `Settings.drain_timeout` and the time of one statement: what still waits
+        for its turn then is answered with SHUTTING_DOWN, what is being executed gets no answer.
+        Stopping a service that was stopped does nothing.
+        """
+        if self._stopping:
+            return
         self._stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._sweeper
-        await self._stop_taking()
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        try:
+            async with asyncio.timeout(self.settings.drain_timeout):
+                await self._drain()
+        except TimeoutError:
+            await self._abandon()
+        await self._discovery.stop()
         if self._nats.is_connected:
             await asyncio.sleep(0)
             await self._nats.flush()
-        await self.database.close()
+        await self._close_database()
 
     @property
     def is_ready(self) -> bool:
         """Whether requests are taken and can be answered."""
         return self._subscription is not None and not self._stopping and self._nats.is_connected
 
+    @property
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
+        """What has to be well, by name: each returns, or raises an error that says what is not.
+
+        `nats`: this replica reaches itself over the server. `database`: it can be read. `queue`:
+        the next request would find a place.
+        """
+        return {
+            "nats": lambda: self._discovery.ping(_PROBE_TIMEOUT),
+            "database": self.database.probe,
+            "queue": self._check_queue,
+        }
+
+    async def check_serving(self) -> None:
+        """Raise an error that says why no requests are taken, if that is so."""
+        if self._stopping:
+            raise RuntimeError("draining")
+        if self._subscription is None:
+            raise RuntimeError("starting")
+
+    async def _check_queue(self) -> None:
+        if self._admission.waiting and self._admission.is_full:
+            raise RuntimeError(f"full: {self._admission.waiting} requests wait")
+
     async def execute(self, subject: str, payload: bytes) -> bytes:
         """Serve one request that did not come over NATS; return the payload of its answer."""
         answer, _ = await self._answer(subject, payload, {})
         return answer
 
+    async def _drain(self) -> None:
+        await self._stop_taking()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def _stop_taking(self) -> None:
-        if self._subscription is None or not self._nats.is_connected:
-            return
-        await self._subscription.drain()  # type: ignore[no-untyped-call]
+        subscription = self._subscription
+        if subscription is not None and self._nats.is_connected:
+            # drain() asks the server for a PONG to know that nothing more comes, but nats-py lets
+            # that PING overtake the UNSUB: what the server delivers in between would be lost.
+            await self._nats._send_unsubscribe(subscription._id)  # noqa: SLF001
+            await asyncio.sleep(0)
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        self._takes_no_more = True
+
+    async def _abandon(self) -> None:
+        """Give up on what the drain timeout left over."""
+        self._takes_no_more = True
+        waiting = self._admission.dismiss()
+        log.warning(
+            "the drain timeout of %g s is over: %d requests are refused, %d go without an answer",
+            self.settings.drain_timeout,
+            len(waiting),
+            len(self._tasks),
+        )
+        for task in self._tasks:
+            task.cancel()
+        for message, taken_at in waiting:
+            await self._refuse(message, taken_at, shutting_down())
+
+    async def _close_database(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSING_TIMEOUT + self.settings.statement_timeout):
+                await self.database.close()
+        except TimeoutError:
+            log.error("the database is still at work; its transaction will be undone")  # noqa: TRY400
 
     async def _take(self, message: Msg) -> None:
-        """Hand a message to a task of its own: nats-py delivers the next when this returns."""
+        """Start a request or let it wait; nats-py delivers the next when this returns."""
         if subjects.is_event(message.subject):
             return
-        if len(self._tasks) >= _MAX_TAKEN:
-            await self._send(message, encode_failure(_overloaded()))
+        taken_at = time.perf_counter()
+        if self._takes_no_more:
+            await self._refuse(message, taken_at, shutting_down())
             return
-        task = asyncio.create_task(self._serve(message))
+        plugin = plugin_of(message.subject, message.data)
+        refused = self._admission.offer(plugin, (message, taken_at))
+        if refused is not None:
+            taken = self._admission.active + self._admission.waiting
+            await self._refuse(*refused, overloaded(taken))
+
+    def _start_serving(self, plugin: str, taken: _Taken) -> None:
+        task = asyncio.create_task(self._serve(plugin, *taken))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, message: Msg) -> None:
-        started = time.perf_counter()
-        if _is_late(message.headers, self.clock):
-            return
+    async def _serve(self, plugin: str, message: Msg, taken_at: float) -> None:
+        try:
+            sent = message.headers or {}
+            if _is_late(sent, self.clock):
+                self._drop(message)
+                return
+            with bound_request_id(request_id_of(sent)):
+                payload, code = await self._traced(message, sent)
+                await self._reply_with(message, payload, code, taken_at)
+        finally:
+            self._admission.finished(plugin)
+
+    async def _refuse(self, message: Msg, taken_at: float, error: RequestError) -> None:
         with bound_request_id(request_id_of(message.headers)):
-            payload, code = await self._answer(message.subject, message.data, message.headers or {})
-            payload = self._fitting(payload)
-            try:
-                await self._send(message, payload)
-            except Exception:
-                log.exception("the answer to %s could not be sent", message.subject)
-            if self._observe is not None:
-                seconds = time.perf_counter() - started
-                self._observe(Exchange(message.subject, message.data, payload, code, seconds))
+            await self._reply_with(message, encode_failure(error), error.code, taken_at)
+
+    def _drop(self, message: Msg) -> None:
+        log.debug("dropped: its deadline has passed", extra={"subject": message.subject})
+        if self._metrics is not None:
+            self._metrics.late()
+
+    async def _reply_with(
+        self, message: Msg, payload: bytes, code: ErrorCode | None, taken_at: float
+    ) -> None:
+        try:
+            await self._send(message, payload)
+        except Exception:
+            log.exception("the answer to %s could not be sent", message.subject)
+        self._count(message, payload, code, time.perf_counter() - taken_at)
+
+    def _count(self, message: Msg, payload: bytes, code: ErrorCode | None, seconds: float) -> None:
+        """Tell everyone who wants to know that a request was answered."""
+        operation = _operation_of(message.subject)
+        if operation is not None:
+            self._discovery.tallies[operation.request].add(code, seconds)
+        if self._metrics is not None:
+            self._metrics.answered(operation, code, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            told = {"subject": message.subject, "code": code, "ms": round(seconds * 1000, 3)}
+            log.debug("answered", extra=told)
+        if self._observe is not None:
+            sent = message.headers or {}
+            self._observe(Exchange(message.subject, message.data, payload, code, seconds, sent))
+
+    async def _traced(
+        self, message: Msg, sent: Mapping[str, str]
+    ) -> tuple[bytes, ErrorCode | None]:
+        """Answer a request, within a span if there is somewhere to send it."""
+        if self._tracing is None:
+            return self._fitting(message, *await self._answer(message.subject, message.data, sent))
+        operation = _operation_of(message.subject)
+        with self._tracing.request(message.subject, operation, sent, len(message.data)) as span:
+            answer = await self._answer(message.subject, message.data, sent)
+            payload, code = self._fitting(message, *answer)
+            self._tracing.answered(span, code)
+            return payload, code
 
     async def _answer(
         self, subject: str, payload: bytes, sent: Mapping[str, str]
     ) -> tuple[bytes, ErrorCode | None]:
         address: Address | None = None
+        request: Request | None = None
         try:
             address = parse(subject)
-            reply = await self._reply(address, payload, sent)
-            return encode_reply(reply, global_kv=address.is_global_kv), None
+            operation = operation_at(address)
+            request = decode_request(operation, address, payload)
+            reply = await self._reply(address, operation, request, sent)
+            return encode_reply(reply, global_kv=_takes_global_shape(address, request)), None
         except RequestError as error:
             failure = error
         except EngineError as error:
@@ -186,20 +364,26 @@ class DatabaseService:
         except Exception:
             failure = internal_error()
             log.exception("serving %s failed", subject)
-        if address is not None and address.is_global_kv:
+        if _takes_global_shape(address, request):
             failure = on_global_kv(failure)
         return encode_failure(failure), failure.code
 
-    async def _reply(self, address: Address, payload: bytes, sent: Mapping[str, str]) -> Reply:
-        operation = operation_at(address)
-        request = decode_request(operation, address, payload)
+    async def _reply(
+        self, address: Address, operation: Operation, request: Request, sent: Mapping[str, str]
+    ) -> Reply:
         if address.family is Family.SERVICE:
             return await self._about_itself(request)
         namespace = _namespace_of(address, request)
         if address.family is Family.MIGRATE:
             return await self._migrate(namespace, operation, request)
         key = _idempotency_key(operation, request, sent)
-        return await self.database.execute(namespace, operation, request, key)
+        work = self.database.execute(namespace, operation, request, key)
+        if self._tracing is None:
+            return await work
+        table = getattr(request, "table", None)
+        engine = self.database.engine.dialect
+        with self._tracing.database(engine, operation, namespace.plugin, table):
+            return await work
 
     async def _about_itself(self, request: Request) -> Reply:
         if isinstance(request, system.Ping):
@@ -208,20 +392,29 @@ class DatabaseService:
             service=subjects.SERVICE_NAME,
             version=self.version,
             engine=self.database.engine.dialect,
-            limits={name.lower(): value for name, value in vars(limits).items() if name.isupper()},
+            limits=self._limits(),
             namespaces=await self.database.plugins(),
             uptime_s=round(time.monotonic() - self._started_at, 3),
         )
 
+    def _limits(self) -> dict[str, Any]:
+        told = {name.lower(): value for name, value in vars(limits).items() if name.isupper()}
+        told["kv_sweep_interval"] = self.settings.sweep_interval
+        return {**told, **asdict(self.settings)}
+
     async def _migrate(self, namespace: Namespace, operation: Operation, request: Request) -> Reply:
         if isinstance(request, Status):
             return await self.migrator.status(namespace)
+        if isinstance(request, Verify):
+            return await self.migrator.verify(namespace)
         if operation.effect is Effect.ADMIN:
             await self.database.admit(namespace)
         if isinstance(request, Apply):
             applied = await self.migrator.apply(namespace, request)
             await self._announce(namespace, applied.current_version, applied.applied)
             return applied
+        if isinstance(request, Repair):
+            return Repaired(repaired=await self.migrator.repair(namespace))
         rolled_back = await self.migrator.rollback(namespace, cast("Rollback", request))
         await self._announce(namespace, rolled_back.current_version, rolled_back.rolled_back)
         return rolled_back
@@ -234,39 +427,50 @@ class DatabaseService:
             )
 
     async def _send(self, message: Msg, payload: bytes) -> None:
-        if not message.reply:
-            return
-        asked = (message.headers or {}).get(headers.REQUEST_ID)
-        echoed = {headers.REQUEST_ID: asked} if asked else None
-        await self._nats.publish(message.reply, payload, headers=echoed)
+        if message.reply:
+            await self._nats.publish(message.reply, payload, headers=_echoed(message))
 
-    def _fitting(self, payload: bytes) -> bytes:
+    def _fitting(
+        self, message: Msg, payload: bytes, code: ErrorCode | None
+    ) -> tuple[bytes, ErrorCode | None]:
+        """Return a reply that the server will take: it closes connections that send more."""
         limit = self._nats.max_payload
-        if len(payload) <= limit:
-            return payload
-        return encode_failure(
-            RequestError(
-                ErrorCode.VALUE_TOO_LARGE,
-                f"The reply has {len(payload)} bytes; this NATS server takes {limit}. Ask for "
-                "fewer rows with 'limit' and page with 'after', or name fewer 'columns'.",
-                limit=limit,
-                got=len(payload),
-            )
+        headers_size = sum(
+            _NATS_HEADER_FRAME + len(name) + len(value)
+            for name, value in (_echoed(message) or {}).items()
         )
+        if len(payload) + headers_size <= limit:
+            return payload, code
+        operation = _operation_of(message.subject)
+        executed = code is None and operation is not None and operation.effect is not Effect.READ
+        failure = reply_too_large(len(payload), limit, executed=executed)
+        return encode_failure(failure), failure.code
 
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(limits.KV_SWEEP_INTERVAL)
+            await asyncio.sleep(self.settings.sweep_interval)
             try:
                 swept = await self.database.sweep()
-                log.info("swept %d expired keys", swept)
             except EngineError:
                 log.exception("sweeping expired keys failed; the next sweep tries again")
+                if self._metrics is not None:
+                    self._metrics.sweep_failed()
+                continue
+            log.info("swept %d expired keys", swept)
+            if self._metrics is not None:
+                self._metrics.swept(swept)
 
     @cached_property
     def version(self) -> str:
         """The installed version of this service."""
         return metadata.version("pytest-rosey")
+
+
+def _takes_global_shape(address: Address | None, request: Request | None) -> bool:
+    """Return whether a reply's fields stand under `data`: the payload named the plugin."""
+    if address is None:
+        return False
+    return address.is_global_kv or getattr(request, "plugin_name", UNSET) is not UNSET
 
 
 def _namespace_of(address: Address, request: Request) -> Namespace:
@@ -303,14 +507,22 @@ def _idempotency_key(operation: Operation, request: Request, sent: Mapping[str, 
     return sent.get(headers.IDEMPOTENCY_KEY) if key is UNSET else key
 
 
-def _is_late(sent: Mapping[str, str] | None, clock: Clock) -> bool:
-    deadline = (sent or {}).get(headers.DEADLINE, "")
-    return deadline.isdigit() and int(deadline) < clock.time() * 1000
+def _echoed(message: Msg) -> dict[str, str] | None:
+    """Return the headers of the reply: the request's id, if it came with one."""
+    if headers.REQUEST_ID not in (message.headers or {}):
+        return None
+    return {headers.REQUEST_ID: current_request_id() or ""}
 
 
-def _overloaded() -> RequestError:
-    return RequestError(
-        ErrorCode.OVERLOADED,
-        f"The service has {_MAX_TAKEN} requests to answer already. Try again a little later.",
-        retry_after_ms=_RETRY_AFTER_MS,
-    )
+def _operation_of(subject: str) -> Operation | None:
+    try:
+        return find(subject)[1]
+    except RequestError:
+        return None
+
+
+def _is_late(sent: Mapping[str, str], clock: Clock) -> bool:
+    deadline = sent.get(headers.DEADLINE, "")
+    if not deadline.isascii() or not deadline.isdigit() or len(deadline) > _LONGEST_DEADLINE:
+        return False
+    return int(deadline) < clock.time() * 1000

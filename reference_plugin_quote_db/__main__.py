@@ -11,10 +11,21 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from dbservice.cli import main as rosey
+from dbservice.cli.connecting import connect
+from dbservice.cli.failure import USAGE, CommandFailed
+from dbservice.client import StorageClient, StorageError
 from dbservice.embedded import Stack
+from reference_plugin_quote_db import import_command
+from reference_plugin_quote_db.errors import MigrationsPending
+from reference_plugin_quote_db.import_command import INCOMPLETE
+from reference_plugin_quote_db.legacy_file import LegacyFileError
+from reference_plugin_quote_db.legacy_import import NEEDED_VERSION, ImportConflict
 from reference_plugin_quote_db.plugin import QuoteDBPlugin
 from reference_plugin_quote_db.prompt import converse, typed_lines
 from reference_plugin_quote_db.shipped import PLUGIN, migration_root
+
+IMPORT_TIMEOUT = 30.0
+"""Seconds for one batch."""
 
 app = App(
     name="python -m reference_plugin_quote_db",
@@ -54,6 +65,72 @@ def migrate(
         arguments: What would stand behind `rosey migrate quote-db`.
     """
     rosey(["migrate", PLUGIN, *arguments])
+
+
+@app.command
+def import_legacy(
+    file: Path,
+    /,
+    *,
+    nats: str | None = None,
+    database: Path | None = None,
+    again: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Bring the quotes of the legacy plugin's file into the database service.
+
+    Stop the legacy plugin first. The file is only read. An import that was interrupted goes on
+    where it stopped. In the end every quote is compared.
+
+    Exit status: 0 every quote is in the service; 1 some are not, and the report says which and
+    why; 2 wrong command line; 3 no NATS server answers.
+
+    Args:
+        file: The legacy file, as quotes.db.
+        nats: URL of the NATS server of a running service, as nats://127.0.0.1:4222.
+        database: The SQLite file of a service that does not run; its migrations are applied.
+        again: Look at every quote again, for example when refused ones were repaired.
+    """
+    if (nats is None) == (database is None):
+        sys.exit(
+            _told("Name the place to import into: either --nats URL or --database FILE.", USAGE)
+        )
+    if nats is not None:
+        work = _import_over_nats(file, nats, again=again)
+    else:
+        assert database is not None
+        work = _import_into_file(file, database, again=again)
+    try:
+        sys.exit(asyncio.run(work))
+    except CommandFailed as error:
+        sys.exit(_told(str(error), error.exit_code))
+    except (LegacyFileError, ImportConflict, MigrationsPending, StorageError) as error:
+        sys.exit(_told(str(error), INCOMPLETE))
+
+
+async def _import_over_nats(file: Path, url: str, *, again: bool) -> int:
+    client = await connect(url)
+    try:
+        storage = StorageClient(client, PLUGIN, timeout=IMPORT_TIMEOUT, retries=3)
+        return await import_command.import_legacy(storage, file, again=again)
+    finally:
+        await client.close()
+
+
+async def _import_into_file(file: Path, database: Path, *, again: bool) -> int:
+    url = f"sqlite+aiosqlite:///{database.resolve()}"  # noqa: ASYNC240 - nothing else runs yet
+    async with Stack(database_url=url, migrations=[migration_root()]) as stack:
+        storage = StorageClient(await stack.connect(), PLUGIN, timeout=IMPORT_TIMEOUT)
+        if (await storage.migrations.status()).current_version < NEEDED_VERSION:
+            await storage.migrations.apply(NEEDED_VERSION)
+        status = await import_command.import_legacy(storage, file, again=again)
+        # Only now, so that migration 003 finds the hashtags of the imported quotes.
+        await storage.migrations.apply()
+        return status
+
+
+def _told(message: str, status: int) -> int:
+    print(message, file=sys.stderr)  # noqa: T201 - what a command has to say when it fails
+    return status
 
 
 async def _chat(user: str, role: str, database_url: str) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Coroutine, Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
+from cyclopts.validators import Number
 
 from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
+from dbservice.settings import Settings
 
 EXTERNAL_COMMANDS = "rosey.commands"
 
@@ -44,42 +45,147 @@ Roots = Annotated[
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for scripts.")]
 
 
+_CONNECTIONS = Group("Connections", sort_key=1)
+_MIGRATIONS = Group("Migrations", sort_key=2)
+_LIMITS = Group("Limits", sort_key=3)
+_OBSERVATION = Group("Observation", sort_key=4)
+_DEFAULTS = Settings()
+
+
 @app.command
 def serve(
     *,
-    nats: Nats = None,
-    db: Db = None,
+    nats: Annotated[
+        str,
+        Parameter(group=_CONNECTIONS, env_var="ROSEY_NATS", help="URL of the NATS server."),
+    ] = "nats://127.0.0.1:4222",
+    db: Annotated[
+        str,
+        Parameter(
+            group=_CONNECTIONS,
+            env_var="ROSEY_DB",
+            help="The database: a file path, :memory:, or a URL as sqlite+aiosqlite:///rosey.db.",
+        ),
+    ] = "rosey.db",
+    migrations: Annotated[
+        list[Path] | None,
+        Parameter(
+            group=_MIGRATIONS,
+            negative=(),
+            env_var="ROSEY_MIGRATIONS",
+            help="Folder with one directory of migrations for each plugin, or that directory "
+            "itself; may be repeated. Without it, the migrations of installed packages are used.",
+        ),
+    ] = None,
+    migrate: Annotated[
+        bool,
+        Parameter(
+            group=_MIGRATIONS,
+            negative=(),
+            env_var="ROSEY_MIGRATE",
+            show_default=False,
+            help="Apply all pending migrations before it says that it is ready.",
+        ),
+    ] = False,
+    max_in_flight: Annotated[
+        int,
+        Parameter(
+            group=_LIMITS,
+            env_var="ROSEY_MAX_IN_FLIGHT",
+            validator=Number(gte=1),
+            help="Requests served at a time. One plugin alone gets at most seven eighths of them.",
+        ),
+    ] = _DEFAULTS.max_in_flight,
+    max_queued: Annotated[
+        int,
+        Parameter(
+            group=_LIMITS,
+            env_var="ROSEY_MAX_QUEUED",
+            validator=Number(gte=0),
+            help="Requests that may wait for that; plugins take turns. Further ones are answered "
+            "with OVERLOADED.",
+        ),
+    ] = _DEFAULTS.max_queued,
+    statement_timeout: Annotated[
+        float,
+        Parameter(
+            group=_LIMITS,
+            env_var="ROSEY_STATEMENT_TIMEOUT",
+            validator=Number(gt=0),
+            help="Seconds after which an SQL statement is stopped.",
+        ),
+    ] = _DEFAULTS.statement_timeout,
+    drain_timeout: Annotated[
+        float,
+        Parameter(
+            group=_LIMITS,
+            env_var="ROSEY_DRAIN_TIMEOUT",
+            validator=Number(gt=0),
+            help="Seconds to answer what was taken, once it is told to end.",
+        ),
+    ] = _DEFAULTS.drain_timeout,
+    sweep_interval: Annotated[
+        float,
+        Parameter(
+            group=_LIMITS,
+            env_var="ROSEY_SWEEP_INTERVAL",
+            validator=Number(gt=0),
+            help="Seconds between two removals of expired keys.",
+        ),
+    ] = _DEFAULTS.sweep_interval,
     http: Annotated[
         str | None,
         Parameter(
-            env_var="ROSEY_HTTP", help="HOST:PORT for /health and /ready, as 127.0.0.1:8080."
+            group=_OBSERVATION,
+            env_var="ROSEY_HTTP",
+            help="HOST:PORT for /health, /ready and /metrics, as 127.0.0.1:8080; port 0 takes a "
+            "free one. Without it there is no HTTP.",
         ),
     ] = None,
-    migrations: Roots = None,
-    migrate: Annotated[
-        bool, Parameter(negative=(), help="Apply all pending migrations before serving.")
-    ] = False,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Parameter(env_var="ROSEY_LOG_LEVEL", help="How much is logged to stderr, as JSON lines."),
+        Parameter(
+            group=_OBSERVATION,
+            env_var="ROSEY_LOG_LEVEL",
+            help="How much is logged; debug has a line for every request.",
+        ),
     ] = "info",
 ) -> int:
     """Serve the storage of all plugins until SIGTERM or Ctrl-C.
 
-    Prints one line that begins `rosey: ready` once requests are answered. On SIGTERM or Ctrl-C it
-    takes no more requests, answers those it has, and ends; a second signal ends it at once.
+    Prints one line that begins `rosey: ready` on standard output once requests are answered. The
+    log goes to standard error, one JSON object a line; its first line has the configuration.
 
-    Without --nats it uses nats://127.0.0.1:4222; without --db, the file rosey.db here.
+    On SIGTERM or Ctrl-C it takes no more requests, answers those it has, and ends; a second
+    signal ends it at once. When the NATS server or the database goes away, it waits for them to
+    come back, and /ready says 503 meanwhile.
+
+    Every option can be set by the environment variable named beside it; the option wins.
+
+    Spans go to OpenTelemetry when it is set up in this process:
+    `opentelemetry-instrument rosey serve`.
+
+    Exit codes: 0 ended by a signal, 1 a migration failed or a port is taken, 2 wrong command
+    line, 3 no NATS server or no database.
+
+    Example: `rosey serve --nats nats://127.0.0.1:4222 --db rosey.db --http 127.0.0.1:8080`
     """
     from dbservice.cli import serving
 
     options = serving.Options(
-        nats=nats or os.environ.get("ROSEY_NATS") or "nats://127.0.0.1:4222",
-        db=db or os.environ.get("ROSEY_DB") or "rosey.db",
+        nats=nats,
+        db=db,
         http=http,
         migrations=migrations,
         migrate=migrate,
         log_level=log_level,
+        settings=Settings(
+            max_in_flight=max_in_flight,
+            max_queued=max_queued,
+            statement_timeout=statement_timeout,
+            drain_timeout=drain_timeout,
+            sweep_interval=sweep_interval,
+        ),
     )
     return _run(serving.serve(options))
 
@@ -87,7 +193,7 @@ def serve(
 @app.command
 def migrate(
     plugin: str,
-    verb: Literal["apply", "rollback", "status"],
+    verb: Literal["apply", "rollback", "status", "history", "verify", "repair", "new"],
     version: str | None = None,
     /,
     *,
@@ -97,17 +203,29 @@ def migrate(
     dry_run: Annotated[
         bool, Parameter(negative=(), help="Execute, report, and undo everything.")
     ] = False,
+    strict: Annotated[
+        bool, Parameter(negative=(), help="apply: refuse to run where there is a warning.")
+    ] = False,
     to: Annotated[str | None, Parameter(help="rollback: stay at this version.")] = None,
     all_: Annotated[
         bool, Parameter(name="--all", negative=(), help="rollback: every migration.")
     ] = False,
+    by: Annotated[
+        str | None, Parameter(help="Who to name in the history; by default you@this-machine.")
+    ] = None,
     json: AsJson = False,
 ) -> int:
-    """Apply, roll back or list a plugin's migrations.
+    """Apply, roll back, list, try or write a plugin's migrations.
 
     `rosey migrate quote-db apply` applies all that are pending, `apply 002` up to and including
     002. `rollback` takes back the newest, `rollback 002` that one and all above it,
-    `rollback --to 001` all above 001.
+    `rollback --to 001` all above 001. `status` tells what is applied and what is pending,
+    `history` by whom and when. `verify` runs everything up, down and up again on a scratch
+    database. `repair` records that files were changed on purpose after they were applied.
+    `new add_tags` writes an empty file under the next number.
+
+    Exit codes: 0 done; 1 refused, failed or not verified; 2 the command line is wrong;
+    3 nothing answers.
 
     Works on a running service (--nats) or directly on a database that no service holds (--db).
     With neither, the environment decides: ROSEY_NATS, else ROSEY_DB.
@@ -119,7 +237,7 @@ def migrate(
     verb
         What to do.
     version
-        A version: 3, 003, or 003_add_tags_column.
+        A version: 3, 003, or 003_add_tags_column; for `new` the name of the migration.
     """
     from dbservice.cli import migrating
 
@@ -131,8 +249,10 @@ def migrate(
         nats=nats,
         migrations=migrations,
         dry_run=dry_run,
+        strict=strict,
         to=to,
         everything=all_,
+        by=by,
         as_json=json,
     )
     return _run(migrating.migrate(options))

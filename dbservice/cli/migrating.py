@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dbservice.cli.connecting import connect, database_url
 from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
+from dbservice.cli.migration_report import report
+from dbservice.cli.progress import waiting
 from dbservice.client import NoService, RequestTimeout, StorageClient, StorageError
 from dbservice.embedded import Stack
 from dbservice.migrate import migration_roots
-from dbservice.protocol.codec import encode_json
+from dbservice.migrate.template import new_migration
+from dbservice.protocol.codec import encode_failure, encode_json
+from dbservice.protocol.errors import RequestError
 from dbservice.protocol.messages import Reply
-from dbservice.protocol.migrations import Applied, MigrationStatus, RolledBack
+from dbservice.protocol.migrations import Repaired, Verified
 from dbservice.storage.errors import UnavailableError
 
-_LONG = 600.0
+LONG = 600.0
 """Seconds that a migration may take before the command gives up waiting for the answer."""
+
+_DEFAULT_ROOT = Path("migrations")
+_LONGEST_AUTHOR = 100
+_DOING = {
+    "apply": "applying migrations",
+    "rollback": "rolling back migrations",
+    "verify": "trying migrations on a scratch database",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +44,15 @@ class Options:
     plugin: str
     verb: str
     version: str | None
-    db: str | None
-    nats: str | None
-    migrations: list[Path] | None
-    dry_run: bool
-    to: str | None
-    everything: bool
-    as_json: bool
+    db: str | None = None
+    nats: str | None = None
+    migrations: list[Path] | None = None
+    dry_run: bool = False
+    strict: bool = False
+    to: str | None = None
+    everything: bool = False
+    by: str | None = None
+    as_json: bool = False
 
 
 async def migrate(options: Options) -> int:
@@ -44,19 +61,37 @@ async def migrate(options: Options) -> int:
     Raises:
         CommandFailed: it cannot be done; the text says why.
     """
+    if options.verb == "new":
+        return _new(options)
     async with AsyncExitStack() as connected:
-        storage = await _storage(options, connected)
+        storage = await storage_at(options, connected)
         try:
-            reply = await _send(storage, options)
+            async with waiting(f"{_DOING.get(options.verb, options.verb)} of {options.plugin}"):
+                reply = await _send(storage, options)
         except (NoService, RequestTimeout) as error:
             raise CommandFailed(str(error), UNREACHABLE) from None
         except StorageError as error:
+            if options.as_json:
+                failure = RequestError(error.code, error.message, **error.details)
+                sys.stdout.write(encode_failure(failure).decode() + "\n")
             raise CommandFailed(f"{error.code}: {error.message}", REFUSED) from None
-    sys.stdout.write(_as_json(reply) if options.as_json else _as_text(reply))
-    return 0
+    if options.as_json:
+        sys.stdout.write(encode_json(reply).decode() + "\n")
+    else:
+        report(reply, history=options.verb == "history")
+    return REFUSED if isinstance(reply, Verified) and not reply.verified else 0
 
 
-async def _storage(options: Options, connected: AsyncExitStack) -> StorageClient:
+async def storage_at(options: Options, connected: AsyncExitStack) -> StorageClient:
+    """Return a client on the service or the database that the command line names.
+
+    Args:
+        options: the command line.
+        connected: closes what was opened.
+
+    Raises:
+        CommandFailed: nothing answers there, or it does not say where.
+    """
     nats, database = _where(options)
     if database is None:
         client = await connect(nats)
@@ -69,6 +104,15 @@ async def _storage(options: Options, connected: AsyncExitStack) -> StorageClient
     except UnavailableError as error:
         raise CommandFailed(str(error), UNREACHABLE) from None
     return StorageClient(await stack.connect(), options.plugin)
+
+
+def author() -> str:
+    """Return who runs the command, for the history: `alice@laptop`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without an account, as in containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:_LONGEST_AUTHOR]
 
 
 def _where(options: Options) -> tuple[str, str | None]:
@@ -86,6 +130,8 @@ def _where(options: Options) -> tuple[str, str | None]:
         return nats, None
     if database:
         return "", database
+    if options.verb == "verify":
+        return "", ":memory:"  # it works on a scratch database anyway
     raise CommandFailed(
         "Say where: --nats URL for a running service (or set ROSEY_NATS), or --db FILE for a "
         "database that no service holds (or set ROSEY_DB).",
@@ -94,58 +140,51 @@ def _where(options: Options) -> tuple[str, str | None]:
 
 
 async def _send(storage: StorageClient, options: Options) -> Reply:
-    if options.verb == "status":
-        return await storage.migrations.status()
-    if options.verb == "apply":
-        return await storage.migrations.apply(
-            options.version, dry_run=options.dry_run, timeout=_LONG
+    migrations, by = storage.migrations, options.by or author()
+    match options.verb:
+        case "apply":
+            return await migrations.apply(
+                options.version,
+                dry_run=options.dry_run,
+                strict=options.strict,
+                applied_by=by,
+                timeout=LONG,
+            )
+        case "rollback":
+            return await migrations.rollback(
+                options.version,
+                to=options.to,
+                all=options.everything,
+                dry_run=options.dry_run,
+                applied_by=by,
+                timeout=LONG,
+            )
+        case "verify":
+            return await migrations.verify(timeout=LONG)
+        case "repair":
+            return Repaired(repaired=await migrations.repair())
+        case _:
+            return await migrations.status()
+
+
+def _new(options: Options) -> int:
+    if options.version is None:
+        raise CommandFailed(
+            "Say what it does: rosey migrate PLUGIN new NAME, for example add_tags_column.", USAGE
         )
-    return await storage.migrations.rollback(
-        options.version,
-        to=options.to,
-        all=options.everything,
-        dry_run=options.dry_run,
-        timeout=_LONG,
-    )
-
-
-def _as_json(reply: Reply) -> str:
-    return encode_json(reply).decode() + "\n"
-
-
-def _as_text(reply: Reply) -> str:
-    match reply:
-        case MigrationStatus():
-            return _status_text(reply)
-        case Applied(migrations=[], current_version=version):
-            return f"Nothing to apply: version {version} is the newest.\n"
-        case RolledBack(migrations=[], current_version=version):
-            return f"Nothing to roll back: at version {version}.\n"
-        case Applied() | RolledBack():
-            return _steps_text(reply)
-    raise AssertionError(f"{type(reply).__name__} is no answer of this command")
-
-
-def _steps_text(reply: Applied | RolledBack) -> str:
-    done = "Applied" if isinstance(reply, Applied) else "Rolled back"
-    would = "Would have " + done.lower()
-    lines = [
-        f"{would if reply.dry_run else done} {step.name} "
-        f"({step.statements} statements, {step.duration_ms:.1f} ms)"
-        for step in reply.migrations
-    ]
-    lines += [f"warning: {warning.get('message', warning)}" for warning in reply.warnings]
-    lines.append(f"Now at version {reply.current_version}.")
-    return "\n".join(lines) + "\n"
-
-
-def _status_text(status: MigrationStatus) -> str:
-    if status.checksum_mismatches:
-        changed = ", ".join(status.checksum_mismatches)
-        return f"Changed after they were applied: {changed}. Restore these files.\n"
-    applied = len(status.applied_migrations)
-    if status.up_to_date:
-        return f"Up to date: {applied} migrations applied\n"
-    lines = [f"{applied} migrations applied, {status.pending_count} pending:"]
-    lines += [f"  {name}" for name in status.pending_migrations]
-    return "\n".join(lines) + "\n"
+    root = options.migrations[0] if options.migrations else _DEFAULT_ROOT
+    if not root.is_dir():
+        raise CommandFailed(
+            f"There is no folder '{root}': make it, or name another with --migrations DIR.", USAGE
+        )
+    today = datetime.now(UTC).date().isoformat()
+    who = (options.by or author()).partition("@")[0]
+    try:
+        path = new_migration(root, options.plugin, options.version, author=who, date=today)
+    except RequestError as error:
+        raise CommandFailed(error.message, USAGE) from None
+    except OSError as error:
+        raise CommandFailed(f"The file cannot be written: {error}.") from None
+    shown = encode_json({"success": True, "file": str(path)}).decode()
+    sys.stdout.write(f"{shown}\n" if options.as_json else f"Wrote {path}\n")
+    return 0

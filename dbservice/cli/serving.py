@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from nats.aio.client import Client
 
-from dbservice.cli.connecting import connect, database_url, shown_database
+from dbservice.cli.connecting import connect, database_url, shown_database, without_password
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.client import StorageClient, StorageError
 from dbservice.migrate import migration_roots, plugins
-from dbservice.runtime.http import HttpServer, Request, Response, json_response
+from dbservice.runtime.health import health_endpoint, readiness_endpoint
+from dbservice.runtime.http import Handler, HttpServer
 from dbservice.runtime.logs import configure_logging
+from dbservice.runtime.metrics import ServiceMetrics, metrics_endpoint
 from dbservice.service import DatabaseService
+from dbservice.settings import Settings
 from dbservice.storage.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+_RECONNECT: Final[dict[str, Any]] = {
+    "reconnect_time_wait": 0.25,
+    "ping_interval": 20,
+    "max_outstanding_pings": 2,
+}
+"""Back within half a second of the server, and a server that hangs is noticed within a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,7 @@ class Options:
     migrations: list[Path] | None
     migrate: bool
     log_level: str
+    settings: Settings
 
 
 async def serve(options: Options) -> int:
@@ -40,13 +55,21 @@ async def serve(options: Options) -> int:
     Raises:
         CommandFailed: no NATS server, no database, or a migration failed.
     """
+    sys.setswitchinterval(0.0005)
     configure_logging(options.log_level.upper())
     url = database_url(options.db)
     roots = migration_roots(options.migrations or ())
+    _log_configuration(options, url, roots)
+    ends = _Ends()
     async with AsyncExitStack() as running:
-        client = await connect(options.nats, name="rosey-db")
+        client = await connect(options.nats, name="rosey-db", **_RECONNECT, **ends.callbacks())
         running.push_async_callback(client.close)
-        service = DatabaseService(url, client, migrations=roots)
+        metrics = None if options.http is None else ServiceMetrics()
+        service = DatabaseService(
+            url, client, migrations=roots, settings=options.settings, metrics=metrics
+        )
+        startup = _Startup()
+        place = await _serve_http(service, startup, options.http, metrics, running)
         try:
             await service.start()
         except UnavailableError as error:
@@ -54,10 +77,89 @@ async def serve(options: Options) -> int:
         running.push_async_callback(service.stop)
         if options.migrate:
             await _apply_all(client, roots)
-        place = await _serve_http(service, options.http, running)
+        startup.is_over = True
         _say_ready(options.nats, url, roots, place)
-        await _signalled()
+        await ends.wait()
+    log.info("ended")
     return 0
+
+
+class _Startup:
+    """Whether everything was done that comes before the first request."""
+
+    is_over = False
+
+    async def check(self) -> None:
+        """Raise an error if not."""
+        if not self.is_over:
+            raise RuntimeError("not finished")
+
+
+class _Ends:
+    """Waits for a reason to end: a signal, or a connection that NATS has given up for good."""
+
+    def __init__(self) -> None:
+        self._reason: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._is_connected = True
+
+    def callbacks(self) -> dict[str, Any]:
+        """Return what the NATS connection is to call."""
+        return {
+            "disconnected_cb": self._disconnected,
+            "reconnected_cb": self._reconnected,
+            "closed_cb": self._closed,
+            "error_cb": self._failed,
+        }
+
+    async def wait(self) -> None:
+        """Wait for SIGTERM or SIGINT; the next one ends the process as if it was never caught.
+
+        Raises:
+            CommandFailed: the NATS connection ended for good.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, None)
+        reason = await self._reason
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        if reason is not None:
+            raise CommandFailed(reason, UNREACHABLE)
+        log.info("told to end; answering what was taken")
+
+    def _end(self, reason: str | None) -> None:
+        if not self._reason.done():
+            self._reason.set_result(reason)
+
+    async def _disconnected(self) -> None:
+        if self._is_connected and not self._reason.done():
+            log.warning("the connection to the NATS server is lost; trying to get it back")
+        self._is_connected = False
+
+    async def _reconnected(self) -> None:
+        self._is_connected = True
+        log.info("connected to the NATS server again")
+
+    async def _closed(self) -> None:
+        self._end("The NATS server ended the connection for good; the log says why.")
+
+    async def _failed(self, error: Exception) -> None:
+        # Every attempt to reconnect reports the same again.
+        level = logging.WARNING if self._is_connected else logging.DEBUG
+        log.log(level, "NATS: %s", str(error) or type(error).__name__)
+
+
+def _log_configuration(options: Options, database: str, roots: list[Path]) -> None:
+    told = {
+        "nats": without_password(options.nats),
+        "db": shown_database(database),
+        "http": options.http,
+        "migrations": [str(root) for root in roots],
+        "migrate": options.migrate,
+        **asdict(options.settings),
+    }
+    log.info("configuration", extra=told)
 
 
 async def _apply_all(client: Client, roots: list[Path]) -> None:
@@ -70,23 +172,24 @@ async def _apply_all(client: Client, roots: list[Path]) -> None:
 
 
 async def _serve_http(
-    service: DatabaseService, place: str | None, running: AsyncExitStack
+    service: DatabaseService,
+    startup: _Startup,
+    place: str | None,
+    metrics: ServiceMetrics | None,
+    running: AsyncExitStack,
 ) -> str | None:
-    if place is None:
+    if place is None or metrics is None:
         return None
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
         raise CommandFailed(f"--http: expected HOST:PORT, got '{place}'.", USAGE)
-
-    async def health(_request: Request) -> Response:
-        return json_response({"status": "healthy"})
-
-    async def ready(_request: Request) -> Response:
-        if service.is_ready:
-            return json_response({"status": "ready"})
-        return json_response({"status": "not ready"}, 503)
-
-    server = HttpServer({"/health": health, "/ready": ready}, host=host, port=int(port))
+    ready = {"service": service.check_serving, "startup": startup.check}
+    routes: dict[str, Handler] = {
+        "/health": health_endpoint(service.checks),
+        "/ready": readiness_endpoint({**ready, **service.checks}),
+        "/metrics": metrics_endpoint(metrics),
+    }
+    server = HttpServer(routes, host=host, port=int(port))
     try:
         await server.start()
     except OSError as error:
@@ -102,15 +205,3 @@ def _say_ready(nats: str, database: str, roots: list[Path], http: str | None) ->
         parts.append(f"http={http}")
     sys.stdout.write(f"rosey: ready {' '.join(parts)}\n")
     sys.stdout.flush()
-
-
-async def _signalled() -> None:
-    """Wait for SIGTERM or SIGINT; the next one ends the process as if it was never caught."""
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)

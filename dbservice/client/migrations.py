@@ -9,15 +9,21 @@ from dbservice.protocol.migrations import (
     Applied,
     Apply,
     MigrationStatus,
+    Repair,
+    Repaired,
     Rollback,
     RolledBack,
     Status,
+    Verified,
+    Verify,
     Version,
 )
 
 _STATUS = Answer(MigrationStatus, "up_to_date")
 _APPLIED = Answer(Applied)
 _ROLLED_BACK = Answer(RolledBack)
+_VERIFIED = Answer(Verified, "verified")
+_REPAIRED = Answer(Repaired, "repaired")
 
 
 class Migrations:
@@ -40,6 +46,7 @@ class Migrations:
         version: Version | None = None,
         *,
         dry_run: bool = False,
+        strict: bool = False,
         applied_by: str | None = None,
         timeout: float | None = None,
     ) -> Applied:
@@ -49,6 +56,7 @@ class Migrations:
             version: up to and including this one (`3`, `"003"` or `"003_add_tags"`); by default
                 all.
             dry_run: execute, report, and undo everything.
+            strict: refuse to run what there is a warning about.
             applied_by: who asks, for the history.
             timeout: seconds.
 
@@ -58,7 +66,9 @@ class Migrations:
             ChecksumMismatch: the file of an applied migration was changed.
             LockTimeout: another migration of this plugin is in progress.
         """
-        request = Apply(version=given(version), dry_run=dry_run, applied_by=given(applied_by))
+        request = Apply(
+            version=given(version), dry_run=dry_run, strict=strict, applied_by=given(applied_by)
+        )
         return await self._channel.call(request, _APPLIED, timeout)
 
     async def rollback(
@@ -93,3 +103,24 @@ class Migrations:
             applied_by=given(applied_by),
         )
         return await self._channel.call(request, _ROLLED_BACK, timeout)
+
+    async def verify(self, *, timeout: float | None = None) -> Verified:
+        """Try all migrations on a scratch database: up, down and up again, with rows.
+
+        What is stored stays as it is. A migration that fails there is a finding, not an error.
+
+        Args:
+            timeout: seconds; the trial takes about as long as applying everything three times.
+        """
+        return await self._channel.call(Verify(), _VERIFIED, timeout)
+
+    async def repair(self, *, timeout: float | None = None) -> list[str]:
+        """Record that the files of applied migrations were changed on purpose.
+
+        Returns:
+            The names of the migrations whose recorded checksums were replaced.
+
+        Raises:
+            Forbidden: the server keeps this for the admin.
+        """
+        return (await self._channel.call(Repair(), _REPAIRED, timeout)).repaired

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, Nats
 from dbservice.client.kv import KeyValues
 from dbservice.client.migrations import Migrations
 from dbservice.client.retry import RetryPolicy
-from dbservice.client.rows import Rows
+from dbservice.client.rows import Row, Rows
+from dbservice.protocol.sql import ExecuteQuery, QueryResult
 from dbservice.protocol.system import Clear, Cleared
 
 DEFAULT_TIMEOUT: Final = 2.0
 
 _CLEARED = Answer(Cleared)
+_RESULT = Answer(QueryResult, "rows")
 
 
 class StorageClient:
@@ -62,6 +64,21 @@ class StorageClient:
             table: its bare name, for example `quotes`.
         """
         return Rows(self._channel, table)
+
+    async def sql(self, query: str, *params: Any, timeout: float | None = None) -> list[Row]:
+        """Return the rows of one SELECT over the plugin's own tables, at most 1,000 of them.
+
+        Args:
+            query: one `SELECT` or `WITH … SELECT`, tables under their bare names.
+            *params: values for `$1`, `$2` and so on.
+            timeout: seconds; by default the client's.
+
+        Raises:
+            ValidationError: the query cannot be read, or names what is not there.
+            Forbidden: it reaches beyond the plugin's tables, or would do more than read.
+        """
+        request = ExecuteQuery(query=query, params=list(params))
+        return (await self._channel.call(request, _RESULT, timeout)).rows
 
     async def clear(self, *, timeout: float | None = None) -> Cleared:
         """Remove everything the plugin owns: rows, tables, keys and the history of migrations.

@@ -167,7 +167,7 @@ class _Reader:
     def _alter(self) -> Iterator[Fact]:
         index = self._skip(2, "IF", "EXISTS", "ONLY")
         table = self._name(index)
-        for action in _split(self._tokens[index + 1 :]):
+        for action in split(self._tokens[index + 1 :]):
             if fact := self._action(table, action):
                 yield fact
 
@@ -223,7 +223,7 @@ class _Reader:
         if words[0] == "DELETE":
             yield self._fact(Deed.DELETE_ALL, self._name(index))
         elif "SET" in words:
-            assigned = _split(outside[words.index("SET") + 1 :])
+            assigned = split(outside[words.index("SET") + 1 :])
             columns = {part[0].name: "" for part in assigned if part}
             yield self._fact(Deed.UPDATE_ALL, self._name(index), columns=columns)
 
@@ -238,7 +238,7 @@ def _columns(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
         if depth == 0:
             end = index
             break
-    for part in _split(tokens[1:end]):
+    for part in split(tokens[1:end]):
         if part and part[0].is_name and part[0].keyword not in _TABLE_CONSTRAINTS:
             yield part[0].name, _type(part[1:])
 
@@ -254,7 +254,7 @@ def _type(tokens: Sequence[Token]) -> str:
     return "".join(parts)
 
 
-def _split(tokens: Sequence[Token]) -> list[list[Token]]:
+def split(tokens: Sequence[Token]) -> list[list[Token]]:
     """Split at the commas that stand outside parentheses."""
     parts: list[list[Token]] = [[]]
     depth = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -17,8 +16,10 @@ from weakref import WeakValueDictionary
 from msgspec import UNSET, UnsetType
 
 from dbservice.migrate import ledger, plan
+from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
-from dbservice.migrate.script import PreparedStatement, Script, prepare
+from dbservice.migrate.script import Script, prepare
+from dbservice.migrate.verification import Scratch, verify
 from dbservice.migrate.warnings import warnings_of
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.limits import MIGRATION_LOCK_TIMEOUT
@@ -29,21 +30,20 @@ from dbservice.protocol.migrations import (
     MigrationStatus,
     Rollback,
     RolledBack,
-    StatementReport,
     Step,
+    Verified,
 )
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock, SystemClock, timestamp
 from dbservice.storage.dialect import Dialect
 from dbservice.storage.engine import Engine
-from dbservice.storage.errors import EngineError, StatementTimeoutError, UnavailableError
-from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.errors import EngineError, UnavailableError
+from dbservice.storage.steps import Steps
 
 T = TypeVar("T")
 
 UNKNOWN_AUTHOR = "unknown"
 _LOCK_POLL = 0.05
-_PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+[^\s/'\"]+")
 
 
 class Migrator:
@@ -55,6 +55,7 @@ class Migrator:
             request, so a new file needs no restart.
         clock: tells when a migration was applied.
         lock_timeout: seconds to wait while another migration of the same plugin runs.
+        scratch: opens the database on which `verify` tries migrations; by default SQLite in memory.
     """
 
     def __init__(
@@ -64,11 +65,14 @@ class Migrator:
         *,
         clock: Clock | None = None,
         lock_timeout: float = MIGRATION_LOCK_TIMEOUT,
+        scratch: Scratch | None = None,
     ) -> None:
         self._engine = engine
         self._roots = tuple(roots)
         self._clock = clock or SystemClock()
         self._lock_timeout = lock_timeout
+        self._scratch = scratch
+        self._verifying = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def status(self, namespace: Namespace) -> MigrationStatus:
@@ -94,6 +98,8 @@ class Migrator:
             reversible = [file for file in chosen if file.is_reversible(self._engine.dialect)]
             self._prepared(reversible, Direction.DOWN, namespace)  # found now, not when needed
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
+            if request.strict and warnings:
+                raise _unsafe(warnings)
             steps = await self._run(namespace, scripts, request)
             history = await self._history(namespace)
         return Applied(
@@ -129,6 +135,17 @@ class Migrator:
             warnings=warnings,
             dry_run=request.dry_run,
         )
+
+    async def verify(self, namespace: Namespace) -> Verified:
+        """Try all migrations on a scratch database (`dbservice.migrate.verification`).
+
+        Raises:
+            RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.
+        """
+        files = await asyncio.to_thread(read_migrations, self._roots, namespace.plugin)
+        async with self._verifying:
+            checks = await verify(files, namespace, self._engine.dialect, scratch=self._scratch)
+        return Verified(verified=all(check.passed for check in checks), checks=checks)
 
     async def repair(self, namespace: Namespace) -> list[str]:
         """Record the present checksums of applied migrations whose files were changed on purpose.
@@ -250,7 +267,7 @@ class Migrator:
             raise
         except EngineError as error:
             # Statements report their own failures; what is left is the check at the end.
-            raise _failed(script, None, error) from error
+            raise failed(script, None, error) from error
 
 
 class _LockedElsewhereError(Exception):
@@ -285,7 +302,7 @@ class _Run:
         if self._is_done(script, history):
             return None
         started = time.perf_counter()
-        executed = yield from self._statements(script)
+        executed = yield from execute(script)
         duration = round((time.perf_counter() - started) * 1000, 3)
         if script.is_up:
             yield from ledger.insert(plugin, self._entry(file, duration))
@@ -318,21 +335,6 @@ class _Run:
             )
         return False
 
-    def _statements(self, script: Script) -> Steps[list[StatementReport]]:
-        executed = []
-        for statement in script.statements:
-            try:
-                result = yield Statement(statement.sql)
-            except UnavailableError:
-                raise
-            except EngineError as error:
-                raise _failed(script, statement, error) from error
-            rows = result.affected
-            if statement.is_uncounted:
-                rows = (yield Statement("SELECT changes()")).rows[0][0]
-            executed.append(StatementReport(statement.sql, rows))
-        return executed
-
     def _entry(self, file: MigrationFile, duration: float) -> HistoryEntry:
         return HistoryEntry(
             version=file.version,
@@ -345,28 +347,14 @@ class _Run:
         )
 
 
-def _failed(
-    script: Script, statement: PreparedStatement | None, error: EngineError
-) -> RequestError:
-    """Return the reply for a statement that failed, with the engine's reason.
-
-    The SQL is the developer's own, so the engine's words help here; paths in them are removed.
-    """
-    file = script.file.file
-    reason = _PATH.sub("…", " ".join(str(error).split()))
-    code = ErrorCode.MIGRATION_FAILED
-    if isinstance(error, StatementTimeoutError):
-        code, reason = ErrorCode.TIMEOUT, "it took longer than the service allows"
-    place = (
-        f"{file} line {statement.line}, {script.direction} statement {statement.number}"
-        if statement
-        else f"{file}, at the end of {script.direction}"
-    )
-    details: dict[str, Any] = {"file": file, "direction": script.direction.value}
-    if statement:
-        details |= {"line": statement.line, "statement": statement.number}
+def _unsafe(warnings: Sequence[dict[str, Any]]) -> RequestError:
+    first = warnings[0]
+    more = f" There are {len(warnings) - 1} more warnings." if len(warnings) > 1 else ""
     return RequestError(
-        code, f"{place}: {reason}. Nothing of this migration was kept.", reason=reason, **details
+        ErrorCode.MIGRATION_FAILED,
+        f"{first['file']} {first['message']}, and with 'strict' a warning is a refusal: "
+        f"{first['safer']}.{more} Nothing was applied.",
+        warnings=list(warnings),
     )
 
 

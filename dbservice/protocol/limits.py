@@ -28,6 +28,16 @@ MAX_CONDITIONS: Final = 200
 MAX_LIST_OPERAND: Final = 1_000
 MAX_PATTERN: Final = 4_096
 
+MAX_QUERY: Final = 10_000
+"""Characters of a query of the SQL tier."""
+
+MAX_QUERY_PARAMETERS: Final = 100
+MAX_EXPORT_PAGE: Final = 131_072
+"""Characters of one page of an export. As JSON it stays below NATS's usual 1 MiB in any script."""
+
+IMPORT_WINDOW: Final = 86_400.0
+"""How long the parts of an import that was never finished are kept."""
+
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 

@@ -17,11 +17,13 @@ class Apply(Request, frozen=True, kw_only=True):
 
     Attributes:
         dry_run: execute, report what every statement touched, and undo everything.
+        strict: refuse to run what there is a warning about.
         applied_by: who asks, for the history.
     """
 
     version: Version | UnsetType = UNSET
     dry_run: bool = False
+    strict: bool = False
     applied_by: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
 
 
@@ -47,6 +49,10 @@ class Status(Request, frozen=True, kw_only=True):
 
 class Verify(Request, frozen=True, kw_only=True):
     """Run all migrations up, down and up again on a scratch copy."""
+
+
+class Repair(Request, frozen=True, kw_only=True):
+    """Record that the files of applied migrations were changed on purpose."""
 
 
 class StatementReport(Struct, frozen=True):
@@ -128,6 +134,12 @@ class Verified(Reply, frozen=True, kw_only=True):
 
     verified: bool
     checks: list[Check]
+
+
+class Repaired(Reply, frozen=True, kw_only=True):
+    """Answer to `repair`: the migrations whose checksums were replaced; none if all matched."""
+
+    repaired: list[str]
 
 
 class SchemaChanged(Struct, frozen=True, kw_only=True):

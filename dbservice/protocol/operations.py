@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from dbservice.protocol import kv, migrations, rows, system
+from dbservice.protocol import kv, migrations, rows, sql, system
 from dbservice.protocol.errors import ErrorCode, RequestError, did_you_mean, nearest
 from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.subjects import Address, Family, parse
@@ -54,7 +54,7 @@ def _table(*operations: Operation) -> Mapping[tuple[Family, str], Operation]:
 
 
 _READ, _WRITE, _ADMIN = Effect.READ, Effect.WRITE, Effect.ADMIN
-_KV, _ROW = Family.KV, Family.ROW
+_KV, _ROW, _SQL = Family.KV, Family.ROW, Family.SQL
 _MIGRATE, _NAMESPACE, _SERVICE = Family.MIGRATE, Family.NAMESPACE, Family.SERVICE
 
 OPERATIONS: Mapping[tuple[Family, str], Operation] = _table(
@@ -80,7 +80,15 @@ OPERATIONS: Mapping[tuple[Family, str], Operation] = _table(
     Operation(_MIGRATE, "apply", migrations.Apply, (migrations.Applied,), _ADMIN),
     Operation(_MIGRATE, "rollback", migrations.Rollback, (migrations.RolledBack,), _ADMIN),
     Operation(_MIGRATE, "status", migrations.Status, (migrations.MigrationStatus,), _READ),
+    Operation(_MIGRATE, "verify", migrations.Verify, (migrations.Verified,), _READ),
+    Operation(_MIGRATE, "repair", migrations.Repair, (migrations.Repaired,), _ADMIN),
+    Operation(_SQL, "execute", sql.ExecuteQuery, (sql.QueryResult,), _READ),
+    Operation(
+        _NAMESPACE, "describe", system.DescribeNamespace, (system.NamespaceDescribed,), _READ
+    ),
     Operation(_NAMESPACE, "clear", system.Clear, (system.Cleared,), _ADMIN),
+    Operation(_NAMESPACE, "export", system.Export, (system.Exported,), _READ),
+    Operation(_NAMESPACE, "import", system.Import, (system.Imported,), _ADMIN),
     Operation(_SERVICE, "ping", system.Ping, (system.Pong,), _READ),
     Operation(_SERVICE, "info", system.Info, (system.ServiceInfo,), _READ),
 )

@@ -20,6 +20,7 @@ _TITLES = {
     Family.KV: "Key-value",
     Family.ROW: "Rows",
     Family.MIGRATE: "Migrations",
+    Family.SQL: "SQL",
     Family.NAMESPACE: "Namespaces",
     Family.SERVICE: "Service",
 }

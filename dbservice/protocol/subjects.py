@@ -23,6 +23,7 @@ class Family(StrEnum):
     KV = "kv"
     ROW = "row"
     MIGRATE = "migrate"
+    SQL = "sql"
     NAMESPACE = "namespace"
     SERVICE = "service"
     """Has no token of its own: `rosey.db.ping`, `rosey.db.info`."""
@@ -67,6 +68,13 @@ def subject_for(family: Family, operation: str, plugin: str | None = None) -> st
     if plugin is None:
         return f"{ROOT}.{family}.{operation}"
     return f"{ROOT}.{family}.{namespace(plugin).plugin}.{operation}"
+
+
+def subject_pattern(family: Family, operation: str) -> str:
+    """Return the subject of an operation with `*` in the place of the plugin's name."""
+    if family is Family.SERVICE:
+        return f"{ROOT}.{operation}"
+    return f"{ROOT}.{family}.*.{operation}"
 
 
 def schema_changed_subject(plugin: str) -> str:

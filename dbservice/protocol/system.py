@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from dbservice.protocol.messages import Reply, Request
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from dbservice.protocol.limits import MAX_EXPORT_PAGE
+from dbservice.protocol.messages import NonEmpty, Reply, Request
+from dbservice.protocol.rows import Column
+
+
+class DescribeNamespace(Request, frozen=True, kw_only=True):
+    """Ask what a plugin owns."""
+
+
+class TableSummary(Struct, frozen=True, kw_only=True):
+    """One table in the description of a namespace."""
+
+    name: str
+    columns: list[Column]
+    row_count: int
+
+
+class NamespaceDescribed(Reply, frozen=True, kw_only=True):
+    """Answer to `describe`; expired keys do not count, `migrations` are the applied ones."""
+
+    tables: list[TableSummary]
+    keys: int
+    migrations: list[str]
 
 
 class Clear(Request, frozen=True, kw_only=True):
@@ -17,6 +41,52 @@ class Cleared(Reply, frozen=True, kw_only=True):
     tables: int
     keys: int
     migrations: int
+
+
+class Export(Request, frozen=True, kw_only=True):
+    """Read everything a plugin owns as JSON lines, a page at a time. Each page is one snapshot.
+
+    Attributes:
+        after: the cursor `next` of the page before; absent for the first page.
+        limit: characters of the page at the most.
+    """
+
+    after: NonEmpty | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=64, le=MAX_EXPORT_PAGE)] = MAX_EXPORT_PAGE
+
+
+class Exported(Reply, frozen=True, kw_only=True):
+    """Answer to `export`: a piece of the text; a line longer than a page goes on in the next."""
+
+    text: str
+    next: str | UnsetType = UNSET
+
+
+class Import(Request, frozen=True, kw_only=True):
+    """Store what `export` gave in an empty namespace: nothing of it until all of it is there.
+
+    Attributes:
+        session: names this import, chosen by the caller. Part 0 of another session discards what
+            was sent before.
+        part: which piece of the text this is, counted from 0; sent again, it replaces itself.
+        text: the piece, cut anywhere.
+        finish: this is the last piece; check everything and store it in one transaction.
+    """
+
+    session: Annotated[str, Meta(min_length=1, max_length=64)]
+    part: Annotated[int, Meta(ge=0, le=2**31)]
+    text: Annotated[str, Meta(max_length=MAX_EXPORT_PAGE)]
+    finish: bool = False
+
+
+class Imported(Reply, frozen=True, kw_only=True):
+    """Answer to `import`; the numbers are 0 until it is finished."""
+
+    finished: bool
+    tables: int = 0
+    rows: int = 0
+    keys: int = 0
+    migrations: int = 0
 
 
 class Ping(Request, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,7 @@ from dbservice.storage.tables import CREATED_AT, NUMBERS, Column, Table
 from dbservice.storage.values import check_size, from_stored, same_json, to_operand, to_stored
 from dbservice.storage.where import operator_type
 
-_BELOW_INTEGERS = "-1e19"
-"""Below every integer of 64 bits; as an integer it is the lowest of them."""
+_SIGNS = {UpdateOperator.INC: "+", UpdateOperator.DEC: "-", UpdateOperator.MUL: "*"}
 
 
 class Assignments:
@@ -38,6 +36,7 @@ class Assignments:
         self.parameters: list[Any] = []
         self.on_arrays: list[tuple[Column, Assignment]] = []
         self._parts: list[str] = []
+        self._dialect = table.dialect
         for assignment in assignments:
             column = table.column(assignment.column, assignment.path)
             _check(column, assignment)
@@ -62,35 +61,21 @@ class Assignments:
         if operator is UpdateOperator.UNSET:
             return "NULL"
         if operator is UpdateOperator.SET:
-            return self._bind(to_stored(column, operand, path))
+            self.parameters.append(to_stored(column, operand, path))
+            return "?"
         value = to_operand(column, operand, path)
         if operator in BOUNDS:
             return self._bound(column, operator, value)
-        return self._arithmetic(column, operator, value)
+        computed = self._dialect.computed(column, _SIGNS[operator], value)
+        self.parameters += computed.parameters
+        return computed.sql
 
     def _bound(self, column: Column, operator: UpdateOperator, value: Any) -> str:
         sign = "<" if operator is UpdateOperator.MAX else ">"
-        test = f"{column.sql} IS NULL OR {column.sql} {sign} {self._bind(value)}"
-        return f"CASE WHEN {test} THEN {self._bind(value)} ELSE {column.sql} END"
-
-    def _arithmetic(self, column: Column, operator: UpdateOperator, value: Any) -> str:
-        sign = {"$inc": "+", "$dec": "-", "$mul": "*"}[operator]
-        present = f"COALESCE({column.sql}, 0)"
-        # SQLite turns an integer that leaves 64 bits into a float, and a float that leaves its
-        # range into infinity, and says nothing; abs() of the lowest integer is an error, and
-        # keeps the row as it is.
-        result = f"{present} {sign} {self._bind(value)}"
-        if column.type is ColumnType.INTEGER:
-            in_range = f"typeof({result}) = 'integer'"
-        else:
-            in_range = f"abs({result}) <= {self._bind(sys.float_info.max)}"
-        again = f"{present} {sign} {self._bind(value)}"
-        overflow = f"abs(CAST(min({present}, {_BELOW_INTEGERS}) AS INTEGER))"
-        return f"CASE WHEN {in_range} THEN {again} ELSE {overflow} END"
-
-    def _bind(self, value: Any) -> str:
-        self.parameters.append(value)
-        return "?"
+        operand = self._dialect.operand(column)
+        test = f"{column.sql} IS NULL OR {column.sql} {sign} {operand}"
+        self.parameters += (value, value)
+        return f"CASE WHEN {test} THEN {operand} ELSE {column.sql} END"
 
 
 def changed_array(column: Column, assignment: Assignment, stored: str | None) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.names import Namespace
+from dbservice.storage.dialect import SqlDialect
 from dbservice.storage.steps import Statement, Steps
 
 _CREATE = (
-    "CREATE TABLE IF NOT EXISTS _namespaces (prefix TEXT PRIMARY KEY, plugin TEXT NOT NULL) "
-    "WITHOUT ROWID"
+    "CREATE TABLE IF NOT EXISTS _namespaces "
+    "(prefix TEXT {collation} PRIMARY KEY, plugin TEXT {collation} NOT NULL){keyed}"
 )
+_CLAIM = "INSERT INTO _namespaces VALUES (?, ?) ON CONFLICT (prefix) DO NOTHING"
 
 
-def create_tables() -> Steps[None]:
+def create_tables(dialect: SqlDialect) -> Steps[None]:
     """Create the table of claims, if it is not there."""
-    yield Statement(_CREATE)
+    yield Statement(_CREATE.format(collation=dialect.collation, keyed=dialect.keyed))
 
 
 def check(namespace: Namespace) -> Steps[bool]:
@@ -43,9 +45,8 @@ def claim(namespace: Namespace) -> Steps[bool]:
         RequestError: NAMESPACE_CONFLICT if another spelling owns it.
     """
     if not (yield from check(namespace)):
-        yield Statement(
-            "INSERT INTO _namespaces VALUES (?, ?)", (namespace.prefix, namespace.plugin)
-        )
+        yield Statement(_CLAIM, (namespace.prefix, namespace.plugin))
+        yield from check(namespace)
     return True
 
 

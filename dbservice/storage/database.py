@@ -16,6 +16,7 @@ from dbservice.protocol.subjects import Family
 from dbservice.runtime.clock import Clock
 from dbservice.storage import claims
 from dbservice.storage.catalog import Catalog
+from dbservice.storage.dialect import dialect_of
 from dbservice.storage.engine import Engine
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
@@ -35,6 +36,7 @@ class Database:
         clock: decides what has expired, and stamps rows.
         forget_migrations: removes a plugin's migration bookkeeping, as part of clearing it.
         dice: picks random rows.
+        others: operations that are made elsewhere.
     """
 
     def __init__(
@@ -44,16 +46,18 @@ class Database:
         *,
         forget_migrations: Callable[[Namespace], Steps[int]],
         dice: random.Random | None = None,
+        others: Mapping[tuple[Family, str], Work] | None = None,
     ) -> None:
         self.engine = engine
         self._forget_migrations = forget_migrations
-        catalog = Catalog()
-        self._keys = KeyStore(clock)
-        self._answers = AnswerStore(clock)
-        self._schemas = SchemaStore(catalog)
+        self._dialect = dialect_of(engine.dialect)
+        catalog = Catalog(self._dialect)
+        self._keys = KeyStore(clock, self._dialect)
+        self._answers = AnswerStore(clock, self._dialect)
+        self._schemas = SchemaStore(catalog, self._dialect)
         self._admitted: set[Namespace] = set()
         records = RecordStore(catalog, self._keys, clock)
-        self._work = self._table(records, QueryStore(catalog, dice))
+        self._work = {**self._table(records, QueryStore(catalog, dice)), **(others or {})}
 
     async def open(self) -> None:
         """Open the engine and create the service's own tables.
@@ -117,6 +121,14 @@ class Database:
         """Return the names of all plugins that have stored something."""
         return await self.engine.read(claims.owners)
 
+    async def probe(self) -> None:
+        """Read something, to see whether the engine is there.
+
+        Raises:
+            EngineError: it is not.
+        """
+        await self.engine.read(claims.owners)
+
     async def sweep(self) -> int:
         """Remove expired keys and old answers; return how many keys."""
         await self.engine.write(self._answers.sweep)
@@ -131,7 +143,8 @@ class Database:
             self._admitted.add(namespace)
 
     def _create_tables(self) -> Steps[None]:
-        yield from claims.create_tables()
+        yield from self._dialect.lock("tables of the service")
+        yield from claims.create_tables(self._dialect)
         yield from self._keys.create_tables()
         yield from self._answers.create_tables()
 

@@ -4,8 +4,10 @@ Operations are written once. They ask the dialect of their table for the few exp
 engines spell, order or compute differently, so that what they mean is the same on both (SPEC 2.5).
 """
 
+# ruff: noqa: D102 - what the methods do is said in SqlDialect
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.rows import ColumnType
 from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.text import in_lower_case, lowered
+from dbservice.storage.text import in_lower_case, in_small
 
 if TYPE_CHECKING:
     from dbservice.storage.tables import Column
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 _LONG_LIST = 32
 """A list longer than this is bound as one JSON parameter, to keep statements few and short."""
 
-_LOWEST = "(-9223372036854775807 - 1)"
+_BELOW_INTEGERS = "-1e19"
+"""Below every integer of 64 bits; as an integer it is the lowest of them."""
 
 
 class Dialect(StrEnum):
@@ -44,7 +47,7 @@ class SqlDialect(Protocol):
     Attributes:
         name: whose SQL it is.
         schema_version: asks for a number that changes with every change of any schema.
-        text: the type of a text that sorts by code point.
+        collation: what follows the type of a text column that sorts by code point.
         keyed: what ends the declaration of a table that is only looked up by its key.
         declared: how a column of each type is declared.
         id_declared: how the generated `id` of a registered table is declared.
@@ -56,7 +59,7 @@ class SqlDialect(Protocol):
 
     name: Dialect
     schema_version: Statement
-    text: str
+    collation: str
     keyed: str
     declared: Mapping[ColumnType, str]
     id_declared: str
@@ -92,7 +95,7 @@ class SqlDialect(Protocol):
         """Return the test that a column is one of some values, none of them null."""
 
     def like(self, column: Column, pattern: str) -> Fragment:
-        """Return the test that a column matches a pattern of `%`, `_` and `\\`."""
+        r"""Return the test that a column matches a pattern of `%`, `_` and `\`."""
 
     def ilike(self, column: Column, pattern: str) -> Fragment:
         """Return the same test with both sides in lower case, character by character."""
@@ -118,7 +121,7 @@ class SqliteDialect:
 
     name = Dialect.SQLITE
     schema_version = Statement("PRAGMA schema_version")
-    text = "TEXT"
+    collation = ""
     keyed = " WITHOUT ROWID"
     declared: Mapping[ColumnType, str] = {
         ColumnType.STRING: "VARCHAR",
@@ -138,51 +141,43 @@ class SqliteDialect:
     any_key = ""
 
     def lock(self, name: str) -> Steps[None]:  # noqa: ARG002 - one writer is lock enough
-        """See SqlDialect."""
         yield from ()
 
     def column_check(self, column: Column) -> str:
-        """See SqlDialect."""
-        return f"CHECK (json_valid({column.sql}))" if column.type is ColumnType.JSON else ""
+        if column.type is not ColumnType.JSON:
+            return ""
+        # json_valid(NULL) is 0 on older SQLite versions and NULL on newer ones.
+        return f"CHECK ({column.sql} IS NULL OR json_valid({column.sql}))"
 
     def drop(self, kind: str, names: Sequence[str]) -> Steps[None]:
-        """See SqlDialect."""
         for name in names:
             yield Statement(f"DROP {kind} {quoted(name)}")
 
     def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:  # noqa: ARG002
-        """See SqlDialect."""
         yield from ()
 
     def keys_were_given(self, prefix: str) -> Steps[None]:  # noqa: ARG002
-        """See SqlDialect."""
         yield from ()
 
     def ordered(self, column: Column) -> str:
-        """See SqlDialect."""
         return column.sql
 
     def operand(self, column: Column) -> str:  # noqa: ARG002 - values carry their types
-        """See SqlDialect."""
         return "?"
 
     def differs(self, column: Column) -> str:
-        """See SqlDialect."""
         return f"{column.sql} IS NOT ?"
 
     def member(self, column: Column, values: list[Any]) -> Fragment:
-        """See SqlDialect."""
         if len(values) > _LONG_LIST:
             array = encode_json(values).decode()
             return Fragment(f"{column.sql} IN (SELECT value FROM json_each(?))", (array,))
         return Fragment(f"{column.sql} IN ({', '.join('?' * len(values))})", values)
 
     def like(self, column: Column, pattern: str) -> Fragment:
-        """See SqlDialect."""
         return Fragment(f"{column.sql} GLOB ?", (glob_pattern(pattern),))
 
     def ilike(self, column: Column, pattern: str) -> Fragment:
-        """See SqlDialect."""
         # SQLite's own LIKE ignores the case of ASCII letters and of no others.
         if pattern.isascii():
             return Fragment(f"{column.sql} LIKE ? ESCAPE '\\'", (pattern,))
@@ -190,33 +185,29 @@ class SqliteDialect:
         return Fragment(f"rosey_lower({column.sql}) GLOB rosey_lower(?)", (glob,))
 
     def json_equal(self, column: Column, text: str) -> Fragment:
-        """See SqlDialect."""
         return Fragment(f"rosey_json_equal({column.sql}, ?)", (text,))
 
     def json_contains(self, column: Column, text: str) -> Fragment:
-        """See SqlDialect."""
         return Fragment(f"rosey_json_contains({column.sql}, ?)", (text,))
 
     def computed(self, column: Column, sign: str, value: Any) -> Fragment:
-        """See SqlDialect."""
+        # SQLite turns an integer that leaves 64 bits into a float, and a float that leaves its
+        # range into infinity, and says nothing; abs() of the lowest integer is an error, and
+        # keeps the row as it is.
         present = f"COALESCE({column.sql}, 0)"
         result = f"{present} {sign} ?"
-        if column.type is not ColumnType.INTEGER:
-            return Fragment(result, (value,))
-        # SQLite turns an integer that leaves 64 bits into a float and says nothing; abs() of the
-        # lowest integer is an error, and keeps the row as it is.
+        is_integer = column.type is ColumnType.INTEGER
+        limits = () if is_integer else (sys.float_info.max,)
+        in_range = f"typeof({result}) = 'integer'" if is_integer else f"abs({result}) <= ?"
+        overflow = f"abs(CAST(min({present}, {_BELOW_INTEGERS}) AS INTEGER))"
         return Fragment(
-            f"CASE WHEN typeof({result}) = 'integer' THEN {result} "
-            f"ELSE abs(min({present}, {_LOWEST})) END",
-            (value, value),
+            f"CASE WHEN {in_range} THEN {result} ELSE {overflow} END", (value, *limits, value)
         )
 
     def total(self, column: Column) -> str:
-        """See SqlDialect."""
         return f"COALESCE(SUM({column.sql}), 0)"
 
     def average(self, column: Column) -> str:
-        """See SqlDialect."""
         return f"AVG({column.sql})"
 
 
@@ -225,7 +216,7 @@ class PostgresDialect:
 
     name = Dialect.POSTGRESQL
     schema_version = Statement("SELECT version FROM _schema_version")
-    text = 'TEXT COLLATE "C"'
+    collation = 'COLLATE "C"'
     keyed = ""
     declared: Mapping[ColumnType, str] = {
         ColumnType.STRING: "VARCHAR",
@@ -248,20 +239,16 @@ class PostgresDialect:
     any_key = "OVERRIDING SYSTEM VALUE "
 
     def lock(self, name: str) -> Steps[None]:
-        """See SqlDialect."""
         yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (name,))
 
     def column_check(self, column: Column) -> str:  # noqa: ARG002 - the types check themselves
-        """See SqlDialect."""
         return ""
 
     def drop(self, kind: str, names: Sequence[str]) -> Steps[None]:
-        """See SqlDialect."""
         if names:
             yield Statement(f"DROP {kind} {', '.join(map(quoted, names))}")
 
     def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:  # noqa: ARG002
-        """See SqlDialect."""
         if column.sequence:
             yield Statement(
                 f"SELECT setval(CAST(? AS TEXT)::regclass, ?) FROM {column.sequence} "
@@ -270,7 +257,6 @@ class PostgresDialect:
             )
 
     def keys_were_given(self, prefix: str) -> Steps[None]:
-        """See SqlDialect."""
         generated = yield Statement(_GENERATED_KEYS, (len(prefix), prefix))
         for table, column, sequence in generated.rows:
             yield Statement(
@@ -281,47 +267,39 @@ class PostgresDialect:
             )
 
     def ordered(self, column: Column) -> str:
-        """See SqlDialect."""
         is_text = column.type in (ColumnType.STRING, ColumnType.TEXT)
         return f'{column.sql} COLLATE "C"' if is_text and _has_collation(column) else column.sql
 
     def operand(self, column: Column) -> str:
-        """See SqlDialect."""
         return _AS.get(column.native) or _AS.get(column.type, "?")
 
     def differs(self, column: Column) -> str:
-        """See SqlDialect."""
         return f"{column.sql} IS DISTINCT FROM {self.operand(column)}"
 
     def member(self, column: Column, values: list[Any]) -> Fragment:
-        """See SqlDialect."""
         of = column.native or _NATIVE[column.type]
         array = f"CAST(? AS {_WIDE.get(of, of)}[])"
         return Fragment(f"{column.sql} = ANY({array})", (values,))
 
     def like(self, column: Column, pattern: str) -> Fragment:
-        """See SqlDialect."""
         return Fragment(f"{column.sql} LIKE ? ESCAPE '\\'", (pattern,))
 
     def ilike(self, column: Column, pattern: str) -> Fragment:
-        """See SqlDialect."""
         # The operator's idea of case depends on how the database was created; in "C" it is that
         # of ASCII, as on SQLite. Beyond ASCII the letters of the pattern tell which characters of
         # the text matter, and only those are translated.
         if pattern.isascii():
             return Fragment(f"{column.sql} COLLATE \"C\" ILIKE ? ESCAPE '\\'", (pattern,))
-        small = lowered(pattern)
+        small = "".join(map(in_small, pattern))
         capitals, smalls = in_lower_case(small)
         return Fragment(
             f"translate({column.sql}, ?, ?) LIKE ? ESCAPE '\\'", (capitals, smalls, small)
         )
 
     def json_equal(self, column: Column, text: str) -> Fragment:
-        """See SqlDialect."""
         return Fragment(f"{_jsonb(column)} = CAST(? AS JSONB)", (text,))
 
     def json_contains(self, column: Column, text: str) -> Fragment:
-        """See SqlDialect."""
         document = _jsonb(column)
         # The containment operator would do the same for scalars, but looks into nested arrays.
         elements = f"CASE WHEN jsonb_typeof({document}) = 'array' THEN {document} ELSE '[]' END"
@@ -330,15 +308,12 @@ class PostgresDialect:
         )
 
     def computed(self, column: Column, sign: str, value: Any) -> Fragment:
-        """See SqlDialect."""
         return Fragment(f"COALESCE({column.sql}, 0) {sign} {self.operand(column)}", (value,))
 
     def total(self, column: Column) -> str:
-        """See SqlDialect."""
         return f"CAST(COALESCE(SUM({column.sql}), 0) AS {_NATIVE[column.type]})"
 
     def average(self, column: Column) -> str:
-        """See SqlDialect."""
         # AVG of integers is rounded to a few decimal digits before it could become a float.
         return f"CAST(SUM({column.sql}) AS DOUBLE PRECISION) / COUNT({column.sql})"
 
@@ -370,6 +345,7 @@ _WIDE = {
     "integer": "bigint",
     "numeric": "double precision",
     "character varying": "text",
+    "character": "bpchar",
 }
 _AS: Mapping[str, str] = {
     ColumnType.INTEGER: "CAST(? AS BIGINT)",

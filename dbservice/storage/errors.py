@@ -30,5 +30,13 @@ class UnavailableError(EngineError):
     """The database cannot be reached, or went away; the same work may succeed later."""
 
 
+class ConflictError(UnavailableError):
+    """Another transaction stood in the way, also of repetitions; nothing is wrong with either."""
+
+
+class OutOfSchemaError(EngineError):
+    """A statement names a table or column that is not there, or no longer of that type."""
+
+
 class OutOfRangeError(EngineError):
     """A number left the range that the engine can store."""

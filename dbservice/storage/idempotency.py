@@ -13,20 +13,25 @@ from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Operation
 from dbservice.runtime.clock import Clock
+from dbservice.storage.dialect import SqlDialect
 from dbservice.storage.steps import Statement, Steps
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS _idempotency (
-    plugin TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    kind TEXT NOT NULL, reply TEXT NOT NULL, answered_at REAL NOT NULL,
+    plugin TEXT {collation} NOT NULL, key TEXT {collation} NOT NULL, fingerprint TEXT NOT NULL,
+    kind TEXT NOT NULL, reply TEXT NOT NULL, answered_at DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (plugin, key)
-) WITHOUT ROWID
+){keyed}
 """
 _FIND = (
     "SELECT fingerprint, kind, reply FROM _idempotency "
     "WHERE plugin = ? AND key = ? AND answered_at > ?"
 )
-_REMEMBER = "INSERT OR REPLACE INTO _idempotency VALUES (?, ?, ?, ?, ?, ?)"
+_REMEMBER = (
+    "INSERT INTO _idempotency VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (plugin, key) DO UPDATE SET "
+    "fingerprint = excluded.fingerprint, kind = excluded.kind, reply = excluded.reply, "
+    "answered_at = excluded.answered_at"
+)
 
 
 class AnswerStore:
@@ -34,14 +39,18 @@ class AnswerStore:
 
     Args:
         clock: decides what has been long enough.
+        dialect: of the engine.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, dialect: SqlDialect) -> None:
         self._clock = clock
+        self._dialect = dialect
 
     def create_tables(self) -> Steps[None]:
         """Create the table of answers, if it is not there."""
-        yield Statement(_CREATE)
+        yield Statement(
+            _CREATE.format(collation=self._dialect.collation, keyed=self._dialect.keyed)
+        )
         yield Statement("CREATE INDEX IF NOT EXISTS _idempotency_age ON _idempotency (answered_at)")
 
     def once(
@@ -62,6 +71,7 @@ class AnswerStore:
         """
         fingerprint = _fingerprint(operation, request)
         since = self._clock.time() - IDEMPOTENCY_WINDOW
+        yield from self._dialect.lock(f"answer {namespace.plugin} {key}")
         found = yield Statement(_FIND, (namespace.plugin, key, since))
         if found.rows:
             work.close()

@@ -27,14 +27,16 @@ from dbservice.protocol.kv import (
 from dbservice.protocol.limits import MAX_INTEGER, MAX_KEY_LENGTH, MAX_KV_VALUE, MIN_INTEGER
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock
+from dbservice.storage.dialect import SqlDialect
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.values import same_json
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS _kv (
-    plugin TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, expires_at REAL,
+    plugin TEXT {collation} NOT NULL, key TEXT {collation} NOT NULL, value TEXT NOT NULL,
+    expires_at DOUBLE PRECISION,
     PRIMARY KEY (plugin, key)
-) WITHOUT ROWID
+){keyed}
 """
 _CREATE_INDEX = (
     "CREATE INDEX IF NOT EXISTS _kv_expiry ON _kv (expires_at) WHERE expires_at IS NOT NULL"
@@ -60,14 +62,18 @@ class KeyStore:
 
     Args:
         clock: decides what has expired.
+        dialect: of the engine.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, dialect: SqlDialect) -> None:
         self._clock = clock
+        self._dialect = dialect
 
     def create_tables(self) -> Steps[None]:
         """Create what the key-value tier stores in, if it is not there."""
-        yield Statement(_CREATE)
+        yield Statement(
+            _CREATE.format(collation=self._dialect.collation, keyed=self._dialect.keyed)
+        )
         yield Statement(_CREATE_INDEX)
 
     def set(self, namespace: Namespace, request: KvSet) -> Steps[KvStored]:
@@ -141,7 +147,8 @@ class KeyStore:
         Raises:
             RequestError: as `incr`.
         """
-        for key, delta in counters.items():
+        # In one order everywhere, so that no two operations wait for each other's keys.
+        for key, delta in sorted(counters.items()):
             if not key:
                 raise invalid("A key under 'counters' is empty.", field="counters")
             _check_key(key)
@@ -154,7 +161,11 @@ class KeyStore:
         return result.affected
 
     def clear(self, namespace: Namespace) -> Steps[int]:
-        """Remove every key of a plugin; return how many."""
+        """Remove every key of a plugin; return how many were not expired."""
+        yield Statement(
+            "DELETE FROM _kv WHERE plugin = ? AND expires_at <= ?",
+            (namespace.plugin, self._clock.time()),
+        )
         result = yield Statement("DELETE FROM _kv WHERE plugin = ?", (namespace.plugin,))
         return result.affected
 
@@ -162,8 +173,15 @@ class KeyStore:
         result = yield Statement(_GET, (namespace.plugin, key, self._clock.time()))
         return result.rows[0][0] if result.rows else None
 
+    def _hold(self, namespace: Namespace, key: str) -> Steps[str | None]:
+        """Read a value that the same transaction may change."""
+        result = yield Statement(
+            self._dialect.hold_key, (namespace.plugin, key, self._clock.time())
+        )
+        return result.rows[0][0] if result.rows else None
+
     def _holds(self, namespace: Namespace, request: KvSet) -> Steps[bool]:
-        text = yield from self._read(namespace, request.key)
+        text = yield from self._hold(namespace, request.key)
         if request.if_absent and text is not None:
             return False
         if request.if_value is UNSET:
@@ -171,7 +189,7 @@ class KeyStore:
         return text is not None and same_json(msgspec.json.decode(text), request.if_value)
 
     def _add(self, namespace: Namespace, key: str, delta: int, seconds: int | None) -> Steps[int]:
-        text = yield from self._read(namespace, key)
+        text = yield from self._hold(namespace, key)
         if text is None:
             _check_sum(key, delta)
             expires = None if seconds is None else self._clock.time() + seconds

@@ -30,6 +30,7 @@ from dbservice.protocol.rows import (
     SortKey,
 )
 from dbservice.storage.catalog import Catalog
+from dbservice.storage.dialect import SqlDialect
 from dbservice.storage.records import (
     Matching,
     as_objects,
@@ -114,7 +115,7 @@ class QueryStore:
         order = _ordering(result_table, request.sort, tie_break=groups)
         result = yield Statement(
             f"SELECT * FROM (SELECT {inner} FROM {table.sql} WHERE {matching.sql}{grouping}) "
-            f"WHERE {having.sql}{_order_by(order)} LIMIT ?",
+            f"AS grouped WHERE {having.sql}{_order_by(table, order)} LIMIT ?",
             (*matching.parameters, *having.parameters, min(request.limit, MAX_PAGE)),
         )
         return Aggregated(rows=as_objects(list(result_table.columns.values()), result.rows))
@@ -128,8 +129,8 @@ class QueryStore:
         matching = _behind_cursor(table, request, order)
         fetched = [*columns, *(part.column for part in order if part.column not in columns)]
         result = yield Statement(
-            f"SELECT {_list(fetched)} FROM {table.sql} WHERE {matching.sql}{_order_by(order)} "
-            "LIMIT ? OFFSET ?",
+            f"SELECT {_list(fetched)} FROM {table.sql} WHERE {matching.sql}"
+            f"{_order_by(table, order)} LIMIT ? OFFSET ?",
             (*matching.parameters, limit + 1, request.offset),
         )
         shown = result.rows[:limit]
@@ -201,9 +202,9 @@ class _Order:
     column: Column
     descending: bool
 
-    @property
-    def sql(self) -> str:
-        return f"{self.column.sql} {'DESC NULLS LAST' if self.descending else 'ASC NULLS FIRST'}"
+    def sql(self, dialect: SqlDialect) -> str:
+        direction = "DESC NULLS LAST" if self.descending else "ASC NULLS FIRST"
+        return f"{dialect.ordered(self.column)} {direction}"
 
     def beyond(self, value: Any, path: str) -> Filter:
         """Return the filter for rows that this column alone puts behind a value."""
@@ -270,21 +271,23 @@ class _Computed:
         if not isinstance(name, str):
             raise invalid(f"Expected a column name at '{path}'.", field=path, expected="string")
         column = table.column(name, path)
-        return cls(alias, *_computed_sql(function, column, alias, path))
+        return cls(alias, *_computed_sql(table.dialect, function, column, alias, path))
 
 
-def _computed_sql(function: str, column: Column, alias: str, path: str) -> tuple[str, ColumnType]:
+def _computed_sql(
+    dialect: SqlDialect, function: str, column: Column, alias: str, path: str
+) -> tuple[str, ColumnType]:
     if function == "$count":
         return f'COUNT({column.sql}) AS "{alias}"', ColumnType.INTEGER
     if function in ("$sum", "$avg"):
         if column.type not in NUMBERS:
             raise operator_type(function, "a numeric type", column, path)
         if function == "$sum":
-            return f'COALESCE(SUM({column.sql}), 0) AS "{alias}"', column.type
-        return f'AVG({column.sql}) AS "{alias}"', ColumnType.FLOAT
+            return f'{dialect.total(column)} AS "{alias}"', column.type
+        return f'{dialect.average(column)} AS "{alias}"', ColumnType.FLOAT
     if column.type not in ORDERED:
         raise operator_type(function, "a numeric or datetime type, or text", column, path)
-    return f'{function[1:].upper()}({column.sql}) AS "{alias}"', column.type
+    return f'{function[1:].upper()}({dialect.ordered(column)}) AS "{alias}"', column.type
 
 
 def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Computed]) -> Table:
@@ -296,7 +299,7 @@ def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Co
                 field=f"compute.{part.alias}",
             )
         columns[part.alias] = Column(part.alias, part.type)
-    return Table(table.name, table.full_name, columns)
+    return Table(table.name, table.full_name, columns, table.dialect)
 
 
 def _columns(table: Table, names: Sequence[str] | UnsetType, field: str) -> list[Column]:
@@ -322,8 +325,9 @@ def _ordering(
     return order
 
 
-def _order_by(order: Sequence[_Order]) -> str:
-    return " ORDER BY " + ", ".join(part.sql for part in order) if order else ""
+def _order_by(table: Table, order: Sequence[_Order]) -> str:
+    parts = ", ".join(part.sql(table.dialect) for part in order)
+    return f" ORDER BY {parts}" if parts else ""
 
 
 def _list(columns: Sequence[Column]) -> str:

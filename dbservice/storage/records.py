@@ -31,13 +31,17 @@ from dbservice.protocol.updates import parse_updates
 from dbservice.runtime.clock import Clock, timestamp
 from dbservice.storage.assignments import Assignments, changed_array
 from dbservice.storage.catalog import Catalog
+from dbservice.storage.errors import ConflictError
 from dbservice.storage.keys import KeyStore
-from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.steps import Result, Statement, Steps
 from dbservice.storage.tables import CREATED_AT, UPDATED_AT, Column, Table
 from dbservice.storage.values import check_size, from_stored, to_operand, to_stored
 from dbservice.storage.where import Where
 
 Row = dict[str, Any]
+
+_UPSERT_TURNS = 10
+"""How often an upsert that finds no row and then cannot insert one looks again."""
 
 
 class RecordStore:
@@ -112,13 +116,15 @@ class RecordStore:
         table = yield from self._catalog.table(namespace, request.table)
         values = stored_row(table, request.data, "data")
         matching = _same_key(table, request, values)
-        found = yield from self._first_id(table, matching)
-        if found is None:
-            return Upserted(
-                id=(yield from self._insert_one(table, request.data, "data")), created=True
-            )
-        yield from self._change(table, matching, _on_conflict(table, request), [])
-        return Upserted(id=found[0], created=False)
+        for _ in range(_UPSERT_TURNS):
+            found = yield from self._first_id(table, matching)
+            if found is not None:
+                yield from self._change(table, matching, _on_conflict(table, request), [])
+                return Upserted(id=found[0], created=False)
+            inserted = yield from self._insert_unless(table, request)
+            if inserted is not None:
+                return Upserted(id=inserted[0], created=True)
+        raise ConflictError(f"the row to upsert came and went {_UPSERT_TURNS} times")
 
     def delete(self, namespace: Namespace, request: Delete) -> Steps[Deleted]:
         """Delete rows.
@@ -154,17 +160,34 @@ class RecordStore:
         return ids
 
     def _insert_one(self, table: Table, row: Row, path: str) -> Steps[RowId | None]:
+        return _key_of(table, (yield from self._insert(table, row, path)))
+
+    def _insert_unless(self, table: Table, request: Upsert) -> Steps[tuple[RowId | None] | None]:
+        """Insert a row unless another one with its unique key came first."""
+        columns = ", ".join(table.columns[name].sql for name in request.on)
+        result = yield from self._insert(
+            table, request.data, "data", unless=f" ON CONFLICT ({columns}) DO NOTHING"
+        )
+        return (_key_of(table, result),) if result.rows or result.affected == 1 else None
+
+    def _insert(self, table: Table, row: Row, path: str, unless: str = "") -> Steps[Result]:
         values = stored_row(table, row, path)
         self._stamp(table, values)
+        key, given = table.id_column, ""
+        if key is not None and values.get(key.name, "") is None:
+            del values[key.name]  # an explicit null asks for a generated key, as none does
         names = ", ".join(table.columns[name].sql for name in values)
         marks = ", ".join("?" * len(values))
-        what = f"({names}) VALUES ({marks})" if values else "DEFAULT VALUES"
-        key = table.id_column
+        if key is not None and key.name in values:
+            given = table.dialect.any_key
+        what = f"({names}) {given}VALUES ({marks})" if values else "DEFAULT VALUES"
         returning = f" RETURNING {key.sql}" if key else ""
         result = yield Statement(
-            f"INSERT INTO {table.sql} {what}{returning}", tuple(values.values())
+            f"INSERT INTO {table.sql} {what}{unless}{returning}", tuple(values.values())
         )
-        return from_stored(key, result.rows[0][0]) if key else None
+        if key is not None and key.name in values:
+            yield from table.dialect.key_was_given(table.full_name, key, values[key.name])
+        return result
 
     def _stamp(self, table: Table, values: Row) -> None:
         stamps = table.stamps
@@ -192,7 +215,8 @@ class RecordStore:
     def _first_id(self, table: Table, matching: Matching) -> Steps[tuple[RowId | None] | None]:
         key = table.id_column
         result = yield Statement(
-            f"SELECT {key.sql if key else 'NULL'} FROM {table.sql} WHERE {matching.sql} LIMIT 1",
+            f"SELECT {key.sql if key else 'NULL'} FROM {table.sql} WHERE {matching.sql} LIMIT 1"
+            f"{table.dialect.for_update}",
             matching.parameters,
         )
         if not result.rows:
@@ -212,8 +236,9 @@ class Matching:
 class _ByKey(Matching):
     """Matches the row whose columns have these stored values."""
 
-    def __init__(self, columns: Sequence[Column], values: Sequence[Any]) -> None:
-        self.sql = " AND ".join(f"{column.sql} = ?" for column in columns)
+    def __init__(self, table: Table, columns: Sequence[Column], values: Sequence[Any]) -> None:
+        operand = table.dialect.operand
+        self.sql = " AND ".join(f"{column.sql} = {operand(column)}" for column in columns)
         self.parameters = list(values)
 
 
@@ -235,7 +260,7 @@ def matching_rows(
         if filters:
             raise invalid("Send either 'id' or 'filters', not both.", field="id")
         column = table.required_id_column()
-        return _ByKey([column], [to_operand(column, row_id, "id")])
+        return _ByKey(table, [column], [to_operand(column, row_id, "id")])
     if not filters and not everything:
         raise invalid(
             "This would touch every row of the table. Name the rows in 'filters', or send "
@@ -287,6 +312,11 @@ def counted(table: Table, matching: Matching) -> Steps[int]:
     return int(result.rows[0][0])
 
 
+def _key_of(table: Table, result: Result) -> RowId | None:
+    key = table.id_column
+    return from_stored(key, result.rows[0][0]) if key else None
+
+
 def _returning(columns: Sequence[Column]) -> str:
     return " RETURNING " + ", ".join(column.sql for column in columns) if columns else ""
 
@@ -305,7 +335,7 @@ def _same_key(table: Table, request: Upsert, values: Row) -> Matching:
             raise invalid(
                 f"'data' has no value for '{name}', which 'on' names.", field=f"data.{name}"
             )
-    return _ByKey(columns, [values[column.name] for column in columns])
+    return _ByKey(table, columns, [values[column.name] for column in columns])
 
 
 def _on_conflict(table: Table, request: Upsert) -> Assignments:
@@ -332,11 +362,12 @@ def _change_one_by_one(
     arrays = [column for column, _ in assignments.on_arrays]
     wanted = ", ".join(column.sql for column in (*key, *arrays))
     found = yield Statement(
-        f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql}", matching.parameters
+        f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql}{table.dialect.for_update}",
+        matching.parameters,
     )
     parts = [assignments.sql] if assignments.sql else []
     parts += [f"{column.sql} = ?" for column in arrays]
-    one = _ByKey(key, [])
+    one = _ByKey(table, key, [])
     sql = f"UPDATE {table.sql} SET {', '.join(parts)} WHERE {one.sql}{_returning(returned)}"
     rows: list[Row] = []
     for row in found.rows:

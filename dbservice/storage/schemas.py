@@ -27,22 +27,14 @@ from dbservice.protocol.rows import (
     Index as DescribedIndex,
 )
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import quoted
+from dbservice.storage.dialect import SqlDialect, quoted
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.tables import CREATED_AT, UPDATED_AT, Column, Table
 from dbservice.storage.values import to_stored
 
 RESERVED = ("id", CREATED_AT, UPDATED_AT)
 
-_DECLARED = {
-    ColumnType.STRING: "VARCHAR",
-    ColumnType.TEXT: "TEXT",
-    ColumnType.INTEGER: "INTEGER",
-    ColumnType.FLOAT: "REAL",
-    ColumnType.BOOLEAN: "BOOLEAN",
-    ColumnType.DATETIME: "DATETIME",
-    ColumnType.JSON: "JSON TEXT",
-}
+_COLLATED = (ColumnType.STRING, ColumnType.TEXT)
 
 
 class SchemaStore:
@@ -50,10 +42,12 @@ class SchemaStore:
 
     Args:
         catalog: knows the tables.
+        dialect: of the engine.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, dialect: SqlDialect) -> None:
         self._catalog = catalog
+        self._dialect = dialect
 
     def register(self, namespace: Namespace, request: Register) -> Steps[Registered]:
         """Create a table, or confirm that it is there as described.
@@ -64,12 +58,13 @@ class SchemaStore:
         """
         fields = request.schema.fields
         _check_fields(fields)
+        full_name = namespace.table(request.table)
+        yield from self._dialect.lock(f"table {full_name}")
         table = yield from self._catalog.find(namespace, request.table)
         if table is not None:
             _check_same(table, fields)
             return Registered(table=request.table, created=False)
-        full_name = namespace.table(request.table)
-        yield Statement(_create_sql(full_name, fields))
+        yield Statement(_create_sql(self._dialect, full_name, fields))
         for field in fields:
             if field.unique:
                 name = _index_name(full_name, field.name)
@@ -101,20 +96,14 @@ class SchemaStore:
         table = yield from self._catalog.find(namespace, request.table)
         if table is None:
             return Dropped(dropped=False)
-        yield Statement(f"DROP TABLE {table.sql}")
+        yield from self._dialect.drop("TABLE", [table.full_name])
         return Dropped(dropped=True)
 
     def clear(self, namespace: Namespace) -> Steps[int]:
         """Drop every table and view of a plugin; return how many tables there were."""
+        yield from self._dialect.drop("VIEW", (yield from self._catalog.views(namespace)))
         tables = yield from self._catalog.full_names(namespace)
-        views = yield Statement(
-            "SELECT name FROM sqlite_master WHERE type = 'view' AND substr(name, 1, ?) = ?",
-            (len(namespace.prefix), namespace.prefix),
-        )
-        for (name,) in views.rows:
-            yield Statement(f"DROP VIEW {quoted(name)}")
-        for name in tables:
-            yield Statement(f"DROP TABLE {quoted(name)}")
+        yield from self._dialect.drop("TABLE", tables)
         return len(tables)
 
 
@@ -149,28 +138,28 @@ def _default_of(field: Field, path: str) -> Any:
     return None if field.default is UNSET else to_stored(_column_of(field), field.default, path)
 
 
-def _create_sql(full_name: str, fields: Sequence[Field]) -> str:
+def _create_sql(dialect: SqlDialect, full_name: str, fields: Sequence[Field]) -> str:
+    moment = dialect.declared[ColumnType.DATETIME]
     columns = [
-        '"id" INTEGER PRIMARY KEY AUTOINCREMENT',
-        *(_column_sql(field) for field in fields),
-        f'"{CREATED_AT}" DATETIME NOT NULL',
-        f'"{UPDATED_AT}" DATETIME NOT NULL',
+        f'"id" {dialect.id_declared}',
+        *(_column_sql(dialect, field) for field in fields),
+        f'"{CREATED_AT}" {moment} NOT NULL',
+        f'"{UPDATED_AT}" {moment} NOT NULL',
     ]
     return f"CREATE TABLE {quoted(full_name)} ({', '.join(columns)})"
 
 
-def _column_sql(field: Field) -> str:
+def _column_sql(dialect: SqlDialect, field: Field) -> str:
     length = "" if field.max_length is UNSET else f"({field.max_length})"
-    parts = [quoted(field.name), _DECLARED[field.type] + length]
+    parts = [quoted(field.name), dialect.declared[field.type] + length]
+    if field.type in _COLLATED:
+        parts.append(dialect.collation)
     if field.required:
         parts.append("NOT NULL")
     if field.default is not UNSET:
         parts.append(f"DEFAULT {_literal(_default_of(field, field.name))}")
-    if field.type is ColumnType.JSON:
-        # json_valid(NULL) is 0 on older SQLite versions and NULL on newer ones.
-        name = quoted(field.name)
-        parts.append(f"CHECK ({name} IS NULL OR json_valid({name}))")
-    return " ".join(parts)
+    parts.append(dialect.column_check(_column_of(field)))
+    return " ".join(filter(None, parts))
 
 
 def _literal(value: Any) -> str:

@@ -1,8 +1,9 @@
-"""The SQLite engine: one writer thread with group commit, readers beside it (SPEC 3.1 to 3.4).
+"""The SQLite engine: one writer with group commit, readers beside it (SPEC 3.1 to 3.4).
 
-Writes that wait together share one transaction, a savepoint each, and one fsync; each is
-acknowledged after the shared commit. Readers have connections of their own, so that on a file
-neither a long search nor a write holds up a quick read.
+On a file, writes that wait together share one transaction, a savepoint each, and one fsync; each
+is acknowledged after the shared commit. Readers have connections of their own, so that neither a
+long search nor a write holds up a quick read, which is answered on the event loop itself. A
+database in memory is one connection, used on the event loop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -28,14 +30,18 @@ from dbservice.storage.errors import (
     StatementTimeoutError,
     UnavailableError,
 )
-from dbservice.storage.lane import Job, Lane
-from dbservice.storage.steps import Result, Steps, T
+from dbservice.storage.lane import DirectLane, Job, Lane, QueuedLane
+from dbservice.storage.sqlite_guard import guarded
+from dbservice.storage.steps import Result, Statement, Steps, T
 from dbservice.storage.text import lowered
 from dbservice.storage.values import contains_json, equal_json
 
 WRITE_BATCH = 128
-READ_BATCH = 32
 _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS = 10_000
+_QUICK = 0.02
+"""Seconds that a read may hold the event loop."""
+
+_UNLIMITED = float("inf")
 
 _CONSTRAINTS = {
     "SQLITE_CONSTRAINT_UNIQUE": "unique",
@@ -53,6 +59,7 @@ _UNAVAILABLE = ("BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "CORR
 @dataclass(frozen=True, slots=True)
 class _Work:
     operation: Callable[[], Steps[Any]]
+    timeout: float
     exclusive: bool = False
     keep: bool = True
 
@@ -62,7 +69,7 @@ class _Connection:
     """A raw connection and the deadline of the statement that runs on it."""
 
     raw: sqlite3.Connection
-    timeout: float
+    on_commit: Callable[[int], None] | None = None
     deadline: float = field(default=float("inf"))
 
     def is_late(self) -> bool:
@@ -71,16 +78,15 @@ class _Connection:
     def execute(self, sql: str) -> None:
         self.raw.execute(sql)
 
-    def drive(self, operation: Callable[[], Steps[T]], *, limited: bool = True) -> T:
+    def drive(self, operation: Callable[[], Steps[T]], timeout: float) -> T:
         """Run an operation's statements one after another and return its answer."""
-        self.deadline = time.monotonic() + self.timeout if limited else float("inf")
+        self.deadline = time.monotonic() + timeout
         steps = operation()
         try:
             statement = next(steps)
             while True:
                 try:
-                    cursor = self.raw.execute(statement.sql, statement.parameters)
-                    result = Result(cursor.fetchall(), cursor.rowcount)
+                    result = self._result(statement)
                 except (sqlite3.Error, OverflowError) as error:
                     statement = steps.throw(_translated(error))
                 else:
@@ -91,6 +97,15 @@ class _Connection:
         finally:
             self.deadline = float("inf")
 
+    def _result(self, statement: Statement) -> Result:
+        if statement.guard is None:
+            cursor = self.raw.execute(statement.sql, statement.parameters)
+            return Result(cursor.fetchall(), cursor.rowcount)
+        with guarded(self.raw, statement.guard):
+            cursor = self.raw.execute(statement.sql, statement.parameters)
+            names = [column[0] for column in cursor.description]
+            return Result(cursor.fetchall(), cursor.rowcount, names)
+
 
 class SqliteEngine:
     """A SQLite database, in memory or in a file.
@@ -98,16 +113,24 @@ class SqliteEngine:
     Args:
         url: `sqlite+aiosqlite:///file.db`, `sqlite:///file.db`, or with no path for memory.
         statement_timeout: seconds after which a statement is interrupted.
+        on_commit: told, on the writer's thread, how many writes shared each commit.
 
     A file is opened by one process at a time: the second is refused with UnavailableError.
     """
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, url: str | sa.URL, *, statement_timeout: float = STATEMENT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+        on_commit: Callable[[int], None] | None = None,
+    ) -> None:
         self.url = sa.make_url(url).set(drivername="sqlite")
         self.path = None if self.url.database in (None, "", ":memory:") else self.url.database
         self._timeout = statement_timeout
+        self._on_commit = on_commit
         self._pool = sa.create_engine(
             self.url,
             poolclass=NullPool,
@@ -119,12 +142,15 @@ class SqliteEngine:
             },
         )
         self._lock: IO[str] | None = None
-        self._writer = self._lane("rosey-db-writer", _run_writes, WRITE_BATCH, writes=True)
-        self._reader = self._writer
-        self._scanner = self._writer
-        if self.path is not None:
-            self._reader = self._lane("rosey-db-reader", _run_reads, READ_BATCH)
-            self._scanner = self._lane("rosey-db-scanner", _run_reads, 1)
+        self._writer: Lane
+        self._reader: Lane
+        self._scanner: Lane
+        if self.path is None:
+            self._writer = self._reader = self._scanner = self._direct(_run_writes, writes=True)
+        else:
+            self._writer = self._queued("rosey-db-writer", _run_writes, WRITE_BATCH, writes=True)
+            self._reader = self._direct(_run_reads, writes=False)
+            self._scanner = self._queued("rosey-db-scanner", _run_reads, 1, writes=False)
 
     async def open(self) -> None:
         """Take the file for this process and connect.
@@ -134,7 +160,7 @@ class SqliteEngine:
         """
         if self.path is not None:
             self._lock = _take_file(Path(self.path))
-        opened: list[Lane[_Connection]] = []
+        opened: list[Lane] = []
         try:
             for lane in self._lanes():
                 await lane.open()
@@ -157,37 +183,48 @@ class SqliteEngine:
 
     async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
         """Run an operation that only reads; see Engine.read."""
-        lane = self._scanner if scan else self._reader
-        answer: T = await lane.do(_Work(operation))
+        if not scan and self._reader is not self._scanner:
+            # What turns out not to be quick starts anew where it holds nobody up.
+            with suppress(StatementTimeoutError):
+                quick: T = await self._reader.do(_Work(operation, _QUICK))
+                return quick
+        answer: T = await self._scanner.do(_Work(operation, self._timeout))
         return answer
 
     async def write(self, operation: Callable[[], Steps[T]]) -> T:
         """Run an operation that writes; see Engine.write."""
-        answer: T = await self._writer.do(_Work(operation))
+        answer: T = await self._writer.do(_Work(operation, self._timeout))
         return answer
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
         """Run an operation that changes schemas; see Engine.exclusive."""
-        answer: T = await self._writer.do(_Work(operation, exclusive=True, keep=keep))
+        work = _Work(operation, _UNLIMITED, exclusive=True, keep=keep)
+        answer: T = await self._writer.do(work)
         return answer
 
-    def _lanes(self) -> list[Lane[_Connection]]:
-        lanes = [self._writer]
-        lanes += [lane for lane in (self._reader, self._scanner) if lane is not self._writer]
-        return lanes
+    def _lanes(self) -> list[Lane]:
+        # The writer comes first: it makes a new file a WAL file, which readers cannot.
+        return list(dict.fromkeys((self._writer, self._reader, self._scanner)))
 
-    def _lane(
+    def _direct(
+        self, run: Callable[[_Connection, Sequence[Job]], None], *, writes: bool
+    ) -> DirectLane[_Connection]:
+        return DirectLane(
+            connect=lambda: self._connect(writes=writes), disconnect=_disconnect, run=run
+        )
+
+    def _queued(
         self,
         name: str,
         run: Callable[[_Connection, Sequence[Job]], None],
         batch: int,
         *,
-        writes: bool = False,
-    ) -> Lane[_Connection]:
-        return Lane(
+        writes: bool,
+    ) -> QueuedLane[_Connection]:
+        return QueuedLane(
             name,
             connect=lambda: self._connect(writes=writes),
-            disconnect=lambda connection: connection.raw.close(),
+            disconnect=_disconnect,
             run=run,
             batch=batch,
         )
@@ -197,7 +234,7 @@ class SqliteEngine:
         raw = pooled.driver_connection
         pooled.detach()
         assert isinstance(raw, sqlite3.Connection)
-        connection = _Connection(raw, self._timeout)
+        connection = _Connection(raw, self._on_commit)
         raw.create_function("rosey_lower", 1, lowered, deterministic=True)
         raw.create_function("rosey_json_equal", 2, equal_json, deterministic=True)
         raw.create_function("rosey_json_contains", 2, contains_json, deterministic=True)
@@ -214,6 +251,10 @@ class SqliteEngine:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _disconnect(connection: _Connection) -> None:
+    connection.raw.close()
 
 
 def _take_file(path: Path) -> IO[str]:
@@ -242,7 +283,7 @@ def _run_reads(connection: _Connection, jobs: Sequence[Job]) -> None:
     try:
         connection.execute("BEGIN")
         for job in jobs:
-            if not job.future.cancelled():
+            if not job.is_abandoned:
                 _attempt(connection, job)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
@@ -253,7 +294,7 @@ def _run_writes(connection: _Connection, jobs: Sequence[Job]) -> None:
     """Split a batch at the exclusive jobs and run each part."""
     shared: list[Job] = []
     for job in jobs:
-        if job.future.cancelled():
+        if job.is_abandoned:
             continue
         if not job.work.exclusive:
             shared.append(job)
@@ -280,6 +321,9 @@ def _commit_together(connection: _Connection, jobs: Sequence[Job]) -> None:
     except sqlite3.Error as error:
         _undo(connection)
         _part_company(connection, jobs, error)
+        return
+    if connection.on_commit is not None:
+        connection.on_commit(len(jobs))
 
 
 def _part_company(connection: _Connection, jobs: Sequence[Job], error: sqlite3.Error) -> None:
@@ -313,7 +357,7 @@ def _attempt_within_savepoint(connection: _Connection, job: Job) -> None:
 
 def _attempt(connection: _Connection, job: Job) -> None:
     try:
-        job.value = connection.drive(job.work.operation)
+        job.value = connection.drive(job.work.operation, job.work.timeout)
     except Exception as error:  # noqa: BLE001 - handed to whoever awaits the job
         job.error = error
 
@@ -327,7 +371,7 @@ def _run_exclusive(connection: _Connection, job: Job) -> None:
     try:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("BEGIN IMMEDIATE")
-        job.value = connection.drive(job.work.operation, limited=False)
+        job.value = connection.drive(job.work.operation, job.work.timeout)
         _check_foreign_keys(connection)
         connection.execute("COMMIT" if job.work.keep else "ROLLBACK")
     except Exception as error:  # noqa: BLE001 - handed to whoever awaits the job

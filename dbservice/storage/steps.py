@@ -8,10 +8,24 @@ Operations compose with `yield from`; the engine runs each inside one transactio
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class Guard(NamedTuple):
+    """What SQL that a plugin wrote may touch; an engine that can enforces it, as a second lock.
+
+    Attributes:
+        prefix: what the names of all tables begin with that it may read.
+        names: other names to read from: of WITH, of table functions.
+        functions: lower-case names of the functions it may call.
+    """
+
+    prefix: str
+    names: Collection[str]
+    functions: Collection[str]
 
 
 class Statement(NamedTuple):
@@ -20,10 +34,12 @@ class Statement(NamedTuple):
     Attributes:
         sql: text with `?` for each parameter, on every engine.
         parameters: values for the placeholders, in order.
+        guard: for SQL that a plugin wrote; such a statement only reads.
     """
 
     sql: str
     parameters: Sequence[Any] = ()
+    guard: Guard | None = None
 
 
 class Result(NamedTuple):
@@ -32,10 +48,12 @@ class Result(NamedTuple):
     Attributes:
         rows: all rows, as tuples.
         affected: how many rows an INSERT, UPDATE or DELETE touched; -1 for other statements.
+        columns: the names of the columns, where the statement has a guard.
     """
 
     rows: list[tuple[Any, ...]]
     affected: int
+    columns: Sequence[str] = ()
 
 
 Steps = Generator[Statement, Result, T]

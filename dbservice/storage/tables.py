@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.rows import ColumnType
-from dbservice.storage.dialect import quoted
+from dbservice.storage.dialect import SqlDialect, quoted
 
 CREATED_AT = "created_at"
 UPDATED_AT = "updated_at"
@@ -25,6 +25,8 @@ class Column:
     Attributes:
         max_length: characters at the most, where the declaration says so.
         default: the default as the engine writes it down, or None.
+        native: the declared type as the engine names it, where its dialect cares.
+        sequence: what generates the values, where they come from a sequence.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Column:
     default: str | None = None
     max_length: int | None = None
     primary_key: bool = False
+    native: str = ""
+    sequence: str = ""
 
     @property
     def sql(self) -> str:
@@ -56,11 +60,13 @@ class Table:
     Attributes:
         name: the bare name, as it stands in requests.
         full_name: the name in the database.
+        dialect: the SQL of the engine that it is on.
     """
 
     name: str
     full_name: str
     columns: Mapping[str, Column]
+    dialect: SqlDialect
     indexes: tuple[Index, ...] = ()
 
     @property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+
 
 def lowered(text: str | None) -> str | None:
     """Return a text in lower case, character by character.
@@ -11,10 +14,11 @@ def lowered(text: str | None) -> str | None:
     """
     if text is None or text.isascii():
         return text.lower() if text else text
-    return "".join(_lower(character) for character in text)
+    return "".join(in_small(character) for character in text)
 
 
-def _lower(character: str) -> str:
+def in_small(character: str) -> str:
+    """Return a character's lower case, or itself where that is not one character."""
     small = character.lower()
     return small if len(small) == 1 else character
 
@@ -33,7 +37,7 @@ def _capitals() -> dict[str, str]:
     """Return for each lower-case character those that become it."""
     found: dict[str, str] = {}
     for capital in map(chr, range(sys.maxunicode + 1)):
-        small = _lower(capital)
+        small = in_small(capital)
         if small != capital:
             found[small] = found.get(small, "") + capital
     return found

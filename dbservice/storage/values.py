@@ -5,6 +5,7 @@ A value is checked against its column's type and refused if it does not fit; it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,8 @@ from dbservice.protocol.filters import kind
 from dbservice.protocol.limits import MAX_INTEGER, MAX_ROW, MIN_INTEGER
 from dbservice.protocol.rows import ColumnType
 from dbservice.storage.tables import Column
+
+_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 def to_stored(column: Column, value: Any, path: str) -> Any:
@@ -197,9 +200,26 @@ def _read_datetime(value: Any) -> Any:
 def _read_json(value: Any) -> Any:
     """Return a document; what a migration stored without asking for JSON is taken as it is."""
     try:
-        return msgspec.json.decode(value)
+        decoded = msgspec.json.decode(value)
     except (msgspec.DecodeError, TypeError):
         return value
+    return _as_sent(decoded) if _LONG_NUMBER.search(value) else decoded
+
+
+def _as_sent(value: Any) -> Any:
+    """Return a JSON value with its large numbers as floats, which they were when they came.
+
+    PostgreSQL writes 1e20 out as an integer; an integer beyond 64 bits is never stored.
+    """
+    match value:
+        case int() if not MIN_INTEGER <= value <= MAX_INTEGER:
+            return float(value)
+        case list():
+            return [_as_sent(part) for part in value]
+        case dict():
+            return {name: _as_sent(part) for name, part in value.items()}
+        case _:
+            return value
 
 
 _CHECKED: Mapping[ColumnType, Callable[[Column, Any, str], Any]] = {

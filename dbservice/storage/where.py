@@ -9,19 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
 from dbservice.protocol.rows import ColumnType
+from dbservice.storage.dialect import Fragment
 from dbservice.storage.tables import ORDERED, TEXTS, Column, Table
 from dbservice.storage.values import to_operand
 
 TRUE, FALSE = "TRUE", "FALSE"
-_LONG_LIST = 32
-"""A list longer than this is bound as one JSON parameter, to keep statements few and short."""
-
 _COMPARISONS = {
-    Operator.EQ: "=",
     Operator.GT: ">",
     Operator.GTE: ">=",
     Operator.LT: "<",
@@ -42,6 +38,7 @@ class Where:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._dialect = table.dialect
         self.parameters: list[Any] = []
 
     def render(self, tree: Filter) -> str:
@@ -71,14 +68,18 @@ class Where:
             return _null_test(column, is_null=operator is Operator.EQ)
         if column.type is ColumnType.JSON:
             return self._on_json(column, operator, operand, path)
+        if operator is Operator.EQ:
+            return f"{column.sql} = {self._bind(column, operand, path)}"
         if operator in _COMPARISONS:
-            return f"{column.sql} {_COMPARISONS[operator]} {self._bind(column, operand, path)}"
+            left = self._dialect.ordered(column)
+            return f"{left} {_COMPARISONS[operator]} {self._bind(column, operand, path)}"
         return self._other(column, operator, operand, path)
 
     def _other(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
         match operator:
             case Operator.NE:
-                return f"{column.sql} IS NOT {self._bind(column, operand, path)}"
+                self.parameters.append(to_operand(column, operand, path))
+                return self._dialect.differs(column)
             case Operator.IN:
                 return self._member(column, operand, path)
             case Operator.NIN:
@@ -86,22 +87,21 @@ class Where:
             case Operator.BETWEEN:
                 low = self._bind(column, operand[0], f"{path}[0]")
                 high = self._bind(column, operand[1], f"{path}[1]")
-                return f"{column.sql} BETWEEN {low} AND {high}"
+                return f"{self._dialect.ordered(column)} BETWEEN {low} AND {high}"
             case Operator.LIKE:
-                pattern = glob_pattern(to_operand(column, operand, path))
-                return f"{column.sql} GLOB {self._raw(pattern)}"
+                return self._add(self._dialect.like(column, to_operand(column, operand, path)))
             case _:
-                return self._case_blind(column, to_operand(column, operand, path))
+                return self._add(self._dialect.ilike(column, to_operand(column, operand, path)))
 
     def _on_json(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
-        bound = self._bind(column, operand, path)
+        text = to_operand(column, operand, path)
         match operator:
             case Operator.EQ:
-                return f"rosey_json_equal({column.sql}, {bound})"
+                return self._add(self._dialect.json_equal(column, text))
             case Operator.NE:
-                return f"(rosey_json_equal({column.sql}, {bound})) IS NOT TRUE"
+                return f"({self._add(self._dialect.json_equal(column, text))}) IS NOT TRUE"
             case _:
-                return f"rosey_json_contains({column.sql}, {bound})"
+                return self._add(self._dialect.json_contains(column, text))
 
     def _member(self, column: Column, operands: list[Any], path: str) -> str:
         values = [
@@ -109,45 +109,18 @@ class Where:
             for position, value in enumerate(operands)
             if value is not None
         ]
-        parts = [self._listed(column, values)] if values else []
+        parts = [self._add(self._dialect.member(column, values))] if values else []
         if len(values) < len(operands):
             parts.append(f"{column.sql} IS NULL")
         return _joined(parts, " OR ", FALSE)
 
-    def _listed(self, column: Column, values: list[Any]) -> str:
-        if len(values) > _LONG_LIST:
-            array = self._raw(encode_json(values).decode())
-            return f"{column.sql} IN (SELECT value FROM json_each({array}))"
-        return f"{column.sql} IN ({', '.join(self._raw(value) for value in values)})"
-
-    def _case_blind(self, column: Column, pattern: str) -> str:
-        # SQLite's own LIKE ignores the case of ASCII letters and of no others.
-        if pattern.isascii():
-            return f"{column.sql} LIKE {self._raw(pattern)} ESCAPE '\\'"
-        return f"rosey_lower({column.sql}) GLOB rosey_lower({self._raw(glob_pattern(pattern))})"
-
     def _bind(self, column: Column, operand: Any, path: str) -> str:
-        return self._raw(to_operand(column, operand, path))
+        self.parameters.append(to_operand(column, operand, path))
+        return self._dialect.operand(column)
 
-    def _raw(self, value: Any) -> str:
-        self.parameters.append(value)
-        return "?"
-
-
-def glob_pattern(pattern: str) -> str:
-    """Return a LIKE pattern as a pattern for GLOB, which heeds case."""
-    translated: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if character == "\\":
-            translated.append(_glob_literal(next(characters)))
-        else:
-            translated.append({"%": "*", "_": "?"}.get(character) or _glob_literal(character))
-    return "".join(translated)
-
-
-def _glob_literal(character: str) -> str:
-    return f"[{character}]" if character in "*?[" else character
+    def _add(self, fragment: Fragment) -> str:
+        self.parameters += fragment.parameters
+        return fragment.sql
 
 
 def _null_test(column: Column, *, is_null: bool) -> str:

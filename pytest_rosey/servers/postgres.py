@@ -172,7 +172,15 @@ class PostgresServer:
 
     def _make_cluster(self, directory: Path) -> None:
         # Only the server's user can enter the directory, so whoever can connect may.
-        command = [self._binary("initdb"), "-D", directory / _DATA, "-U", _USER, "-A", "trust"]
+        command: list[str | Path] = [
+            self._binary("initdb"),
+            "-D",
+            directory / _DATA,
+            "-U",
+            _USER,
+            "-A",
+            "trust",
+        ]
         command += ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         done = subprocess.run(  # noqa: S603 - the machine's own PostgreSQL
             command,
@@ -222,9 +230,7 @@ class PostgresServer:
         if not what and time.monotonic() > deadline:
             what = f"took no connections within {self._start_timeout:g} s"
         if what:
-            raise ServerUnavailable(
-                f"{self._binary('postgres')} {what}. {said(self.log_tail(20))}"
-            )
+            raise ServerUnavailable(f"{self._binary('postgres')} {what}. {said(self.log_tail(20))}")
 
     def _binary(self, name: str) -> Path:
         assert self._binaries is not None  # found before

@@ -75,9 +75,6 @@ async def test_whatever_the_service_answers_may_be_stubbed(
 _MIGRATING = ("apply", "rollback")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the service answers in the plugin's shape; SPEC 2.1 differs"
-)
 async def test_a_plugin_name_in_the_payload_asks_for_the_global_shape(
     fake_nats: FakeNats, db_service: ServiceUnderTest
 ) -> None:

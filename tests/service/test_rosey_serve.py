@@ -166,7 +166,10 @@ async def test_health_over_http(serve, nats_server, database):
         with urllib.request.urlopen(place + path, timeout=5) as response:
             return json.loads(response.read())
 
-    assert await asyncio.to_thread(get, "/health") == {"status": "healthy"}
+    assert await asyncio.to_thread(get, "/health") == {
+        "status": "healthy",
+        "checks": {"nats": "healthy", "database": "healthy", "queue": "healthy"},
+    }
     assert await asyncio.to_thread(get, "/ready") == {"status": "ready"}
 
 

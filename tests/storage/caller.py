@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from dbservice.failures import reply_to
 from dbservice.protocol import (
     RequestError,
@@ -21,6 +23,9 @@ from dbservice.storage.errors import EngineError
 from dbservice.storage.steps import Steps
 
 Json = dict[str, Any]
+
+ONLY_ON_SQLITE = pytest.mark.parametrize("make_engine", ["memory", "file"], indirect=True)
+"""Marks a test of what only SQLite does."""
 
 
 class Caller:

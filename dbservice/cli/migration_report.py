@@ -1,0 +1,142 @@
+"""What `rosey migrate` says: plain lines for a pipe, tables on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from dbservice.protocol.messages import Reply
+from dbservice.protocol.migrations import (
+    Applied,
+    Check,
+    HistoryEntry,
+    MigrationStatus,
+    Repaired,
+    RolledBack,
+    Verified,
+)
+
+
+def report(reply: Reply, *, history: bool = False) -> None:
+    """Write an answer to stdout.
+
+    Args:
+        reply: of any operation of the migration family.
+        history: of a status, list who applied what and when.
+    """
+    match reply:
+        case MigrationStatus() if sys.stdout.isatty():
+            _print_table(reply)
+            sys.stdout.write("" if history else _status_text(reply))
+        case MigrationStatus() if history:
+            sys.stdout.write("".join(map(_history_line, reply.history)) or "Nothing is applied.\n")
+        case MigrationStatus():
+            sys.stdout.write(_status_text(reply))
+        case Applied(migrations=[], current_version=version):
+            sys.stdout.write(f"Nothing to apply: version {version} is the newest.\n")
+        case RolledBack(migrations=[], current_version=version):
+            sys.stdout.write(f"Nothing to roll back: at version {version}.\n")
+        case Applied() | RolledBack():
+            sys.stdout.write(_steps_text(reply))
+        case Verified():
+            sys.stdout.write(_verified_text(reply))
+        case Repaired():
+            sys.stdout.write(_repaired_text(reply.repaired))
+        case _:
+            raise AssertionError(f"{type(reply).__name__} is no answer of this command")
+
+
+def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what each warning says, where, and what would be safer."""
+    lines = []
+    for warning in warnings:
+        place = ":".join(str(warning[key]) for key in ("file", "line") if warning.get(key))
+        lines.append(f"warning: {place}: {warning.get('message')} [{warning.get('code')}]")
+        if safer := warning.get("safer"):
+            lines.append(f"  safer: {safer}")
+    return lines
+
+
+def _steps_text(reply: Applied | RolledBack) -> str:
+    done = "Applied" if isinstance(reply, Applied) else "Rolled back"
+    would = "Would have " + done.lower()
+    lines = []
+    for step in reply.migrations:
+        verb = would if reply.dry_run else done
+        lines.append(
+            f"{verb} {step.name} ({step.statements} statements, {step.duration_ms:.1f} ms)"
+        )
+        for statement in step.executed or ():
+            rows = "" if statement.rows < 0 else f"  -- {statement.rows} rows"
+            lines.append(f"    {' '.join(statement.sql.split())}{rows}")
+    lines += warning_lines(reply.warnings)
+    lines.append(f"Now at version {reply.current_version}.")
+    return "\n".join(lines) + "\n"
+
+
+def _status_text(status: MigrationStatus) -> str:
+    if status.checksum_mismatches:
+        changed = ", ".join(status.checksum_mismatches)
+        return (
+            f"Changed after they were applied: {changed}. Restore these files, or record a "
+            "deliberate change with 'repair'.\n"
+        )
+    applied = len(status.applied_migrations)
+    if status.up_to_date:
+        return f"Up to date: {applied} migrations applied\n"
+    lines = [f"{applied} migrations applied, {status.pending_count} pending:"]
+    lines += [f"  {name}" for name in status.pending_migrations]
+    return "\n".join(lines) + "\n"
+
+
+def _history_line(entry: HistoryEntry) -> str:
+    remark = "" if entry.state == "applied" else f" ({entry.state})"
+    return (
+        f"{entry.applied_at[:19]}Z  {entry.name}{remark}  by {entry.applied_by}, "
+        f"{entry.execution_ms:.1f} ms\n"
+    )
+
+
+def _print_table(status: MigrationStatus) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "Migration", "Applied at", "By", "ms"):
+        table.add_column(heading, justify="right" if heading == "ms" else "left")
+    for entry in status.history:
+        is_changed = entry.name in status.checksum_mismatches
+        state = "[red]changed[/]" if is_changed else f"[green]{escape(entry.state)}[/]"
+        table.add_row(
+            state,
+            escape(entry.name),
+            f"{entry.applied_at[:19]}Z",
+            escape(entry.applied_by),
+            f"{entry.execution_ms:.1f}",
+        )
+    for name in status.pending_migrations:
+        table.add_row("[yellow]pending[/]", escape(name), "", "", "")
+    Console().print(table)
+
+
+def _verified_text(reply: Verified) -> str:
+    failed = [check for check in reply.checks if not check.passed]
+    lines = [f"FAILED  {check.name}\n        {check.message}" for check in failed]
+    lines += [_remark(check) for check in reply.checks if check.passed and check.message]
+    verdict = "Verified" if reply.verified else "Not verified"
+    lines.append(
+        f"{verdict}: {len(reply.checks) - len(failed)} of {len(reply.checks)} checks passed"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _remark(check: Check) -> str:
+    return f"note    {check.name}\n        {check.message}"
+
+
+def _repaired_text(names: Sequence[str]) -> str:
+    if not names:
+        return "Nothing to repair: every applied file is as it was.\n"
+    return "".join(f"Recorded the change of {name}\n" for name in names)

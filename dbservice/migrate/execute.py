@@ -1,0 +1,64 @@
+"""Runs the statements of one script, and says where one failed (SPEC 4)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dbservice.migrate.script import PreparedStatement, Script
+from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.migrations import StatementReport
+from dbservice.storage.errors import EngineError, StatementTimeoutError, UnavailableError
+from dbservice.storage.steps import Statement, Steps
+
+_PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+[^\s/'\"]+")
+
+
+def execute(script: Script) -> Steps[list[StatementReport]]:
+    """Run every statement of a script.
+
+    Raises:
+        RequestError: MIGRATION_FAILED with file, line and the engine's reason, or TIMEOUT.
+        UnavailableError: the database went away.
+    """
+    executed = []
+    for statement in script.statements:
+        try:
+            result = yield Statement(statement.sql)
+        except UnavailableError:
+            raise
+        except EngineError as error:
+            raise failed(script, statement, error) from error
+        rows = result.affected
+        if statement.is_uncounted:
+            rows = (yield Statement("SELECT changes()")).rows[0][0]
+        executed.append(StatementReport(statement.sql, rows))
+    return executed
+
+
+def failed(script: Script, statement: PreparedStatement | None, error: EngineError) -> RequestError:
+    """Return the reply for a statement that failed, with the engine's reason.
+
+    The SQL is the developer's own, so the engine's words help here; paths in them are removed.
+
+    Args:
+        script: what ran.
+        statement: which of its statements failed; None is the check at the end.
+        error: what the engine said.
+    """
+    file = script.file.file
+    reason = _PATH.sub("…", " ".join(str(error).split()))
+    code = ErrorCode.MIGRATION_FAILED
+    if isinstance(error, StatementTimeoutError):
+        code, reason = ErrorCode.TIMEOUT, "it took longer than the service allows"
+    place = (
+        f"{file} line {statement.line}, {script.direction} statement {statement.number}"
+        if statement
+        else f"{file}, at the end of {script.direction}"
+    )
+    details: dict[str, Any] = {"file": file, "direction": script.direction.value}
+    if statement:
+        details |= {"line": statement.line, "statement": statement.number}
+    return RequestError(
+        code, f"{place}: {reason}. Nothing of this migration was kept.", reason=reason, **details
+    )

@@ -1,0 +1,100 @@
+"""Writes that wait until the storage service is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from dbservice.runtime.clock import Clock
+from reference_plugin_quote_db.breaker import CircuitBreaker, CircuitState
+from reference_plugin_quote_db.errors import (
+    ServiceUnavailableError,
+    WriteNotAcknowledged,
+    is_outage,
+)
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+SIZE: Final = 100
+DEADLINE: Final = 90.0
+"""Seconds; longer than the breaker stays open, so that each write sees it open once more."""
+
+PAUSE: Final = 1.0
+"""Seconds between two looks at a breaker that lets others through at this moment."""
+
+
+class WriteQueue:
+    """Holds writes back while the breaker is not closed, in their order.
+
+    Nothing is reported done before it is: `run()` returns what the service acknowledged, or
+    raises. A write that waits may be sent more than once, so it must have an idempotency key.
+
+    Args:
+        breaker: says when the service may be asked.
+        clock: tells when a deadline has passed.
+        size: writes that wait at the most.
+        deadline: seconds that a write waits at the most.
+        sleep: waits; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        clock: Clock,
+        *,
+        size: int = SIZE,
+        deadline: float = DEADLINE,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._breaker = breaker
+        self._clock = clock
+        self._size = size
+        self._deadline = deadline
+        self._sleep = sleep
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next write that had to wait would be refused."""
+        return self._waiting >= self._size
+
+    async def run(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Return what `write` returns: at once if the service is well, else when it is again.
+
+        Raises:
+            ServiceUnavailableError: if too many writes wait already.
+            WriteNotAcknowledged: if the deadline passed.
+        """
+        if self._breaker.state is CircuitState.CLOSED and not self._waiting:
+            return await write()
+        if self.is_full:
+            raise ServiceUnavailableError(
+                f"The storage service is away and {self._size} writes wait for it already"
+            )
+        until = self._clock.time() + self._deadline
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._when_possible(write, until)
+        finally:
+            self._waiting -= 1
+
+    async def _when_possible(self, write: Callable[[], Awaitable[T]], until: float) -> T:
+        failure: Exception | None = None
+        while self._clock.time() < until:
+            if self._breaker.retry_after() == 0:
+                try:
+                    return await write()
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    failure = error
+            wait = max(self._breaker.retry_after(), PAUSE)
+            await self._sleep(max(0.0, min(wait, until - self._clock.time())))
+        raise WriteNotAcknowledged(self._deadline) from failure

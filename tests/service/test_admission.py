@@ -1,0 +1,180 @@
+"""Who is served next, who waits and who is turned away, without any I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dbservice.admission import NOBODY, Admission, plugin_of
+
+
+class Counterpart:
+    """Starts what it is told to and finishes it when the test says so."""
+
+    def __init__(self, in_flight: int, queued: int) -> None:
+        self.started: list[tuple[str, int]] = []
+        self.running: list[tuple[str, int]] = []
+        self.admission: Admission[int] = Admission(in_flight, queued, self._start)
+        self._next = 0
+
+    def _start(self, plugin: str, request: int) -> None:
+        self.started.append((plugin, request))
+        self.running.append((plugin, request))
+
+    def send(self, plugin: str, count: int = 1) -> list[int]:
+        """Offer requests with rising numbers; return those that were refused."""
+        refused = []
+        for _ in range(count):
+            self._next += 1
+            turned_away = self.admission.offer(plugin, self._next)
+            if turned_away is not None:
+                refused.append(turned_away)
+        return refused
+
+    def finish(self, index: int = 0) -> str | None:
+        """Finish one of those that run; return whose request it made room for, if any."""
+        before = len(self.started)
+        self.admission.finished(self.running.pop(index)[0])
+        new = self.started[before:]
+        assert len(new) <= 1
+        return new[0][0] if new else None
+
+
+def test_requests_start_at_once_while_there_are_places():
+    bus = Counterpart(4, 10)
+    assert bus.send("a", 4) == []
+    assert bus.started == [("a", 1), ("a", 2), ("a", 3), ("a", 4)]
+    assert (bus.admission.active, bus.admission.waiting) == (4, 0)
+
+
+def test_the_rest_waits_and_starts_in_order():
+    bus = Counterpart(1, 10)
+    bus.send("a", 3)
+    assert bus.started == [("a", 1)]
+    assert bus.finish() == "a"
+    assert bus.finish() == "a"
+    assert bus.started == [("a", 1), ("a", 2), ("a", 3)]
+    assert bus.finish() is None
+    assert (bus.admission.active, bus.admission.waiting) == (0, 0)
+
+
+def test_a_request_of_a_quiet_plugin_waits_for_one_turn():
+    bus = Counterpart(2, 5000)
+    bus.send("noisy", 1000)
+    bus.send("quiet")
+    turns = [bus.finish(), bus.finish()]
+    assert turns == ["noisy", "quiet"]
+
+
+def test_plugins_take_turns_however_much_each_wants():
+    bus = Counterpart(1, 100)
+    bus.send("running")
+    bus.send("a", 30)
+    bus.send("b", 3)
+    bus.send("c", 2)
+    turns = [bus.finish() for _ in range(9)]
+    assert turns == ["a", "b", "c", "a", "b", "c", "a", "b", "a"]
+
+
+def test_one_plugin_alone_leaves_an_eighth_of_the_places_to_the_others():
+    bus = Counterpart(16, 100)
+    bus.send("noisy", 50)
+    assert bus.admission.active == 14
+    bus.send("quiet", 2)
+    assert [plugin for plugin, _ in bus.started[-2:]] == ["quiet", "quiet"]
+    assert bus.admission.active == 16
+
+
+def test_a_plugin_that_holds_its_share_does_not_block_the_turn_of_others():
+    bus = Counterpart(16, 100)
+    bus.send("noisy", 20)
+    bus.send("quiet", 3)
+    assert bus.finish(14) == "quiet"
+    assert bus.finish(0) == "noisy"
+
+
+def test_a_full_waiting_room_turns_away():
+    bus = Counterpart(1, 2)
+    assert bus.send("a", 3) == []
+    assert bus.send("a", 2) == [4, 5]
+    assert bus.admission.is_full
+
+
+def test_the_longest_queue_gives_way_to_a_plugin_that_waits_less():
+    bus = Counterpart(1, 4)
+    bus.send("noisy", 5)
+    assert bus.send("quiet", 1) == [5]
+    assert bus.send("quiet", 1) == [4]
+    assert bus.send("quiet", 1) == [8]
+    assert [bus.finish() for _ in range(4)] == ["noisy", "quiet", "noisy", "quiet"]
+
+
+def test_without_a_waiting_room_what_cannot_start_is_turned_away():
+    bus = Counterpart(1, 0)
+    assert bus.send("a", 2) == [2]
+    assert bus.send("b", 1) == [3]
+
+
+def test_who_is_dismissed_never_starts():
+    bus = Counterpart(1, 10)
+    bus.send("a", 3)
+    bus.send("b", 1)
+    assert bus.admission.dismiss() == [2, 3, 4]
+    assert bus.finish() is None
+    assert bus.admission.waiting == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    in_flight=st.integers(1, 20),
+    queued=st.integers(0, 20),
+    steps=st.lists(st.one_of(st.sampled_from("abcd"), st.integers(0, 1000)), max_size=120),
+)
+def test_no_request_is_lost_and_no_place_left_empty(in_flight, queued, steps):
+    bus = Counterpart(in_flight, queued)
+    refused: list[int] = []
+    for step in steps:
+        if isinstance(step, str):
+            refused += bus.send(step)
+        elif bus.running:
+            bus.finish(step % len(bus.running))
+        admission = bus.admission
+        assert admission.active == len(bus.running) <= in_flight
+        assert admission.waiting <= queued
+        assert len(bus.started) + len(refused) + admission.waiting == bus._next
+        held = Counter(plugin for plugin, _ in bus.running)
+        share = in_flight - in_flight // 8
+        assert max(held.values(), default=0) <= share
+        if admission.waiting and admission.active < in_flight:
+            assert share in held.values()
+    while bus.running:
+        bus.finish()
+    assert bus.admission.waiting == 0
+    assert sorted([number for _, number in bus.started] + refused) == list(range(1, bus._next + 1))
+    for plugin in "abcd":
+        numbers = [number for name, number in bus.started if name == plugin]
+        assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize(
+    ("subject", "payload", "plugin"),
+    [
+        ("rosey.db.kv.quote-db.get", b"", "quote_db__"),
+        ("rosey.db.row.quote_db.insert", b"{", "quote_db__"),
+        ("rosey.db.migrate.quote-db.apply", b"", "quote_db__"),
+        ("rosey.db.kv.get", b'{"key": "k", "plugin_name": "quote-db"}', "quote_db__"),
+        ("rosey.db.kv.get", b'{"plugin_name": "Quote DB"}', NOBODY),
+        ("rosey.db.kv.get", b'{"plugin_name": 5}', NOBODY),
+        ("rosey.db.kv.get", b"\xff", NOBODY),
+        ("rosey.db.kv.get", b"", NOBODY),
+        ("rosey.db.kv.get", b'{"a": ' + b"[" * 100_000, NOBODY),
+        ("rosey.db.ping", b"", NOBODY),
+        ("rosey.db.row.Quote.insert", b"", NOBODY),
+        ("rosey.db.nothing.at.all", b"", NOBODY),
+    ],
+)
+def test_whom_a_request_counts_against(subject, payload, plugin):
+    assert plugin_of(subject, payload) == plugin
