@@ -164,6 +164,7 @@ def _figures(tally: Tally) -> dict[str, Any]:
         "last_error": tally.last_error,
         "processing_time": nanoseconds,
         "average_processing_time": nanoseconds // tally.requests if tally.requests else 0,
+        "data": None,
     }
 
 

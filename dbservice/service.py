@@ -51,6 +51,8 @@ from dbservice.sql.tier import SqlTier
 from dbservice.storage.database import Database
 from dbservice.storage.engines import engine_for
 from dbservice.storage.errors import EngineError
+from dbservice.storage.steps import Steps
+from dbservice.transfer import Exporter, Importer
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -134,11 +136,18 @@ class DatabaseService:
         )
         roots = shipped_roots() if migrations is None else list(migrations)
         self.migrator = Migrator(engine, roots, clock=self.clock)
+        exporter = Exporter(engine.dialect, self.migrator, self.clock)
+        self._importer = Importer(engine.dialect, self.migrator, self.clock)
         self.database = Database(
             engine,
             self.clock,
-            forget_migrations=self.migrator.forget,
-            others={(Family.SQL, "execute"): SqlTier(engine.dialect).execute},
+            forget_migrations=self._forget,
+            others={
+                (Family.SQL, "execute"): SqlTier(engine.dialect).execute,
+                (Family.NAMESPACE, "describe"): exporter.describe,
+                (Family.NAMESPACE, "export"): exporter.export,
+                (Family.NAMESPACE, "import"): self._importer.take,
+            },
         )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -401,6 +410,11 @@ class DatabaseService:
         told = {name.lower(): value for name, value in vars(limits).items() if name.isupper()}
         told["kv_sweep_interval"] = self.settings.sweep_interval
         return {**told, **asdict(self.settings)}
+
+    def _forget(self, namespace: Namespace) -> Steps[int]:
+        """Forget a plugin's migrations, and what an import left lying."""
+        yield from self._importer.forget(namespace)
+        return (yield from self.migrator.forget(namespace))
 
     async def _migrate(self, namespace: Namespace, operation: Operation, request: Request) -> Reply:
         if isinstance(request, Status):

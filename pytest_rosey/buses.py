@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from dbservice.embedded.broker import Broker
 from dbservice.embedded.client import EmbeddedClient
+from dbservice.embedded.connection import Connection, Publication
+from dbservice.embedded.interest import covers
 from pytest_rosey.clients import Home, LoopBound, home_of
-from pytest_rosey.servers import NatsServer
+from pytest_rosey.faults.message import Message, Take, subscription_to
+from pytest_rosey.faults.proxy import Proxy
+from pytest_rosey.servers import NatsServer, address_of
 
 C = TypeVar("C", bound=LoopBound)
 
@@ -23,14 +30,44 @@ class InProcessClient(LoopBound, EmbeddedClient):
 
 
 class Bus(Protocol):
-    """Where a test's clients connect to."""
+    """Where a test's clients connect to, and what faults can do to it.
+
+    Attributes:
+        clients: those that were made here.
+    """
+
+    clients: Sequence[LoopBound]
+
+    @property
+    def url(self) -> str:
+        """The server that clients connect to."""
 
     def client(self) -> LoopBound:
         """Return a new client, not connected."""
 
-    @property
-    def url(self) -> str:
-        """The server that it connects to."""
+    async def tap(self, take: Take) -> None:
+        """Let `take` look at every message that a client publishes from now on."""
+
+    async def untap(self) -> None:
+        """Take back `tap()`."""
+
+    def hang_up_on(self, subject: bytes) -> None:
+        """End the connections of those who subscribed to a subject."""
+
+    def cut(self) -> None:
+        """End all connections and let nobody in."""
+
+    async def kill(self) -> None:
+        """End the server as a crash would."""
+
+    async def pause(self) -> None:
+        """Freeze the server."""
+
+    def restore(self) -> None:
+        """Take back `cut()`, `kill()` and `pause()`; what a paused server held is delivered.
+
+        Not a coroutine: it also ends the faults of a test whose loop does not run any more.
+        """
 
 
 class InProcessBus:
@@ -38,27 +75,160 @@ class InProcessBus:
 
     def __init__(self, broker: Broker) -> None:
         self.url = broker.url
+        self.clients: list[LoopBound] = []
         self._broker = broker
+        self._held: list[Publication] | None = None
 
     def client(self) -> LoopBound:
         """Return a new client, not connected."""
-        return InProcessClient(self._broker)
+        client = InProcessClient(self._broker)
+        self.clients.append(client)
+        return client
+
+    async def tap(self, take: Take) -> None:
+        """Look at every message; see `Bus`."""
+
+        def intercept(publication: Publication) -> bool:
+            if self._held is not None:
+                self._held.append(publication)
+                return True
+            return take(_message(self._broker, publication))
+
+        self._broker.intercept = intercept
+
+    async def untap(self) -> None:
+        """Look no more; see `Bus`."""
+        self._broker.intercept = None
+
+    def hang_up_on(self, subject: bytes) -> None:
+        """End connections; see `Bus`."""
+        self._broker.disconnect(
+            lambda client: any(covers(s.pattern.encode(), subject) for s in client.subscriptions)
+        )
+
+    def cut(self) -> None:
+        """End all connections; see `Bus`."""
+        self._broker.stop()
+
+    async def kill(self) -> None:
+        """End the server, which for the clients is what `cut()` is; see `Bus`."""
+        self._broker.stop()
+
+    async def pause(self) -> None:
+        """Deliver nothing; see `Bus`."""
+        if self._held is None:
+            self._held = []
+
+    def restore(self) -> None:
+        """Go on; see `Bus`."""
+        self._broker.start()
+        held, self._held = self._held, None
+        for publication in held or ():
+            self._broker.publish(publication)
 
 
 class RealBus:
-    """A real nats-server."""
+    """A real nats-server; behind a proxy once it is tapped."""
 
     def __init__(self, server: NatsServer) -> None:
+        self.clients: list[LoopBound] = []
         self._server = server
+        self._proxy: Proxy | None = None
+        self._proxied = ""
+        self._is_down = False
 
     @property
     def url(self) -> str:
-        """Where the server listens now."""
-        return self._server.url
+        """Where the server, or the proxy before it, listens now."""
+        return self._server.url if self._proxy is None else self._proxied
 
     def client(self) -> LoopBound:
         """Return a new client, not connected."""
-        return LoopBound()
+        client = LoopBound()
+        self.clients.append(client)
+        return client
+
+    async def tap(self, take: Take) -> None:
+        """Put a proxy before the server; see `Bus`."""
+        proxy = Proxy(lambda: address_of(self._server.url), take)
+        self._proxied = _elsewhere(self._server.url, str(await proxy.open()))
+        self._proxy = proxy
+
+    async def untap(self) -> None:
+        """Take the proxy away; see `Bus`."""
+        if self._proxy is not None:
+            await self._proxy.close()
+            self._proxy = None
+
+    def hang_up_on(self, subject: bytes) -> None:
+        """End connections; see `Bus`."""
+        self._tapped.hang_up(subject)
+
+    def cut(self) -> None:
+        """End all connections; see `Bus`."""
+        self._tapped.cut()
+
+    async def kill(self) -> None:
+        """Kill the server; see `Bus`."""
+        await asyncio.to_thread(self._server.kill)
+        self._is_down = True
+
+    async def pause(self) -> None:
+        """Freeze the server; see `Bus`."""
+        await asyncio.to_thread(self._server.pause)
+        self._is_down = True
+
+    def restore(self) -> None:
+        """Bring back the server and let everybody in; see `Bus`."""
+        if self._is_down:
+            self._server.start()
+            self._is_down = False
+        if self._proxy is not None:
+            self._proxy.is_cut = False
+
+    @property
+    def _tapped(self) -> Proxy:
+        assert self._proxy is not None  # faults tap the bus before they use it
+        return self._proxy
+
+
+class _InProcessPublisher:
+    """The broker's side of a client; see `Publisher`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.send = connection.send
+        self._connection = connection
+
+    def inbox(self, subject: bytes) -> bytes | None:
+        return subscription_to(
+            subject,
+            {sid: listed.pattern for sid, listed in self._connection.subscriptions.items()},
+        )
+
+
+def _message(broker: Broker, publication: Publication) -> Message:
+    source = publication.source
+
+    def route(message: Message) -> None:
+        broker.deliver(
+            Publication(source, message.subject, message.reply, message.header_size, message.body)
+        )
+
+    return Message(
+        publication.subject,
+        publication.reply,
+        publication.header_size,
+        publication.body,
+        _InProcessPublisher(source),
+        route,
+    )
+
+
+def _elsewhere(url: str, address: str) -> str:
+    """Return a server's URL, credentials included, with another address in it."""
+    parts = urlsplit(url)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{credentials}{at}{address}"))
 
 
 class Connect:

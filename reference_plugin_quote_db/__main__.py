@@ -15,6 +15,7 @@ from dbservice.cli.connecting import connect
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.client import StorageClient, StorageError
 from dbservice.embedded import Stack
+from dbservice.storage.errors import UnavailableError
 from reference_plugin_quote_db import import_command
 from reference_plugin_quote_db.errors import MigrationsPending
 from reference_plugin_quote_db.import_command import INCOMPLETE
@@ -26,6 +27,15 @@ from reference_plugin_quote_db.shipped import PLUGIN, migration_root
 
 IMPORT_TIMEOUT = 30.0
 """Seconds for one batch."""
+
+IMPORT_FAILURES = (
+    LegacyFileError,
+    ImportConflict,
+    MigrationsPending,
+    StorageError,
+    UnavailableError,
+)
+"""What needs no traceback: each says what to do."""
 
 app = App(
     name="python -m reference_plugin_quote_db",
@@ -103,7 +113,7 @@ def import_legacy(
         sys.exit(asyncio.run(work))
     except CommandFailed as error:
         sys.exit(_told(str(error), error.exit_code))
-    except (LegacyFileError, ImportConflict, MigrationsPending, StorageError) as error:
+    except IMPORT_FAILURES as error:
         sys.exit(_told(str(error), INCOMPLETE))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from dbservice.client import Nats
@@ -14,6 +14,10 @@ class Message(Protocol):
     subject: str
     reply: str
     data: bytes
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """The headers, or None if there were none."""
 
     async def respond(self, data: bytes) -> None:
         """Send the answer."""

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from dbservice.client import StorageError
 from dbservice.protocol.errors import did_you_mean
+from dbservice.runtime.correlation import bound_request_id, current_request_id, new_request_id
 from reference_plugin_quote_db import schema
-from reference_plugin_quote_db.errors import QuoteError, QuoteNotFound, ValidationError
+from reference_plugin_quote_db.authorization import refuse_banned
+from reference_plugin_quote_db.errors import (
+    QuoteError,
+    QuoteNotFound,
+    ServiceUnavailableError,
+    ValidationError,
+)
 from reference_plugin_quote_db.parser import (
     COMMAND,
     Command,
@@ -20,7 +27,7 @@ from reference_plugin_quote_db.parser import (
     unquoted,
 )
 from reference_plugin_quote_db.schema import Quote
-from reference_plugin_quote_db.validation import UNKNOWN_AUTHOR
+from reference_plugin_quote_db.validation import UNKNOWN_AUTHOR, search_query
 
 if TYPE_CHECKING:
     from reference_plugin_quote_db.plugin import QuoteDBPlugin
@@ -29,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 TRY_AGAIN: Final = "The quote database does not answer. Please try again in a moment."
 FAILED: Final = "That did not work, and it is not your fault. The log has the reason."
+SEARCH_IS_OFF: Final = "Searching is switched off at the moment."
 NO_QUOTES: Final = f'There are no quotes yet. Type: {COMMAND} add "text" Author'
 NO_TOP_QUOTES: Final = f"No quote has been upvoted yet. Type: {COMMAND} upvote <id>"
 
@@ -39,7 +47,7 @@ class Caller:
 
     Attributes:
         user: the display name.
-        role: `user`, `moderator` or `admin`.
+        role: `user`, `moderator`, `admin` or `banned`.
     """
 
     user: str
@@ -86,7 +94,14 @@ class ChatCommands:
         return answer.reply
 
     async def answer(self, caller: Caller, command: Command) -> Answer:
-        """Carry out a command. What the user or the database did wrong becomes the reply."""
+        """Carry out a command. What the user or the database did wrong becomes the reply.
+
+        Everything that is done and logged for it has one request id.
+        """
+        with bound_request_id(current_request_id() or new_request_id()):
+            return await self._answer(caller, command)
+
+    async def _answer(self, caller: Caller, command: Command) -> Answer:
         name = ALIASES.get(command.action, command.action)
         action = ACTIONS.get(name)
         if action is None:
@@ -100,17 +115,20 @@ class ChatCommands:
         except StorageError as error:
             logger.exception("%s %s failed", COMMAND, name)
             return Answer(False, TRY_AGAIN if error.retryable else FAILED)
+        except ServiceUnavailableError as error:
+            logger.warning("%s %s: %s", COMMAND, name, error)
+            return Answer(False, TRY_AGAIN)
 
 
 async def _add(plugin: QuoteDBPlugin, caller: Caller, arguments: str) -> str:
     text, author = text_and_author(arguments)
-    quote_id = await plugin.add_quote(text, author, caller.user)
+    quote_id = await plugin.submit_quote(text, author, caller.user, caller.role)
     return f"Quote #{quote_id} added"
 
 
 async def _get(plugin: QuoteDBPlugin, _: Caller, arguments: str) -> str:
     quote_id = number(arguments)
-    quote = await plugin.get_quote(quote_id)
+    quote = await plugin.get_quote_with_fallback(quote_id)
     if quote is None:
         raise QuoteNotFound(quote_id)
     return _shown(quote)
@@ -122,8 +140,10 @@ async def _random(plugin: QuoteDBPlugin, _: Caller, __: str) -> str:
 
 
 async def _search(plugin: QuoteDBPlugin, _: Caller, arguments: str) -> str:
-    query = unquoted(arguments)
-    page = await plugin.search_page(query)
+    query = search_query(unquoted(arguments))
+    if not await plugin.is_search_enabled():
+        raise PermissionError(SEARCH_IS_OFF)
+    page = await plugin.search_page_degraded(query)
     if not page.rows:
         return f"No quotes found for '{query}'"
     ids = ", ".join(f"#{quote[schema.ID]}" for quote in page.rows)
@@ -142,12 +162,14 @@ async def _count(plugin: QuoteDBPlugin, _: Caller, __: str) -> str:
     return f"Total quotes: {await plugin.count_quotes()}"
 
 
-async def _upvote(plugin: QuoteDBPlugin, _: Caller, arguments: str) -> str:
+async def _upvote(plugin: QuoteDBPlugin, caller: Caller, arguments: str) -> str:
+    refuse_banned(caller.role, "voting")
     quote_id = number(arguments)
     return f"Quote #{quote_id} score: {await plugin.upvote_quote(quote_id)} (+1)"
 
 
-async def _downvote(plugin: QuoteDBPlugin, _: Caller, arguments: str) -> str:
+async def _downvote(plugin: QuoteDBPlugin, caller: Caller, arguments: str) -> str:
+    refuse_banned(caller.role, "voting")
     quote_id = number(arguments)
     return f"Quote #{quote_id} score: {await plugin.downvote_quote(quote_id)} (-1)"
 

@@ -1,4 +1,4 @@
-"""What the plugin tells the world: `rosey.event.<plugin>.{added,deleted}` (SPEC 6)."""
+"""What the plugin tells the world: `rosey.event.<plugin>.{added,deleted,voted}` (SPEC 6)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from reference_plugin_quote_db.bus import Bus
 logger = logging.getLogger(__name__)
 
 
-class QuoteEvent(msgspec.Struct, frozen=True):
-    """The payload of both events.
+class QuoteEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The payload of the events.
 
     Attributes:
         id: the quote.
-        by: the user who added or deleted it.
+        by: the user who added or deleted it; votes are secret.
     """
 
     id: int
-    by: str
+    by: str = ""
 
 
 class Events:
@@ -38,6 +38,10 @@ class Events:
     async def deleted(self, quote_id: int, by: str) -> None:
         """Tell that a quote was deleted."""
         await self._publish("deleted", QuoteEvent(quote_id, by))
+
+    async def voted(self, quote_id: int) -> None:
+        """Tell that the score of a quote changed."""
+        await self._publish("voted", QuoteEvent(quote_id))
 
     async def _publish(self, name: str, event: QuoteEvent) -> None:
         subject = plugin_event_subject(self._namespace, name)

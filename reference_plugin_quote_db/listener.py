@@ -9,14 +9,16 @@ from typing import Final
 import msgspec
 
 from dbservice.protocol.subjects import command_subject
+from dbservice.runtime.correlation import bound_request_id, request_id_of
 from reference_plugin_quote_db.bus import Bus, Message, Subscription
 from reference_plugin_quote_db.commands import FAILED, Answer, Caller, ChatCommands
 from reference_plugin_quote_db.parser import Command, join
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE: Final = 64
-"""Commands in progress at the most; more wait in the subscription."""
+AT_ONCE: Final = 256
+"""Commands in progress at the most; more wait in the subscription. More than writes can wait in
+the queue, so that these never keep a `get` from being answered."""
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
@@ -24,7 +26,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
 
     Attributes:
         user: the display name of who typed it.
-        role: `user`, `moderator` or `admin`.
+        role: `user`, `moderator`, `admin` or `banned`.
         args: what was typed behind the action, as one text or as a list of words.
     """
 
@@ -77,7 +79,8 @@ class CommandListener:
 
     async def _respond(self, message: Message) -> None:
         try:
-            answer = await self._answer(message)
+            with bound_request_id(request_id_of(message.headers)):
+                answer = await self._answer(message)
             if message.reply:
                 await message.respond(msgspec.json.encode(answer))
         except Exception:

@@ -18,13 +18,38 @@ _URL: Final = re.compile(r"(?:\bhttps?://|\bwww\.)\S+", re.IGNORECASE)
 _MARKDOWN: Final = re.compile(r"[*_~`]")
 _BLANKS: Final = re.compile(r"\s+")
 
-# Letters of other scripts that look like Latin ones; NFKC leaves them alone, as they are no
-# other way to write the same letter.
+# NFKC leaves these alone: they are letters of their own, and only look like Latin ones.
+_ALIKE: Final = {
+    "a": "аαɑ",  # noqa: RUF001 - that they look alike is why they are here
+    "b": "ьβв",
+    "c": "сϲ",  # noqa: RUF001
+    "d": "ԁđ",
+    "e": "еεє",
+    "f": "ƒ",
+    "g": "ɡ",  # noqa: RUF001
+    "h": "һнħ",
+    "i": "іιɩı",  # noqa: RUF001
+    "j": "ј",  # noqa: RUF001
+    "k": "кκ",
+    "l": "ӏł",
+    "m": "м",
+    "n": "пη",
+    "o": "оοσøօ",
+    "p": "рρ",  # noqa: RUF001
+    "q": "ԛ",
+    "r": "гɾ",
+    "s": "ѕ",  # noqa: RUF001
+    "t": "тτ",
+    "u": "υս",  # noqa: RUF001
+    "v": "νѵ",  # noqa: RUF001
+    "w": "ԝшω",
+    "x": "хχ",
+    "y": "уγү",  # noqa: RUF001
+}
 _LOOK_ALIKES: Final = str.maketrans(
-    "аеіјкмнорсстухѕԁһԛԝьвгпɑɡɩαβεηικνορτυχϲⅼłøđħıßæœ",
-    "aeijkmhopcctyxsdhqwbbrnagiabenikvoptuxcllodhisao",
+    {alike: letter for letter, alikes in _ALIKE.items() for alike in alikes}
 )
-_LEET: Final = str.maketrans("01345789@$!|+(€£", "oieastbgasilтсel".replace("т", "t").replace("с", "c"))
+_LEET: Final = str.maketrans("01345789@$!|+(€£", "oieastbgasiltcel")
 
 
 class Moderator:

@@ -71,7 +71,7 @@ def observed(
     ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
         @wraps(method)
         async def watched(self: S, *args: P.args, **options: P.kwargs) -> R:
-            with self._observer.operation(name):  # noqa: SLF001 - the class's own
+            with self._observer.operation(name):
                 return await method(self, *args, **options)
 
         return watched

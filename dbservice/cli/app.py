@@ -277,6 +277,38 @@ def contract(form: Literal["markdown", "jsonschema"] = "markdown", /) -> int:
     return 0
 
 
+@app.command
+def permissions(
+    *plugins: str,
+    users: Annotated[
+        bool,
+        Parameter(negative=(), help="One account with permissions, for a server that has no more."),
+    ] = False,
+    password_file: Annotated[
+        Path | None,
+        Parameter(help="Lines NAME=password, to be written into the configuration."),
+    ] = None,
+) -> int:
+    """Print a nats-server configuration in which each plugin reaches its own namespace only.
+
+    `rosey permissions quote-db trivia > rosey.conf`, then `nats-server -c rosey.conf`. There is a
+    user for each plugin, and ROSEY_DB (the service), ROSEY_ADMIN (migrations, clear, import) and
+    ROSEY_GATEWAY (sends commands). Without --password-file no password is printed: the server
+    takes each from an environment variable that the first lines name.
+
+    Parameters
+    ----------
+    plugins
+        The plugins' names, for example quote-db.
+    """
+    from dbservice.cli.permitting import print_permissions
+
+    try:
+        return print_permissions(plugins, users=users, password_file=password_file)
+    except CommandFailed as failure:
+        return _failed(str(failure), failure.exit_code)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     for entry in entry_points(group=EXTERNAL_COMMANDS):

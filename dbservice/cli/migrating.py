@@ -19,7 +19,7 @@ from dbservice.client import NoService, RequestTimeout, StorageClient, StorageEr
 from dbservice.embedded import Stack
 from dbservice.migrate import migration_roots
 from dbservice.migrate.template import new_migration
-from dbservice.protocol.codec import encode_failure, encode_json
+from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import RequestError
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import Repaired, Verified
@@ -72,8 +72,9 @@ async def migrate(options: Options) -> int:
             raise CommandFailed(str(error), UNREACHABLE) from None
         except StorageError as error:
             if options.as_json:
-                failure = RequestError(error.code, error.message, **error.details)
-                sys.stdout.write(encode_failure(failure).decode() + "\n")
+                said = {"code": error.code, "message": error.message, "details": error.details}
+                shown = encode_json({"success": False, "error": said})
+                sys.stdout.write(shown.decode() + "\n")
             raise CommandFailed(f"{error.code}: {error.message}", REFUSED) from None
     if options.as_json:
         sys.stdout.write(encode_json(reply).decode() + "\n")

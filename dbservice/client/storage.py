@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from dbservice.client.answer import Answer
@@ -12,11 +13,20 @@ from dbservice.client.migrations import Migrations
 from dbservice.client.retry import RetryPolicy
 from dbservice.client.rows import Row, Rows
 from dbservice.protocol.sql import ExecuteQuery, QueryResult
-from dbservice.protocol.system import Clear, Cleared
+from dbservice.client.transfer import Lines, exported, imported
+from dbservice.protocol.system import (
+    Clear,
+    Cleared,
+    DescribeNamespace,
+    Imported,
+    NamespaceDescribed,
+)
 
 DEFAULT_TIMEOUT: Final = 2.0
+IMPORT_TIMEOUT: Final = 600.0
 
 _CLEARED = Answer(Cleared)
+_DESCRIBED = Answer(NamespaceDescribed)
 _RESULT = Answer(QueryResult, "rows")
 
 
@@ -79,6 +89,42 @@ class StorageClient:
         """
         request = ExecuteQuery(query=query, params=list(params))
         return (await self._channel.call(request, _RESULT, timeout)).rows
+
+    async def describe(self, *, timeout: float | None = None) -> NamespaceDescribed:
+        """Return the plugin's tables with their row counts, its keys and its migrations.
+
+        Args:
+            timeout: seconds; by default the client's.
+        """
+        return await self._channel.call(DescribeNamespace(), _DESCRIBED, timeout)
+
+    def export(self, *, timeout: float | None = None) -> AsyncIterator[str]:
+        """Yield everything the plugin owns as JSON lines, without their ends.
+
+        Each page is one snapshot, the whole is not: stop the plugin's writes for an export of one
+        moment. A migration meanwhile ends it with a `ValidationError`.
+
+        Args:
+            timeout: seconds for each page; by default the client's.
+        """
+        return exported(self._channel, timeout)
+
+    async def import_(self, lines: Lines, *, timeout: float = IMPORT_TIMEOUT) -> Imported:
+        """Store what `export()` gave in this plugin's empty namespace: all of it, or nothing.
+
+        Rows get the ids, stamps and JSON texts they had, keys the lifetime they had left.
+
+        Args:
+            lines: of one export, an iterable or an asynchronous one.
+            timeout: seconds for each part; the last one stores everything and takes longest.
+
+        Raises:
+            Forbidden: the server keeps this for the admin.
+            ValidationError: the namespace is not empty, or the lines are no whole export.
+            MigrationNotFound: the service lacks the migrations that made the tables.
+            ChecksumMismatch: it has others under the same versions.
+        """
+        return await imported(self._channel, lines, timeout)
 
     async def clear(self, *, timeout: float | None = None) -> Cleared:
         """Remove everything the plugin owns: rows, tables, keys and the history of migrations.

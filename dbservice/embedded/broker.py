@@ -270,6 +270,11 @@ class Broker:
         return b"INFO %b \r\n" % json.dumps(fields).encode()
 
 
+def no_responders_header(subject: bytes) -> bytes:
+    """Return the header block of the answer that says that nobody listens on `subject`."""
+    return b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % subject
+
+
 def _report_no_responders(publication: Publication, interest: Interest) -> None:
     """Answer 503, but only to an inbox of the requesting connection itself, as a server does."""
     source = publication.source
@@ -282,7 +287,7 @@ def _report_no_responders(publication: Publication, interest: Interest) -> None:
     ]
     if inboxes:
         inbox = min(inboxes, key=_broadest_first)
-        header = b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % publication.subject
+        header = no_responders_header(publication.subject)
         sizes = b"%d %d" % (len(header), len(header))
         source.send(b"HMSG %b %b %b\r\n%b\r\n" % (publication.reply, inbox.sid, sizes, header))
 

@@ -18,8 +18,9 @@ from msgspec import UNSET, UnsetType
 from dbservice.migrate import ledger, plan
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
+from dbservice.migrate.scratch import Scratch, scratch_beside
 from dbservice.migrate.script import Script, prepare
-from dbservice.migrate.verification import Scratch, verify
+from dbservice.migrate.verification import verify
 from dbservice.migrate.warnings import warnings_of
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.limits import MIGRATION_LOCK_TIMEOUT
@@ -55,7 +56,8 @@ class Migrator:
             request, so a new file needs no restart.
         clock: tells when a migration was applied.
         lock_timeout: seconds to wait while another migration of the same plugin runs.
-        scratch: opens the database on which `verify` tries migrations; by default SQLite in memory.
+        scratch: opens the database on which `verify` tries migrations; by default one
+            of the same kind as the engine.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Migrator:
         self._roots = tuple(roots)
         self._clock = clock or SystemClock()
         self._lock_timeout = lock_timeout
-        self._scratch = scratch
+        self._scratch = scratch or scratch_beside(engine)
         self._verifying = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -170,6 +172,33 @@ class Migrator:
     def forget(self, namespace: Namespace) -> Steps[int]:
         """Return the steps that delete a plugin's bookkeeping, and give the number of its rows."""
         return ledger.forget(self._engine.dialect, namespace.plugin)
+
+    def history(self, namespace: Namespace) -> Steps[list[HistoryEntry]]:
+        """Return the steps that read a plugin's bookkeeping, oldest version first."""
+        return ledger.read(self._engine.dialect, namespace.plugin)
+
+    def replayed(self, namespace: Namespace, history: Sequence[HistoryEntry]) -> Steps[None]:
+        """Bring an empty namespace to where another was: its tables, and its bookkeeping as it is.
+
+        Args:
+            namespace: whose; it has no tables.
+            history: the bookkeeping of the other, oldest version first.
+
+        Raises:
+            RequestError: MIGRATION_NOT_FOUND or CHECKSUM_MISMATCH if this service has other
+                files, MIGRATION_FAILED if a statement failed.
+        """
+        dialect = self._engine.dialect
+        if not (yield from ledger.try_lock(dialect, namespace.plugin)):
+            raise self._busy(namespace)
+        files = read_migrations(self._roots, namespace.plugin) if history else []
+        by_version = {file.version: file for file in files}
+        same = [_same_file(entry, by_version.get(entry.version)) for entry in history]
+        yield from ledger.create_table(dialect)
+        scripts = self._prepared(same, Direction.UP, namespace)
+        for entry, script in zip(history, scripts, strict=True):
+            yield from execute(script)
+            yield from ledger.insert(namespace.plugin, entry)
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -356,6 +385,23 @@ def _unsafe(warnings: Sequence[dict[str, Any]]) -> RequestError:
         f"{first['safer']}.{more} Nothing was applied.",
         warnings=list(warnings),
     )
+
+
+def _same_file(entry: HistoryEntry, file: MigrationFile | None) -> MigrationFile:
+    if file is None:
+        raise RequestError(
+            ErrorCode.MIGRATION_NOT_FOUND,
+            f"This service has no migration {entry.version[:40]} of this plugin, which the export "
+            "was made with. Start it with the folder that has it.",
+            version=entry.version[:40],
+        )
+    if file.checksum != entry.checksum:
+        raise RequestError(
+            ErrorCode.CHECKSUM_MISMATCH,
+            f"{file.file} is not the file that the export was made with. Restore that file.",
+            file=file.file,
+        )
+    return file
 
 
 def _newest(history: Sequence[HistoryEntry]) -> str | None:

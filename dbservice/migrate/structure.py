@@ -111,7 +111,7 @@ class Table:
     def counts_itself(self) -> str:
         """The column whose value the engine gives to a row that has none, or ""."""
         for column in self.columns.values():
-            if column.generated == "IDENTITY":
+            if column.generated == "IDENTITY" or (column.default or "").startswith("nextval("):
                 return column.name
         key = self.primary_key
         is_rowid = len(key) == 1 and self.columns[key[0]].type == "INTEGER"

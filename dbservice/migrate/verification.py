@@ -6,14 +6,14 @@ meet data; then schema and rows before and after the round trip are compared.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile
 from dbservice.migrate.generated_rows import fill
 from dbservice.migrate.lexer import Kind
+from dbservice.migrate.scratch import Scratch, sqlite_scratch
 from dbservice.migrate.script import Script, prepare
 from dbservice.migrate.sequence import TABLE as COUNTERS
 from dbservice.migrate.structure import (
@@ -30,12 +30,8 @@ from dbservice.protocol.migrations import Check
 from dbservice.protocol.names import Namespace
 from dbservice.storage.dialect import Dialect
 from dbservice.storage.engine import Engine
-from dbservice.storage.errors import EngineError
-from dbservice.storage.sqlite import SqliteEngine
+from dbservice.storage.errors import EngineError, UnavailableError
 from dbservice.storage.steps import Statement, Steps
-
-Scratch = Callable[[], AbstractAsyncContextManager[Engine]]
-"""Opens an empty database that nobody else uses, and throws it away at the end."""
 
 _CHANGING = frozenset(
     {"NOW", "RANDOM", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "GEN_RANDOM_UUID"}
@@ -45,17 +41,6 @@ _CHANGING = frozenset(
 """Functions that may give something else when a migration runs a second time."""
 
 _SHOWN = 5
-
-
-@asynccontextmanager
-async def sqlite_scratch() -> AsyncIterator[Engine]:
-    """Open an empty SQLite database in memory."""
-    engine = SqliteEngine("sqlite+aiosqlite://")
-    await engine.open()
-    try:
-        yield engine
-    finally:
-        await engine.close()
 
 
 async def verify(
@@ -85,9 +70,14 @@ async def verify(
         if dialect is not Dialect.SQLITE:
             raise ValueError(f"verify() needs a scratch database for {dialect}: pass scratch=")
         scratch = sqlite_scratch
-    async with scratch() as engine:
-        verification = _Verification(engine, namespace)
-        await verification.run(files)
+    try:
+        async with scratch() as engine:
+            verification = _Verification(engine, namespace)
+            await verification.run(files)
+    except UnavailableError:
+        raise
+    except EngineError as error:
+        return [Check(name="scratch database", passed=False, message=str(error))]
     return verification.checks
 
 

@@ -82,6 +82,11 @@ def schema_changed_subject(plugin: str) -> str:
     return f"{ROOT}.{EVENT}.{namespace(plugin).plugin}.schema_changed"
 
 
+def event_subjects(plugin: str) -> str:
+    """Return the pattern of all events that the service publishes about a plugin."""
+    return f"{ROOT}.{EVENT}.{namespace(plugin).plugin}.>"
+
+
 def command_subject(plugin: str, action: str = "*") -> str:
     """Return the subject on which the chat gateway sends a plugin its commands (SPEC 6)."""
     return f"rosey.command.{namespace(plugin).plugin}.{action}"

@@ -130,9 +130,11 @@ class Database:
         await self.engine.read(claims.owners)
 
     async def sweep(self) -> int:
-        """Remove expired keys and old answers; return how many keys."""
-        await self.engine.write(self._answers.sweep)
-        return await self.engine.write(self._keys.sweep)
+        """Remove expired keys and old answers; return how many keys.
+
+        Of several replicas that do this at the same time, one finds something to do.
+        """
+        return await self.engine.write(self._sweep)
 
     async def _admit(self, namespace: Namespace, operation: Operation) -> None:
         if namespace in self._admitted:
@@ -141,6 +143,12 @@ class Database:
             await self.admit(namespace)
         elif await self.engine.read(lambda: claims.check(namespace)):
             self._admitted.add(namespace)
+
+    def _sweep(self) -> Steps[int]:
+        if not (yield from self._dialect.claim("sweep")):
+            return 0
+        yield from self._answers.sweep()
+        return (yield from self._keys.sweep())
 
     def _create_tables(self) -> Steps[None]:
         yield from self._dialect.lock("tables of the service")

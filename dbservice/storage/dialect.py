@@ -70,6 +70,9 @@ class SqlDialect(Protocol):
     def lock(self, name: str) -> Steps[None]:
         """Let no other transaction past this call with the same name until this one ends."""
 
+    def claim(self, name: str) -> Steps[bool]:
+        """Hold a name until the transaction ends, and return whether nobody else holds it."""
+
     def column_check(self, column: Column) -> str:
         """Return the CHECK that a declared column needs, or an empty string."""
 
@@ -142,6 +145,10 @@ class SqliteDialect:
 
     def lock(self, name: str) -> Steps[None]:  # noqa: ARG002 - one writer is lock enough
         yield from ()
+
+    def claim(self, name: str) -> Steps[bool]:  # noqa: ARG002 - there is no one else
+        yield from ()
+        return True
 
     def column_check(self, column: Column) -> str:
         if column.type is not ColumnType.JSON:
@@ -240,6 +247,11 @@ class PostgresDialect:
 
     def lock(self, name: str) -> Steps[None]:
         yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (name,))
+
+    def claim(self, name: str) -> Steps[bool]:
+        asked = "SELECT pg_try_advisory_xact_lock(hashtextextended(?, 0))"
+        result = yield Statement(asked, (name,))
+        return bool(result.rows[0][0])
 
     def column_check(self, column: Column) -> str:  # noqa: ARG002 - the types check themselves
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -95,6 +96,24 @@ class AnswerStore:
         since = self._clock.time() - IDEMPOTENCY_WINDOW
         result = yield Statement("DELETE FROM _idempotency WHERE answered_at <= ?", (since,))
         return result.affected
+
+    def copied(
+        self, namespace: Namespace, after: str, count: int
+    ) -> Steps[Sequence[tuple[str, str, str, str, float]]]:
+        """Return answers behind a key, in order: key, fingerprint, kind, text, age in seconds."""
+        now = self._clock.time()
+        result = yield Statement(
+            "SELECT key, fingerprint, kind, reply, answered_at FROM _idempotency "
+            "WHERE plugin = ? AND key > ? AND answered_at > ? ORDER BY key LIMIT ?",
+            (namespace.plugin, after, now - IDEMPOTENCY_WINDOW, count),
+        )
+        return [(*row[:4], now - row[4]) for row in result.rows]
+
+    def restore(
+        self, namespace: Namespace, answer: tuple[str, str, str, str], age: float
+    ) -> Steps[None]:
+        """Put a copied answer in its place."""
+        yield Statement(_REMEMBER, (namespace.plugin, *answer, self._clock.time() - age))
 
     def clear(self, namespace: Namespace) -> Steps[None]:
         """Forget all answers of a plugin."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -52,6 +52,10 @@ _CHANGE = "UPDATE _kv SET value = ? WHERE plugin = ? AND key = ?"
 _DELETE = "DELETE FROM _kv WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
 _LIST = (
     "SELECT key FROM _kv WHERE plugin = ? AND key >= ? AND key > ? AND substr(key, 1, ?) = ? "
+    "AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"
+)
+_COPY = (
+    "SELECT key, value, expires_at FROM _kv WHERE plugin = ? AND key > ? "
     "AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"
 )
 _SWEEP = "DELETE FROM _kv WHERE expires_at <= ?"
@@ -169,6 +173,49 @@ class KeyStore:
         result = yield Statement("DELETE FROM _kv WHERE plugin = ?", (namespace.plugin,))
         return result.affected
 
+    def number(self, namespace: Namespace) -> Steps[int]:
+        """Return how many keys a plugin has that are not expired."""
+        result = yield Statement(
+            "SELECT COUNT(*) FROM _kv WHERE plugin = ? AND (expires_at IS NULL OR expires_at > ?)",
+            (namespace.plugin, self._clock.time()),
+        )
+        count: int = result.rows[0][0]
+        return count
+
+    def copied(
+        self, namespace: Namespace, after: str, count: int
+    ) -> Steps[Sequence[tuple[str, str, float | None]]]:
+        """Return keys behind one, in order, each with its JSON text and the seconds it has left.
+
+        Args:
+            namespace: whose keys.
+            after: the last key of the page before; empty for the first page.
+            count: how many at the most.
+        """
+        now = self._clock.time()
+        result = yield Statement(_COPY, (namespace.plugin, after, now, count))
+        return [
+            (key, text, None if expires is None else expires - now)
+            for key, text, expires in result.rows
+        ]
+
+    def restore(
+        self, namespace: Namespace, key: str, text: str, seconds: float | None
+    ) -> Steps[None]:
+        """Put a copied key in its place.
+
+        Raises:
+            RequestError: VALIDATION_ERROR or VALUE_TOO_LARGE if it cannot be one.
+        """
+        _check_key(key)
+        try:
+            msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            raise invalid(f"The value of the key '{key[:80]}' is not JSON.", field="value") from None
+        _check_value_size(len(text.encode()))
+        expires = None if seconds is None else self._clock.time() + seconds
+        yield Statement(_PUT, (namespace.plugin, key, text, expires))
+
     def _read(self, namespace: Namespace, key: str) -> Steps[str | None]:
         result = yield Statement(_GET, (namespace.plugin, key, self._clock.time()))
         return result.rows[0][0] if result.rows else None
@@ -203,16 +250,20 @@ class KeyStore:
 
 def _encoded(value: object) -> str:
     text = encode_json(value)
-    if len(text) > MAX_KV_VALUE:
+    _check_value_size(len(text))
+    return text.decode()
+
+
+def _check_value_size(size: int) -> None:
+    if size > MAX_KV_VALUE:
         raise RequestError(
             ErrorCode.VALUE_TOO_LARGE,
-            f"The value has {len(text)} bytes as compact JSON; the limit is {MAX_KV_VALUE} (64KB). "
+            f"The value has {size} bytes as compact JSON; the limit is {MAX_KV_VALUE} (64KB). "
             "Store large data as rows.",
             field="value",
             limit=MAX_KV_VALUE,
-            got=len(text),
+            got=size,
         )
-    return text.decode()
 
 
 def _integer(key: str, text: str) -> int:

@@ -30,7 +30,7 @@ from dbservice.storage.errors import (
     OutOfSchemaError,
     UnavailableError,
 )
-from dbservice.storage.postgres_errors import cannot_open, translated
+from dbservice.storage.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
 from dbservice.storage.steps import Result, Statement, Steps, T
 
 POOL_SIZE = 10
@@ -127,7 +127,12 @@ class PostgresEngine:
 
     async def write(self, operation: Callable[[], Steps[T]]) -> T:
         """Run an operation that writes; see Engine.write."""
-        answer = await _repeated(lambda: self._transaction(operation, _WRITE))
+        try:
+            answer = await _repeated(lambda: self._transaction(operation, _WRITE))
+        except CheckError as error:
+            if error.is_named_by_engine:
+                error.subject = await self._columns_of(error)
+            raise
         if self._on_commit is not None:
             self._on_commit(1)
         return answer
@@ -170,6 +175,12 @@ class PostgresEngine:
 
         async with self._pool.connection() as connection:
             return await connection.transaction(_Run(with_version), _EXCLUSIVE, keep=keep)
+
+    async def _columns_of(self, check: CheckError) -> str | None:
+        async with self._pool.connection() as connection:
+            asked = Statement(COLUMNS_OF_CHECK, (check.table, check.constraint))
+            result = await connection.execute(asked)
+        return result.rows[0][0] if result.rows else None
 
     async def _tell_version(self, run: _Run[Any]) -> None:
         """Answer an operation's question for the schema version before it has a connection.
@@ -362,7 +373,7 @@ class _Pool:
 
 
 class _SharedQuestion:
-    """A question to the database whose answer all those share who wait for it to be asked.
+    """A question to the database that is asked once for all who wait for an answer.
 
     Args:
         ask: asks it.
@@ -370,20 +381,20 @@ class _SharedQuestion:
 
     def __init__(self, ask: Callable[[], Awaitable[int]]) -> None:
         self._ask = ask
-        self._current: asyncio.Task[int] | None = None
-        self._next: asyncio.Task[int] | None = None
+        self._turn = asyncio.Lock()
+        self._asked = 0
+        self._answered = 0
+        self._answer = 0
 
     async def ask(self) -> int:
-        """Return an answer to the question as of now or later."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._ask_after(self._current))
-        return await asyncio.shield(self._next)
-
-    async def _ask_after(self, current: asyncio.Task[int] | None) -> int:
-        if current is not None and not current.done():
-            await asyncio.wait([current])
-        self._current, self._next = self._next, None
-        return await self._ask()
+        """Return the answer to a question that was asked no earlier than now."""
+        asked_before = self._asked
+        async with self._turn:
+            if self._answered <= asked_before:
+                self._asked += 1
+                self._answer = await self._ask()
+                self._answered = self._asked
+            return self._answer
 
 
 class _Compiled(NamedTuple):

@@ -22,7 +22,6 @@ _CONSTRAINTS = {
     "23503": "foreign key",
     "23001": "foreign key",
     "23505": "unique",
-    "23514": "check",
     "23P01": "exclusion",
     "2BP01": "foreign key",  # dropping what others refer to
     "P0001": "trigger",
@@ -38,6 +37,7 @@ _CONFLICTS = {
 }
 _OUT_OF_SCHEMA = frozenset({"42P01", "42703", "42804", "42883"})
 _UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
+_CHECK = "23514"
 _TIMEOUT = "57014"
 _OUT_OF_RANGE = "22003"
 _SEQUENCE_EXHAUSTED = "2200H"
@@ -51,6 +51,38 @@ _KEY = re.compile(r"Key \((.*?)\)=\(")
 _PLAIN_NAME = re.compile(r'"?(\w+)"?')
 
 
+COLUMNS_OF_CHECK = """
+SELECT string_agg(a.attname::text, ' ' ORDER BY k.place)
+FROM pg_constraint c CROSS JOIN unnest(c.conkey) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number
+WHERE c.conrelid = to_regclass(quote_ident(?)) AND c.conname = CAST(? AS TEXT)
+"""
+
+
+class CheckError(ConstraintError):
+    """A CHECK refused a row.
+
+    SQLite names the expression of a CHECK without a name; PostgreSQL has given it one, and has to
+    be asked for its columns.
+
+    Args:
+        text: the engine's own text.
+        table: the full name of the table.
+        constraint: the name of the CHECK.
+    """
+
+    def __init__(self, text: str, *, table: str, constraint: str) -> None:
+        super().__init__(text, kind="check", subject=constraint)
+        self.table = table
+        self.constraint = constraint
+
+    @property
+    def is_named_by_engine(self) -> bool:
+        """Whether the author of the table gave the CHECK no name."""
+        pattern = rf"{re.escape(self.table)}(_\w+)?_check\d*"
+        return re.fullmatch(pattern, self.constraint) is not None
+
+
 def translated(error: Exception) -> EngineError:
     """Return a driver's error as the engine raises it; one that is translated stays as it is."""
     if isinstance(error, EngineError):
@@ -61,6 +93,8 @@ def translated(error: Exception) -> EngineError:
         return _of_the_client(error, text)
     if _stands_in_the_way(error, state, text):
         return ConflictError(text)
+    if state == _CHECK:
+        return _check_error(error, text)
     if state in _CONSTRAINTS:
         return ConstraintError(text, kind=_CONSTRAINTS[state], subject=_subject(error, state))
     if state == _TIMEOUT:
@@ -122,6 +156,10 @@ def _stands_in_the_way(error: Any, state: str, text: str) -> bool:
     )
 
 
+def _check_error(error: Any, text: str) -> CheckError:
+    return CheckError(text, table=error.table_name, constraint=error.constraint_name)
+
+
 def _subject(error: Any, state: str) -> str | None:
     """Return what was refused in the form that SQLite tells it: `table.column, table.column`."""
     table = error.table_name
@@ -131,8 +169,4 @@ def _subject(error: Any, state: str) -> str | None:
         key = _KEY.match(error.detail or "")
         names = [_PLAIN_NAME.fullmatch(name) for name in key.group(1).split(", ")] if key else []
         return ", ".join(f"{table}.{name.group(1)}" for name in names if name) or None
-    if state == "23514":
-        # An unnamed CHECK of a column is called table_column_check.
-        named = str(error.constraint_name or "")
-        return re.sub(rf"^{re.escape(table or '')}_(\w+)_check\d*$", r"\1", named)
     return None

@@ -124,10 +124,13 @@ class QueryStore:
         columns = _columns(table, request.columns, "columns")
         if request.sort == RANDOM:
             return (yield from self._sample(table, request, columns))
-        order = _ordering(table, request.sort, tie_break=table.primary_key)
+        is_one_row = request.id is not UNSET and request.sort is UNSET
+        order = [] if is_one_row else _ordering(table, request.sort, tie_break=table.primary_key)
         limit = min(request.limit, MAX_PAGE)
         matching = _behind_cursor(table, request, order)
-        fetched = [*columns, *(part.column for part in order if part.column not in columns)]
+        shown_names = {column.name for column in columns}
+        hidden = (part.column for part in order if part.column.name not in shown_names)
+        fetched = [*columns, *hidden]
         result = yield Statement(
             f"SELECT {_list(fetched)} FROM {table.sql} WHERE {matching.sql}"
             f"{_order_by(table, order)} LIMIT ? OFFSET ?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.rows import ColumnType
@@ -18,7 +19,7 @@ ORDERED = NUMBERS | TEXTS | {ColumnType.DATETIME}
 _BESIDE_FILTERS = frozenset({"sort", "limit", "offset", "columns", "after"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """One column of a table.
 
@@ -38,7 +39,7 @@ class Column:
     native: str = ""
     sequence: str = ""
 
-    @property
+    @cached_property
     def sql(self) -> str:
         """The column's name as it stands in SQL."""
         return quoted(self.name)
@@ -53,7 +54,7 @@ class Index:
     unique: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """One table of a plugin.
 
@@ -69,29 +70,29 @@ class Table:
     dialect: SqlDialect
     indexes: tuple[Index, ...] = ()
 
-    @property
+    @cached_property
     def sql(self) -> str:
         """The table's name as it stands in SQL."""
         return quoted(self.full_name)
 
-    @property
+    @cached_property
     def primary_key(self) -> tuple[Column, ...]:
         """The columns of the primary key."""
         return tuple(column for column in self.columns.values() if column.primary_key)
 
-    @property
+    @cached_property
     def id_column(self) -> Column | None:
         """The primary key if it is one column, else None."""
         key = self.primary_key
         return key[0] if len(key) == 1 else None
 
-    @property
+    @cached_property
     def is_stamped(self) -> bool:
         """Whether the service keeps `created_at` and `updated_at` of its rows."""
         stamps = (self.columns.get(CREATED_AT), self.columns.get(UPDATED_AT))
         return all(stamp is not None and stamp.type is ColumnType.DATETIME for stamp in stamps)
 
-    @property
+    @cached_property
     def stamps(self) -> tuple[Column, ...]:
         """The columns that a new row gets the present moment in.
 

@@ -117,6 +117,11 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
+    @property
+    def pid(self) -> int | None:
+        """The first process of the server, or None."""
+        return None if self._process is None else self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database on this server, as `DatabaseService` takes it."""
         return f"postgresql+asyncpg://{_USER}@/{database}?host={self._started_directory()}"
@@ -149,14 +154,14 @@ class PostgresServer:
         # A forked child inherits this object, and must not end its parent's server when it exits.
         if self._directory is None or self._owner != os.getpid():
             return
-        self._end()
+        self._end(signal.SIGQUIT)
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory = None
         atexit.unregister(self.stop)
 
     def restart(self) -> None:
-        """End the server at once, cutting its connections, and start it on the same data."""
-        self._end()
+        """End the server, cutting its connections, and start it on the same data."""
+        self._end(signal.SIGINT)  # what it was told not to wait for, it writes down now
         self._launch()
 
     # -- starting --------------------------------------------------------------------------------
@@ -243,9 +248,9 @@ class PostgresServer:
 
     # -- ending ----------------------------------------------------------------------------------
 
-    def _end(self) -> None:
+    def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
+            self._process.send_signal(how)
             try:
                 self._process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:

@@ -111,7 +111,10 @@ EXAMPLES: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     ("row", "schema.describe"): ({"table": "quotes"}, {"table": "quotes"}),
     ("row", "schema.drop"): ({"table": "quotes"}, {**_KEYED, "table": "quotes"}),
-    ("migrate", "apply"): ({}, {"version": 3, "dry_run": True, "strict": True, "applied_by": "ann"}),
+    ("migrate", "apply"): (
+        {},
+        {"version": 3, "dry_run": True, "strict": True, "applied_by": "ann"},
+    ),
     ("migrate", "rollback"): (
         {},
         {"version": "003", "to": 0, "all": True, "dry_run": True, "applied_by": "ann"},

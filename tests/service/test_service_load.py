@@ -186,7 +186,7 @@ async def test_gets_overtake_a_search_through_many_rows(database):
         shop = StorageClient(bus.client, "shop", timeout=30)
         items = shop.rows("items")
         await items.register([{"name": "name", "type": "text"}])
-        rows = [{"name": "é" * 2000} for _ in range(400)]
+        rows = [{"name": "é" * 900} for _ in range(500)]
         for _ in range(10):
             await items.insert_many(rows)
         searching = asyncio.create_task(items.search({"name": {"$ilike": "%Ж%"}}))

@@ -1,3 +1,5 @@
+"""An open database on every engine, and plugins that talk to it."""
+
 from __future__ import annotations
 
 import asyncio

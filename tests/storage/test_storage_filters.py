@@ -288,8 +288,10 @@ async def test_an_operator_that_the_type_does_not_have_is_refused(
         ),
         (
             {"seen": "soon"},
-            ("Column 'seen' is datetime: expected an ISO-8601 datetime, for example "
-            "'2026-11-21T18:30:00Z' at '{}.seen', got 'soon'."),
+            (
+                "Column 'seen' is datetime: expected an ISO-8601 datetime, for example "
+                "'2026-11-21T18:30:00Z' at '{}.seen', got 'soon'."
+            ),
         ),
         ({"score": 2**63}, "The integer at '{}.score' does not fit into 64 bits."),
         (

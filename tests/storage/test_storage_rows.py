@@ -269,8 +269,10 @@ async def test_a_value_is_never_bent_into_a_type(
         (
             "seen",
             "9999-12-31T23:59:59-01:00",
-            (f"Column 'seen' is datetime: expected {MOMENT} at 'data.seen', got "
-            "'9999-12-31T23:59:59-01:00'."),
+            (
+                f"Column 'seen' is datetime: expected {MOMENT} at 'data.seen', got "
+                "'9999-12-31T23:59:59-01:00'."
+            ),
         ),
         ("tags", [2**64], "The integer at 'data.tags[0]' does not fit into 64 bits."),
         ("tags", {"a\0": 1}, "The text at 'data.tags' contains a NUL character."),

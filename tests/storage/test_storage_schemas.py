@@ -290,8 +290,11 @@ async def test_a_schema_change_that_failed_is_not_remembered(
         ),
         (
             [{"name": 'a" TEXT); --', "type": "text"}],
-            ("'a\" TEXT); --' is not a valid name: expected lower-case letters, digits and single "
-            "underscores, starting with a letter, without '__', at most 63 characters."),
+            (
+                "'a\" TEXT); --' is not a valid name: expected lower-case letters, digits "
+                "and single "
+                "underscores, starting with a letter, without '__', at most 63 characters."
+            ),
         ),
         ([], "Field 'schema.fields': expected array of length >= 1."),
         (
@@ -300,8 +303,11 @@ async def test_a_schema_change_that_failed_is_not_remembered(
         ),
         (
             [{"name": "c" * 40, "type": "text", "unique": True}],
-            (f"The name of the unique index over '{'c' * 40}' would have 66 characters; the limit "
-            "is 63. Shorten the table's or the column's name."),
+            (
+                f"The name of the unique index over '{'c' * 40}' would have 66 characters; "
+                f"the limit "
+                "is 63. Shorten the table's or the column's name."
+            ),
         ),
     ],
 )
@@ -444,8 +450,11 @@ async def test_groups_have_filters_order_and_limit(scored: Caller) -> None:
     [
         (
             {"compute": {"n": {"$stddev": "score"}}},
-            ("'$stddev' is not a function of 'compute': expected one of $count, $sum, $avg, $min, "
-            "$max."),
+            (
+                "'$stddev' is not a function of 'compute': expected one of $count, $sum, "
+                "$avg, $min, "
+                "$max."
+            ),
         ),
         (
             {"compute": {"n": {"$sum": "text"}}},
@@ -470,8 +479,11 @@ async def test_groups_have_filters_order_and_limit(scored: Caller) -> None:
         ({"compute": {"n": {"$sum": 5}}}, "Expected a column name at 'compute.n.$sum'."),
         (
             {"compute": {'n" FROM x --': {"$count": "*"}}},
-            ("'n\" FROM x --' is not a valid name: expected lower-case letters, digits and single "
-            "underscores, starting with a letter, without '__', at most 63 characters."),
+            (
+                "'n\" FROM x --' is not a valid name: expected lower-case letters, digits "
+                "and single "
+                "underscores, starting with a letter, without '__', at most 63 characters."
+            ),
         ),
         (
             {"compute": {"author": {"$count": "*"}}, "group_by": ["author"]},

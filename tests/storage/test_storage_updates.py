@@ -238,13 +238,17 @@ async def test_an_operator_that_the_type_does_not_have_is_refused(
     [
         (
             {"score": {"$inc": 1.5}},
-            ("Column 'score' is integer: expected an integer at 'operations.score.$inc', got "
-            "number."),
+            (
+                "Column 'score' is integer: expected an integer at 'operations.score.$inc', got "
+                "number."
+            ),
         ),
         (
             {"score": {"$inc": "1"}},
-            ("Column 'score' is integer: expected an integer at 'operations.score.$inc', got "
-            "string."),
+            (
+                "Column 'score' is integer: expected an integer at 'operations.score.$inc', got "
+                "string."
+            ),
         ),
         (
             {"score": {"$inc": None}},

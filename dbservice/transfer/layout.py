@@ -1,0 +1,121 @@
+"""What lies below the columns of a table: its order, its sequence, its triggers.
+
+The one place of this package where the engines differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dbservice.storage.dialect import Dialect, quoted
+from dbservice.storage.steps import Statement, Steps
+from dbservice.storage.tables import Table
+
+_SQLITE_COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
+_POSTGRES_COLUMNS = """
+SELECT a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = CAST(? AS TEXT)
+    AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum
+"""
+_POSTGRES_FOREIGN_KEYS = """
+SELECT n.conname::text, pg_get_constraintdef(n.oid)
+FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = CAST(? AS TEXT)
+    AND n.contype = 'f'
+ORDER BY n.conname
+"""
+_SQLITE_TRIGGERS = (
+    "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? ORDER BY rowid"
+)
+
+
+class Layout:
+    """How an engine keeps tables.
+
+    Args:
+        dialect: which engine.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._is_postgres = dialect is Dialect.POSTGRESQL
+
+    def columns(self, table: Table) -> Steps[list[str]]:
+        """Return the columns that can be written, in order: not those that are computed."""
+        sql = _POSTGRES_COLUMNS if self._is_postgres else _SQLITE_COLUMNS
+        result = yield Statement(sql, (table.full_name,))
+        return [row[0] for row in result.rows]
+
+    def position(self, table: Table) -> Steps[list[str]]:
+        """Return the SQL of what puts the rows of a table in one order, never null."""
+        key = [column.sql for column in table.primary_key]
+        if self._is_postgres:
+            return key or ["ctid"]
+        result = yield Statement("SELECT wr FROM pragma_table_list(?)", (table.full_name,))
+        return key if result.rows[0][0] else ["_rowid_"]
+
+    def sequence(self, table: Table) -> Steps[int | None]:
+        """Return the last id that a table gave out, 0 for none yet; None if it gives out none."""
+        if self._is_postgres:
+            return (yield from _postgres_sequence(table))
+        if not (yield from _has_sqlite_sequences()):
+            return None
+        result = yield Statement("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.full_name,))
+        return result.rows[0][0] if result.rows else None
+
+    def set_sequence(self, table: Table, last: int | None) -> Steps[None]:
+        """Let a table go on giving out ids after one."""
+        if self._is_postgres:
+            for column in table.columns.values():
+                if column.sequence and last is not None:
+                    yield Statement(
+                        "SELECT setval(CAST(? AS TEXT)::regclass, ?, ?)",
+                        (column.sequence, max(last, 1), last > 0),
+                    )
+        elif (yield from _has_sqlite_sequences()):
+            yield Statement("DELETE FROM sqlite_sequence WHERE name = ?", (table.full_name,))
+            if last is not None:
+                yield Statement("INSERT INTO sqlite_sequence VALUES (?, ?)", (table.full_name, last))
+
+    def let_go(self, tables: Sequence[Table]) -> Steps[list[str]]:
+        """Take off what would act on rows that are put in; return the SQL that puts it back.
+
+        Those are triggers, whose work is in the rows already, and on PostgreSQL foreign keys,
+        which it would check with every row.
+        """
+        back: list[str] = []
+        for table in tables:
+            if self._is_postgres:
+                back += yield from _postgres_let_go(table)
+                continue
+            triggers = yield Statement(_SQLITE_TRIGGERS, (table.full_name,))
+            for name, sql in triggers.rows:
+                yield Statement(f"DROP TRIGGER {quoted(name)}")
+                back.append(sql)
+        return back
+
+
+def _has_sqlite_sequences() -> Steps[bool]:
+    result = yield Statement("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'")
+    return bool(result.rows)
+
+
+def _postgres_sequence(table: Table) -> Steps[int | None]:
+    for column in table.columns.values():
+        if column.sequence:
+            result = yield Statement(
+                f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {column.sequence}"  # noqa: S608 - named by the engine
+            )
+            last: int = result.rows[0][0]
+            return last
+    return None
+
+
+def _postgres_let_go(table: Table) -> Steps[list[str]]:
+    keys = yield Statement(_POSTGRES_FOREIGN_KEYS, (table.full_name,))
+    yield Statement(f"ALTER TABLE {table.sql} DISABLE TRIGGER USER")
+    back = [f"ALTER TABLE {table.sql} ENABLE TRIGGER USER"]
+    for name, definition in keys.rows:
+        yield Statement(f"ALTER TABLE {table.sql} DROP CONSTRAINT {quoted(name)}")
+        back.append(f"ALTER TABLE {table.sql} ADD CONSTRAINT {quoted(name)} {definition}")
+    return back

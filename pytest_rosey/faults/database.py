@@ -1,0 +1,82 @@
+"""An engine that is slow or fails, for the requests that come over the bus (SPEC 5.4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from dbservice.storage.engine import Engine
+from dbservice.storage.errors import UnavailableError
+from dbservice.storage.steps import Steps
+
+T = TypeVar("T")
+
+_spared: ContextVar[bool] = ContextVar("rosey_spared", default=False)
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Keep the faults of the database away: what fixtures do for a test is not to be hit."""
+    token = _spared.set(True)
+    try:
+        yield
+    finally:
+        _spared.reset(token)
+
+
+class FaultyEngine:
+    """Another engine behind faults.
+
+    Args:
+        engine: the engine that does the work.
+
+    Attributes:
+        seconds: how much longer each transaction takes.
+        failures: how many of the next transactions fail; None for all of them.
+        failed: how many have failed.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.dialect = engine.dialect
+        self.seconds = 0.0
+        self.failures: int | None = 0
+        self.failed = 0
+
+    async def open(self) -> None:
+        """Connect; see Engine."""
+        await self.engine.open()
+
+    async def close(self) -> None:
+        """Disconnect; see Engine."""
+        await self.engine.close()
+
+    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+        """Run an operation that only reads; see Engine."""
+        await self._strike()
+        return await self.engine.read(operation, scan=scan)
+
+    async def write(self, operation: Callable[[], Steps[T]]) -> T:
+        """Run an operation that writes; see Engine."""
+        await self._strike()
+        return await self.engine.write(operation)
+
+    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+        """Run an operation that changes schemas; see Engine."""
+        await self._strike()
+        return await self.engine.exclusive(operation, keep=keep)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    async def _strike(self) -> None:
+        if _spared.get():
+            return
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        if self.failures is None or self.failed < self.failures:
+            self.failed += 1
+            raise UnavailableError("nats_faults.fail_database() was asked for")

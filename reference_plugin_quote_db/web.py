@@ -1,0 +1,91 @@
+"""The plugin over HTTP: health, metrics, and quotes as JSON that is safe in a web page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from dbservice.client import StorageError
+from dbservice.protocol.headers import REQUEST_ID
+from dbservice.runtime.correlation import bound_request_id, request_id_of
+from dbservice.runtime.health import health_endpoint, readiness_endpoint
+from dbservice.runtime.http import Handler, Request, Response, error_response, json_response
+from reference_plugin_quote_db.errors import (
+    CircuitBreakerError,
+    MigrationsPending,
+    QuoteNotFound,
+    ServiceUnavailableError,
+    ValidationError,
+)
+from reference_plugin_quote_db.health import health_checks, readiness_checks
+from reference_plugin_quote_db.markup import escaped
+from reference_plugin_quote_db.parser import number
+
+if TYPE_CHECKING:
+    from reference_plugin_quote_db.plugin import QuoteDBPlugin
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+QUOTES: Final = "/quotes/"
+
+
+def routes(plugin: QuoteDBPlugin) -> Mapping[str, Handler]:
+    """Return the handlers of a plugin, by path."""
+    handlers: Mapping[str, Handler] = {
+        "/health": health_endpoint(health_checks(plugin)),
+        "/ready": readiness_endpoint(readiness_checks(plugin)),
+        "/metrics": partial(_metrics, plugin),
+        f"/plugin/{plugin.namespace}/health": partial(_plugin_health, plugin),
+        QUOTES: partial(_quote, plugin),
+    }
+    return {path: partial(_secured, handler) for path, handler in handlers.items()}
+
+
+async def _secured(handler: Handler, request: Request) -> Response:
+    """Answer under a request id, and with headers that keep browsers from doing harm."""
+    claimed = {REQUEST_ID: request.headers.get(REQUEST_ID.lower(), "")}
+    with bound_request_id(request_id_of(claimed)) as request_id:
+        response = await handler(request)
+    headers = {**response.headers, **SECURITY_HEADERS, REQUEST_ID: request_id}
+    return replace(response, headers=headers)
+
+
+async def _metrics(plugin: QuoteDBPlugin, _request: Request) -> Response:
+    content_type, page = plugin.metrics_page()
+    return Response(200, content_type, page)
+
+
+async def _plugin_health(plugin: QuoteDBPlugin, _request: Request) -> Response:
+    try:
+        await plugin.check_migrations()
+    except MigrationsPending as error:
+        return json_response({"status": "unhealthy", "migrations": str(error)}, 503)
+    except (StorageError, ServiceUnavailableError) as error:
+        return json_response({"status": "unhealthy", "migrations": f"unknown: {error}"}, 503)
+    return json_response({"status": "healthy", "migrations": "up_to_date"})
+
+
+async def _quote(plugin: QuoteDBPlugin, request: Request) -> Response:
+    try:
+        quote_id = number(request.path.removeprefix(QUOTES))
+        quote = await plugin.get_quote_with_fallback(quote_id)
+        if quote is None:
+            raise QuoteNotFound(quote_id)
+    except ValidationError as error:
+        return error_response(400, str(error))
+    except QuoteNotFound as error:
+        return error_response(404, str(error))
+    except ServiceUnavailableError as error:
+        return error_response(503, "Quote service temporarily unavailable", _retry_after(error))
+    return json_response(escaped(quote))
+
+
+def _retry_after(error: ServiceUnavailableError) -> Mapping[str, str]:
+    cause = error if isinstance(error, CircuitBreakerError) else error.__cause__
+    seconds = cause.retry_after if isinstance(cause, CircuitBreakerError) else 1.0
+    return {"Retry-After": f"{max(1.0, seconds):.0f}"}

@@ -1,0 +1,164 @@
+"""Every code block of the documents is run, or says why it cannot be."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import code_metrics
+import documents
+import pytest
+import verbatim
+from documents import Block
+
+from reference_plugin_quote_db import QuoteDBPlugin
+
+EVERY_BLOCK = [block for name in documents.NAMES for block in documents.blocks(name)]
+AT_ONCE = {"tutorial.md"}
+"""Documents whose sections build upon each other."""
+
+BY_ITSELF = {"walkthrough-category.md"}
+"""Documents with a test file of their own."""
+
+
+def groups() -> list[Any]:
+    """Return the blocks that are run together, by section or, if it is one story, by document."""
+    found = []
+    for name in documents.NAMES:
+        if name in BY_ITSELF:
+            continue
+        by_section = documents.sections(name)
+        if name in AT_ONCE:
+            by_section = {"": [block for blocks in by_section.values() for block in blocks]}
+        for section, blocks in by_section.items():
+            active = [block for block in blocks if block.kind in {"run", "file", "output"}]
+            if active:
+                found.append(pytest.param(active, id=f"{name} {section}".strip()))
+    return found
+
+
+def is_shell(blocks: list[Block]) -> bool:
+    return any(block.language == "sh" for block in blocks)
+
+
+SHELL = [group for group in groups() if is_shell(group.values[0])]
+PYTHON = [group for group in groups() if not is_shell(group.values[0])]
+
+
+# -- running ------------------------------------------------------------------------------------
+
+
+async def run_python(block: Block, namespace: dict[str, Any]) -> None:
+    """Run a block in which `await` may stand anywhere."""
+    source = "\n" * block.line + block.source
+    path = str(documents.DOCS / block.document)
+    code = compile(source, path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(code, namespace)
+    if inspect.isawaitable(result):
+        await result
+
+
+def run_shell(block: Block, directory: Path) -> str:
+    """Run a block with the commands of this environment, and return what it prints."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["bash", "-e", "-c", block.source],
+        cwd=directory,
+        env={**os.environ, "PATH": path, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, f"{block} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+    return ran.stdout
+
+
+def write(block: Block, directory: Path) -> None:
+    path = directory / block.argument
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(block.source)
+
+
+@pytest.mark.parametrize("blocks", SHELL)
+def test_shell_blocks(blocks: list[Block], tmp_path: Path) -> None:
+    printed = ""
+    for block in blocks:
+        if block.kind == "file":
+            write(block, tmp_path)
+        elif block.kind == "output":
+            shown = re.sub(r"\d+\.\d+s", "…s", printed)
+            assert documents.matches(block.source, shown), f"{block}: it prints\n{printed}"
+        else:
+            assert block.language == "sh", f"{block}: no Python among shell blocks"
+            printed = run_shell(block, tmp_path)
+
+
+@pytest.fixture
+async def namespace(
+    rosey_plugin: Any,
+    storage: Any,
+    nats_client: Any,
+    rosey_clock: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, Any]:
+    """What the blocks may use: the plugin of each kind, its storage, the bus, the clock."""
+    monkeypatch.chdir(tmp_path)
+    return {
+        "plugin": await rosey_plugin(QuoteDBPlugin, namespace="quote-db"),
+        "storage": storage("quote-db"),
+        "nats": nats_client,
+        "clock": rosey_clock,
+    }
+
+
+@pytest.mark.parametrize("blocks", PYTHON)
+async def test_python_blocks(blocks: list[Block], namespace: dict[str, Any]) -> None:
+    for block in blocks:
+        assert block.language == "python", f"{block}: {block.language} is not run anywhere"
+        await run_python(block, namespace)
+
+
+# -- what the blocks are ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [block for block in EVERY_BLOCK if block.kind == "from"], ids=str)
+def test_code_from_the_plugins_stands_in_them(block: Block) -> None:
+    assert block.source == verbatim.current(block), (
+        f"{block} shows {block.argument} as it was: run `python tests/docs/verbatim.py`"
+    )
+
+
+def test_before_and_after_of_every_operation() -> None:
+    shown = {block.argument for block in documents.blocks("migration-guide.md")}
+    for name in ("initialize", *code_metrics.OPERATIONS):
+        assert {f"legacy {name}", f"modern {name}"} <= shown
+
+
+def test_the_metrics_are_current() -> None:
+    assert code_metrics.table() in code_metrics.GUIDE.read_text(), (
+        "the code has changed: run `python tests/docs/code_metrics.py`"
+    )
+
+
+def test_few_blocks_are_not_run() -> None:
+    skipped = [block for block in EVERY_BLOCK if block.kind == "not run"]
+    for block in skipped:
+        assert len(block.argument.split()) >= 3, f"{block} does not say why it is not run"
+    assert len(skipped) <= 0.05 * len(EVERY_BLOCK), [str(block) for block in skipped]
+
+
+def test_the_guide_is_complete() -> None:
+    text = (documents.DOCS / "migration-guide.md").read_text()
+    assert len(re.findall(r"^- \[ \] \*\*\d+\.", text, re.MULTILINE)) >= 16
+    assert len([block for block in EVERY_BLOCK if block.kind == "message"]) >= 8
+    patterns = re.findall(
+        r"^## (\d+)\. ", (documents.DOCS / "patterns.md").read_text(), re.MULTILINE
+    )
+    assert patterns == [str(number) for number in range(1, 13)]
