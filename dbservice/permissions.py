@@ -141,7 +141,7 @@ def users_configuration(plugins: Sequence[str], passwords: Mapping[str, str]) ->
 
 _USERS_NOTES = (
     "#",
-    "# Clients connect with inbox_prefix=\"_INBOX.<user>\"; without it every request times out.",
+    '# Clients connect with inbox_prefix="_INBOX.<user>"; without it every request times out.',
     "# The global key-value subjects (rosey.db.kv.get …) are closed: use the plugin form, or",
     "# accounts.",
 )

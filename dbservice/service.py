@@ -66,6 +66,7 @@ log = logging.getLogger(__name__)
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
 _NATS_HEADER_FRAME: Final = len("NATS/1.0\r\n: \r\n\r\n")
+_LARGEST_HEADERS: Final = 256
 _LONGEST_DEADLINE: Final = 20
 
 
@@ -321,7 +322,8 @@ class DatabaseService:
         self, message: Msg, payload: bytes, code: ErrorCode | None, taken_at: float
     ) -> None:
         try:
-            await self._send(message, payload)
+            if message.reply:
+                await self._nats.publish(message.reply, payload, headers=_echoed(message))
         except Exception:
             log.exception("the answer to %s could not be sent", message.subject)
         self._count(message, payload, code, time.perf_counter() - taken_at)
@@ -440,15 +442,13 @@ class DatabaseService:
                 subjects.schema_changed_subject(namespace.plugin), encode_json(event)
             )
 
-    async def _send(self, message: Msg, payload: bytes) -> None:
-        if message.reply:
-            await self._nats.publish(message.reply, payload, headers=_echoed(message))
-
     def _fitting(
         self, message: Msg, payload: bytes, code: ErrorCode | None
     ) -> tuple[bytes, ErrorCode | None]:
         """Return a reply that the server will take: it closes connections that send more."""
         limit = self._nats.max_payload
+        if len(payload) + _LARGEST_HEADERS <= limit:
+            return payload, code
         headers_size = sum(
             _NATS_HEADER_FRAME + len(name) + len(value)
             for name, value in (_echoed(message) or {}).items()

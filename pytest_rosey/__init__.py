@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_rosey.clients import WrongLoopError
+    from pytest_rosey.faults.injection import Fault, NatsFaults
     from pytest_rosey.fixtures.migrations import MigrationRunner
     from pytest_rosey.fixtures.namespaces import NamespaceCleaner
     from pytest_rosey.fixtures.plugins import PluginFactory
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ContractError",
     "FakeNats",
+    "Fault",
     "MigrationRunner",
     "NamespaceCleaner",
+    "NatsFaults",
     "NatsServer",
     "PluginFactory",
     "SentRequest",
@@ -38,8 +41,10 @@ __all__ = [
 _HOMES = {
     "ContractError": "stubs.contract",
     "FakeNats": "stubs.fake",
+    "Fault": "faults.injection",
     "MigrationRunner": "fixtures.migrations",
     "NamespaceCleaner": "fixtures.namespaces",
+    "NatsFaults": "faults.injection",
     "NatsServer": "servers",
     "PluginFactory": "fixtures.plugins",
     "SentRequest": "stubs.requests",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_rosey.options import settings
 
+if TYPE_CHECKING:
+    from pytest_rosey.faults.injection import NatsFaults
+
 FAKE, REAL = "fake", "real"
 _BUSES = (FAKE, REAL)
 
 _OUTCOME = pytest.StashKey[BaseException | None]()
+_FAULTS = pytest.StashKey["NatsFaults"]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,26 @@ def declare(config: pytest.Config) -> None:
         'line says: "fake" is the in-process bus, "real" a nats-server; with both the test runs '
         "twice.",
     )
+    config.addinivalue_line(
+        "markers",
+        'rosey_allow_hosts("host", ...): '
+        "NATS servers outside this machine that this test may connect to; * and ? are wildcards.",
+    )
+
+
+def allowed_hosts(item: pytest.Item) -> tuple[str, ...]:
+    """Return the hosts that a test, its class and its module allow."""
+    hosts: list[str] = []
+    for marker in item.iter_markers("rosey_allow_hosts"):
+        if marker.kwargs or not marker.args or any(not isinstance(h, str) for h in marker.args):
+            given = ", ".join([*map(repr, marker.args), *marker.kwargs]) or "nothing"
+            pytest.fail(
+                f"{item.nodeid}: @pytest.mark.rosey_allow_hosts takes the names of hosts, "
+                f'such as "nats.example.com", got {given}.',
+                pytrace=False,
+            )
+        hosts += marker.args
+    return tuple(hosts)
 
 
 def fake_rules(item: pytest.Item) -> FakeRules:
@@ -97,6 +122,23 @@ def remember_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         item.stash[_OUTCOME] = None
     else:
         item.stash[_OUTCOME] = call.excinfo.value if call.excinfo is not None else None
+
+
+def note_faults(item: pytest.Item, faults: NatsFaults) -> None:
+    """Remember the faults of a test, to end them with it and to report them."""
+    item.stash[_FAULTS] = faults
+
+
+def end_faults(item: pytest.Item) -> None:
+    """Let the fixtures of a test be torn down in peace."""
+    if (faults := item.stash.get(_FAULTS, None)) is not None:
+        faults.lift()
+
+
+def report_of_faults(item: pytest.Item) -> str:
+    """Return what was injected into a test, for its failure report; empty for nothing."""
+    faults = item.stash.get(_FAULTS, None)
+    return "" if faults is None else faults.report()
 
 
 def failure_of(item: pytest.Item) -> BaseException | None:

@@ -65,6 +65,18 @@ def add_options(parser: pytest.Parser) -> None:
         type="bool",
         default=True,
     )
+    parser.addini(
+        "rosey_allow_hosts",
+        "NATS servers outside this machine that tests may connect to; * and ? are wildcards",
+        type="args",
+        default=[],
+    )
+    parser.addini(
+        "rosey_strict_cleanup",
+        "Fail a test that leaves tasks, requests, clients, or data outside its namespaces (on)",
+        type="bool",
+        default=True,
+    )
 
 
 _DEFAULTS = {"nats": AUTO, "db": MEMORY}
@@ -90,6 +102,8 @@ class Settings:
         migrations: the migration roots that the user named, and `ROOTDIR/migrations`.
         database: `memory`, `file` or a path.
         contract: whether stubs and requests to them are checked.
+        allow_hosts: patterns of hosts outside this machine that tests may connect to.
+        strict_cleanup: whether a test fails for what it leaves behind.
     """
 
     real_nats: str | None
@@ -99,6 +113,8 @@ class Settings:
     migrations: tuple[Path, ...]
     database: Chosen
     contract: bool
+    allow_hosts: tuple[str, ...]
+    strict_cleanup: bool
 
 
 _SETTINGS = pytest.StashKey[Settings]()
@@ -126,6 +142,8 @@ def _read(config: pytest.Config) -> Settings:
         migrations=_migrations(config),
         database=_database(config),
         contract=config.getini("rosey_contract"),
+        allow_hosts=tuple(config.getini("rosey_allow_hosts")),
+        strict_cleanup=config.getini("rosey_strict_cleanup"),
     )
 
 

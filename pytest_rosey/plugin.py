@@ -10,11 +10,12 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_rosey import marks, provision
+from pytest_rosey import connections, marks, provision
 from pytest_rosey.fixtures import (
     _rosey_broker,
     _rosey_bus,
     _rosey_connect,
+    _rosey_leaks,
     _rosey_migration_roots,
     cleanup_plugin_namespace,
     db_service,
@@ -22,6 +23,7 @@ from pytest_rosey.fixtures import (
     make_nats_response,
     mock_nats,
     nats_client,
+    nats_faults,
     nats_server,
     plugin_namespace,
     rosey_clock,
@@ -36,6 +38,7 @@ __all__ = [
     "_rosey_broker",
     "_rosey_bus",
     "_rosey_connect",
+    "_rosey_leaks",
     "_rosey_migration_roots",
     "cleanup_plugin_namespace",
     "db_service",
@@ -43,6 +46,7 @@ __all__ = [
     "make_nats_response",
     "mock_nats",
     "nats_client",
+    "nats_faults",
     "nats_server",
     "plugin_namespace",
     "rosey_clock",
@@ -60,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and the async fixtures where pytest-asyncio can run them."""
     marks.declare(config)
+    connections.watch(config)
     if asyncio_is_active(config):
         from pytest_rosey.fixtures import asynchronous
 
@@ -84,13 +89,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks.repeat_on_each_bus(metafunc)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Allow the hosts that a test names, from its set-up to its tear-down."""
+    with connections.connections(item.config).of(item):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """End the faults of a test before its fixtures are torn down."""
+    marks.end_faults(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember how the test went, and show the real server's log if it failed."""
+    """Remember how the test went; if it failed, show its faults and the real server's log."""
     marks.remember_outcome(item, call)
     report = yield
     if report.failed and (log := provision.log_of_server(item)):
         report.sections.append(("nats-server log", log))
+    if report.failed and (faults := marks.report_of_faults(item)):
+        report.sections.append(("nats_faults", faults))
     return report

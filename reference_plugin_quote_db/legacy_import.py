@@ -170,7 +170,6 @@ class LegacyImport:
         await self._check_migrations()
         checkpoint = await self._begin(report, again=again)
         await self._import(checkpoint)
-        await self._total.repair()
         await self._verify(report)
         return report
 
@@ -180,9 +179,9 @@ class LegacyImport:
             raise MigrationsPending(PLUGIN, status.pending_migrations)
 
     async def _begin(self, report: Report, *, again: bool) -> _Checkpoint:
+        await self._total.repair()  # from here on, every write keeps it right
         stored = await self._storage.kv.get(CHECKPOINT)
         if stored is None:
-            await self._total.repair()
             report.first_quotes_removed = await self._quotes.delete(
                 _FIRST_QUOTES, counters=DELETED_ONE
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -73,7 +74,7 @@ class Metrics:
         )
         Info("quote_system", "What this is", registry=registry).info(
             {
-                "version": version("pytest-rosey"),
+                "version": _version(),
                 "storage_backend": "nats",
                 "plugin": namespace,
             }
@@ -89,7 +90,7 @@ class Metrics:
     ) -> None:
         """Tell where to read, at each scrape, what is not counted."""
         for each in CircuitState:
-            self._breaker.labels(each).set_function(lambda each=each: state() is each)
+            self._breaker.labels(each).set_function(partial(_is, each, state))
         self._queued.set_function(queued)
         self._level.set_function(level)
 
@@ -133,6 +134,15 @@ class Metrics:
     def _bind(self, name: str) -> _Bound:
         self._bound[name] = bound = _Bound(name, self._operations, self._seconds, self._active)
         return bound
+
+
+@cache
+def _version() -> str:
+    return version("pytest-rosey")  # reads files
+
+
+def _is(expected: CircuitState, state: Callable[[], CircuitState]) -> bool:
+    return state() is expected
 
 
 class _Bound:

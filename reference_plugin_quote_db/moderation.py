@@ -36,7 +36,7 @@ _ALIKE: Final = {
     "n": "пη",
     "o": "оοσøօ",
     "p": "рρ",  # noqa: RUF001
-    "q": "ԛ",
+    "q": "ԛ",  # noqa: RUF001
     "r": "гɾ",
     "s": "ѕ",  # noqa: RUF001
     "t": "тτ",
@@ -100,9 +100,10 @@ def _default_pattern() -> re.Pattern[str]:
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
     """Return one pattern for all words, in one piece or with something between all letters."""
+    plain = {_folded(word) for word in words}
     forms = [
         between.join(_letters(word))
-        for word in map(_folded, words)
+        for word in sorted(plain | {word.translate(_LEET) for word in plain})
         for between in ("", r"[\W_]+")
         if word
     ]

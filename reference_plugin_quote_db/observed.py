@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from dbservice.client import StorageError
 from reference_plugin_quote_db.metrics import Metrics
@@ -74,6 +74,6 @@ def observed(
             with self._observer.operation(name):
                 return await method(self, *args, **options)
 
-        return watched
+        return cast("Callable[Concatenate[S, P], Coroutine[Any, Any, R]]", watched)
 
     return decorate

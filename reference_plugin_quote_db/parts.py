@@ -27,6 +27,7 @@ class Parts:
         namespace: the plugin's name.
         nats: the way to the bus, behind the circuit breaker.
         storage: the storage client on it.
+        direct: one without breaker and repeats, for questions about the service itself.
         clock: tells the time to all the others.
         breaker: stops asking a service that does not answer.
         cache: quotes that were read lately.
@@ -40,6 +41,7 @@ class Parts:
     namespace: str
     nats: GuardedNats
     storage: StorageClient
+    direct: StorageClient
     clock: Clock
     breaker: CircuitBreaker
     cache: QuoteCache
@@ -67,6 +69,7 @@ def assemble(
         namespace=namespace,
         nats=nats,
         storage=StorageClient(nats, namespace, retries=retries),
+        direct=StorageClient(nats_client, namespace),
         clock=clock,
         breaker=breaker,
         cache=QuoteCache(clock),

@@ -71,6 +71,7 @@ class QuoteDBPlugin(ProtectedQuotes):
         super().__init__(parts)
         self.namespace = namespace
         self.initialized = False
+        self._direct = parts.direct
         self._sessions = Sessions(parts.storage.kv)
         self._commands = ChatCommands(self)
         self._listener = CommandListener(nats_client, namespace, self._commands)
@@ -108,7 +109,7 @@ class QuoteDBPlugin(ProtectedQuotes):
         Raises:
             MigrationsPending: if it is not.
         """
-        status = await self._storage.migrations.status()
+        status = await self._direct.migrations.status()
         # A service that was not given the plugin's migrations has none pending, and no table.
         if not status.up_to_date or status.current_version == 0:
             raise MigrationsPending(self.namespace, status.pending_migrations)

@@ -55,9 +55,9 @@ class ProtectedQuotes(ResilientQuotes):
         """
         with self._audit.adding(user, ip_address) as facts:
             refuse_banned(role, "adding quotes")
-            if await self.flags.is_enabled(MODERATION):
-                text, author = self._moderated(text, author)
             row = self._drafts.row(text, author, user)
+            if await self.flags.is_enabled(MODERATION):
+                row = self._drafts.row(*self._moderated(text, author), user)
             limit = limit_of(role)
 
             async def write(key: str) -> int:

@@ -171,8 +171,7 @@ class ResilientQuotes(SearchableQuotes):
         found = [
             quote
             for quote in self._cache.newest()
-            if wanted in quote[schema.TEXT].lower()
-            or wanted in (quote[schema.AUTHOR] or "").lower()
+            if wanted in f"{quote[schema.TEXT]}\n{quote[schema.AUTHOR]}".lower()
         ]
         return Page(found[:limit], len(found), len(found) > limit)
 

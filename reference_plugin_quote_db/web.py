@@ -74,14 +74,12 @@ async def _quote(plugin: QuoteDBPlugin, request: Request) -> Response:
     try:
         quote_id = number(request.path.removeprefix(QUOTES))
         quote = await plugin.get_quote_with_fallback(quote_id)
-        if quote is None:
-            raise QuoteNotFound(quote_id)
     except ValidationError as error:
         return error_response(400, str(error))
-    except QuoteNotFound as error:
-        return error_response(404, str(error))
     except ServiceUnavailableError as error:
         return error_response(503, "Quote service temporarily unavailable", _retry_after(error))
+    if quote is None:
+        return error_response(404, str(QuoteNotFound(quote_id)))
     return json_response(escaped(quote))
 
 

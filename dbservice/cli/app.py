@@ -259,6 +259,43 @@ def migrate(
 
 
 @app.command
+def scaffold(
+    file: Path,
+    /,
+    *,
+    plugin: Annotated[str, Parameter(help="The plugin that gets the tables, as quote-db.")],
+    out: Annotated[Path, Parameter(help="The folder to write migrations to.")] = Path("migrations"),
+    import_: Annotated[
+        bool, Parameter(name="--import", negative=(), help="Also import the rows.")
+    ] = False,
+    db: Db = None,
+    nats: Nats = None,
+    json: AsJson = False,
+) -> int:
+    """Write migration 001 from an existing SQLite database, and import its rows.
+
+    The file is only read. Tables, indexes and views become 001_create_tables.sql for both
+    engines, triggers 002_create_triggers.sql; what cannot be carried over is said. With --import
+    the rows go through the service on --nats, or into a database that no service holds (--db):
+    parents before children, under their own ids, before the triggers are there.
+
+    Exit codes: 0 done; 1 it cannot be read or was refused; 2 the command line is wrong;
+    3 nothing answers.
+
+    Parameters
+    ----------
+    file
+        The SQLite database.
+    """
+    from dbservice.cli import scaffolding
+
+    options = scaffolding.Options(
+        file=file, plugin=plugin, out=out, carries=import_, db=db, nats=nats, as_json=json
+    )
+    return _run(scaffolding.run(options))
+
+
+@app.command
 def contract(form: Literal["markdown", "jsonschema"] = "markdown", /) -> int:
     """Print the wire contract: every subject, request, reply, operator and error code.
 
@@ -307,6 +344,53 @@ def permissions(
         return print_permissions(plugins, users=users, password_file=password_file)
     except CommandFailed as failure:
         return _failed(str(failure), failure.exit_code)
+
+
+plugin = App(name="plugin", help="Run chat plugins, each as a process of its own.")
+app.command(plugin)
+
+
+@plugin.command(name="start")
+def start_plugin(
+    name: str,
+    /,
+    *,
+    nats: Annotated[
+        str, Parameter(env_var="ROSEY_NATS", help="URL of the NATS server.")
+    ] = "nats://127.0.0.1:4222",
+    http: Annotated[
+        str | None,
+        Parameter(env_var="ROSEY_HTTP", help="HOST:PORT for health checks, metrics and pages."),
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Parameter(env_var="ROSEY_LOG_LEVEL", help="How much is logged to stderr, as JSON lines."),
+    ] = "info",
+) -> int:
+    """Run a chat plugin until SIGTERM or Ctrl-C.
+
+    Prints one line that begins `rosey: ready` once the plugin answers. On SIGTERM or Ctrl-C it
+    finishes the commands it has, and ends; a second signal ends it at once.
+
+    Exit codes: 0 ended by a signal, 1 the plugin does not start, 2 wrong command line or no such
+    plugin, 3 no NATS server or no database service answers.
+
+    Parameters
+    ----------
+    name
+        The plugin's name, as `rosey plugin list` shows it.
+    """
+    from dbservice.cli import plugins
+
+    return _run(plugins.start(plugins.Options(name, nats, http, log_level)))
+
+
+@plugin.command(name="list")
+def list_plugins(*, json: AsJson = False) -> int:
+    """List the chat plugins of the installed packages."""
+    from dbservice.cli import plugins
+
+    return plugins.list_plugins(as_json=json)
 
 
 def run(arguments: Sequence[str]) -> int:

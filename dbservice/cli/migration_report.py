@@ -26,7 +26,7 @@ def report(reply: Reply, *, history: bool = False) -> None:
         history: of a status, list who applied what and when.
     """
     match reply:
-        case MigrationStatus() if sys.stdout.isatty():
+        case MigrationStatus() if is_terminal():
             _print_table(reply)
             sys.stdout.write("" if history else _status_text(reply))
         case MigrationStatus() if history:
@@ -45,6 +45,11 @@ def report(reply: Reply, *, history: bool = False) -> None:
             sys.stdout.write(_repaired_text(reply.repaired))
         case _:
             raise AssertionError(f"{type(reply).__name__} is no answer of this command")
+
+
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
 
 
 def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:

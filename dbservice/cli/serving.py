@@ -35,6 +35,8 @@ _RECONNECT: Final[dict[str, Any]] = {
 }
 """Back within half a second of the server, and a server that hangs is noticed within a minute."""
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -61,6 +63,7 @@ async def serve(options: Options) -> int:
     roots = migration_roots(options.migrations or ())
     _log_configuration(options, url, roots)
     ends = _Ends()
+    ends.listen()
     async with AsyncExitStack() as running:
         client = await connect(options.nats, name="rosey-db", **_RECONNECT, **ends.callbacks())
         running.push_async_callback(client.close)
@@ -111,22 +114,29 @@ class _Ends:
             "error_cb": self._failed,
         }
 
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT from now on, once; a second ends the process uncaught."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._told_to_end)
+
     async def wait(self) -> None:
-        """Wait for SIGTERM or SIGINT; the next one ends the process as if it was never caught.
+        """Wait for the reason.
 
         Raises:
             CommandFailed: the NATS connection ended for good.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end, None)
         reason = await self._reason
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
         if reason is not None:
             raise CommandFailed(reason, UNREACHABLE)
+
+    def _told_to_end(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
         log.info("told to end; answering what was taken")
+        self._end(None)
 
     def _end(self, reason: str | None) -> None:
         if not self._reason.done():

@@ -12,8 +12,8 @@ from dbservice.client.kv import KeyValues
 from dbservice.client.migrations import Migrations
 from dbservice.client.retry import RetryPolicy
 from dbservice.client.rows import Row, Rows
-from dbservice.protocol.sql import ExecuteQuery, QueryResult
 from dbservice.client.transfer import Lines, exported, imported
+from dbservice.protocol.sql import ExecuteQuery, QueryResult
 from dbservice.protocol.system import (
     Clear,
     Cleared,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from uuid import uuid4
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel
@@ -23,7 +23,8 @@ _SMALLEST_PAGE = 1024
 
 async def exported(channel: Channel, timeout: float | None) -> AsyncIterator[str]:
     """Yield the lines of an export; see `StorageClient.export`."""
-    after, unfinished, limit = UNSET, "", MAX_EXPORT_PAGE
+    after: str | UnsetType = UNSET
+    unfinished, limit = "", MAX_EXPORT_PAGE
     while True:
         try:
             page = await channel.call(Export(after=after, limit=limit), _EXPORTED, timeout)

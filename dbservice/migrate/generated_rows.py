@@ -27,6 +27,8 @@ _LONGEST = 2_000
 _DATES = ("2026-01-02T03:04:05.000000Z", "1999-12-31T23:59:59.000000Z", "2031-07-01T00:00:00Z")
 _TEXTS = ("a", "Keep circulating the tapes", 'l\'été "quoted" -- not a comment; 100%', "", "Zoë")
 _JSON = ("[]", '{"a": [1, 2.5, null, true]}', '["été"]')
+_LETTERS = ("abcdefghij", "defghijabc", "ABCDEFGHIJ", "DEFGHIJABC", "GHIJABCDEF", "0123456789")
+_FILLERS = ("ab", "cde", "x7", "QR", "7", "m-n")
 _PATTERNS = frozenset({"LIKE", "ILIKE", "GLOB"})
 
 
@@ -215,7 +217,10 @@ def _by_check(column: Column, found: Sequence[Token]) -> Iterator[Any]:
     for index, token in enumerate(found):
         if token.kind is Kind.STRING:
             before = found[index - 1].keyword if index else ""
-            yield _matching(token.value) if before in _PATTERNS else token.value
+            if before in _PATTERNS:
+                yield from (_matching(token.value, filler) for filler in _FILLERS)
+            else:
+                yield token.value
         elif token.kind is Kind.NUMBER:
             yield from _near(token.text, negative=index > 0 and found[index - 1].text == "-")
     if words & {"LENGTH", "CHAR_LENGTH", "OCTET_LENGTH"}:
@@ -238,18 +243,23 @@ def _near(number: str, *, negative: bool) -> Iterator[int | float]:
 
 
 def _of_lengths(found: Sequence[Token]) -> Iterator[str]:
+    """Yield texts about as long as the numbers say: small letters, capitals and digits."""
     for token in found:
         if token.kind is Kind.NUMBER and token.text.isdigit():
             for length in (int(token.text), int(token.text) - 1, int(token.text) + 1):
                 if 0 < length <= _LONGEST:
-                    yield ("abcdefghij" * (length // 10 + 1))[:length]
+                    yield from (_long(letters, length) for letters in _LETTERS)
 
 
-def _matching(pattern: str) -> str:
+def _long(letters: str, length: int) -> str:
+    return (letters * (length // len(letters) + 1))[:length]
+
+
+def _matching(pattern: str, filler: str) -> str:
     """Return a text that a LIKE or GLOB pattern takes, as far as that is easily said."""
     text = re.sub(r"\[\^[^\]]*\]", "~", pattern)
     text = re.sub(r"\[(.)[^\]]*\]", r"\1", text)
-    return re.sub(r"[?_]", "x", re.sub(r"[*%]", "ab", text))
+    return re.sub(r"[?_]", "x", re.sub(r"[*%]", filler, text))
 
 
 def _is(column: Column, *words: str) -> bool:

@@ -140,16 +140,17 @@ def _parents(table: Table) -> set[str]:
     return {key.table for key in table.foreign_keys} - {table.name}
 
 
-def read(dialect: Dialect, prefix: str) -> Steps[Structure]:
+def read(dialect: Dialect, prefix: str, *, skip: frozenset[str] = frozenset()) -> Steps[Structure]:
     """Read every table and view whose name starts with `prefix`.
 
     Args:
         dialect: of the engine.
         prefix: of a plugin; empty reads all that the engine does not keep for itself.
+        skip: full names of tables to leave out (SQLite).
     """
     if dialect is Dialect.POSTGRESQL:
         return (yield from _read_postgresql(prefix))
-    return (yield from _read_sqlite(prefix))
+    return (yield from _read_sqlite(prefix, skip))
 
 
 # --- comparing -----------------------------------------------------------------------------------
@@ -224,8 +225,9 @@ _OBJECTS = (
 )
 
 
-def _read_sqlite(prefix: str) -> Steps[Structure]:
+def _read_sqlite(prefix: str, skip: frozenset[str]) -> Steps[Structure]:
     found = (yield Statement(_OBJECTS, (len(prefix), prefix))).rows
+    found = [row for row in found if row[2] not in skip]
     tables = {}
     for kind, full_name, _, sql in found:
         if kind == "table":

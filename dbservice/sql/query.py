@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import ParseError, SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 from dbservice.migrate.functions import ALLOWED
 from dbservice.migrate.keywords import BEFORE_PARENTHESIS, TYPES
@@ -27,6 +27,9 @@ from dbservice.protocol.limits import MAX_QUERY_PARAMETERS
 from dbservice.protocol.names import identifier
 from dbservice.storage.dialect import Dialect, quoted
 from dbservice.storage.tables import Column, Table, unknown_column
+
+Node = Any
+"""A part of a parsed query. The parser's versions have different base classes for it."""
 
 _GRAMMARS = {Dialect.SQLITE: "sqlite", Dialect.POSTGRESQL: "postgres"}
 
@@ -41,7 +44,7 @@ _PARTS = (
 )
 """What a query may consist of; `Condition` is every expression that has a value."""
 
-_NOT_AMONG_THEM = (exp.Placeholder, exp.SessionParameter, exp.Dot, exp.TableSample)
+_NOT_AMONG_THEM = (exp.SessionParameter, exp.Dot, exp.TableSample)
 
 _NAMELESS_CALLS = frozenset(
     {"current_catalog", "current_role", "current_schema", "current_user", "session_user"}
@@ -109,8 +112,10 @@ class Query:
         try:
             self._tokens = _without_end(grammar.tokenize(text))
             _check_words(self._tokens, dialect)
-            self._tree = _only_query(grammar.parser().parse(list(self._tokens), text))
-            _check_calls(self._tokens, _new_names(self._tree), dialect)
+            tree = _only_tree(grammar.parser().parse(list(self._tokens), text))
+            _check_calls(self._tokens, _new_names(tree), dialect)
+            _check_parts(tree)
+            self._tree = tree
             self._reading = _Reading(dialect)
             self._reading.bind(self._tree, frozenset())
         except RecursionError:
@@ -207,7 +212,7 @@ def _check_calls(tokens: Sequence[Token], new_names: Collection[int], dialect: D
             raise _no_function(token.text)
 
 
-def _new_names(tree: exp.Expression) -> frozenset[int]:
+def _new_names(tree: Node) -> frozenset[int]:
     """Return where `name (column, …)` names a part of the query, and calls nothing."""
     return frozenset(
         node.this.meta["start"]
@@ -219,22 +224,28 @@ def _new_names(tree: exp.Expression) -> frozenset[int]:
 # --- grammar -----------------------------------------------------------------------------------
 
 
-def _only_query(trees: Sequence[exp.Expression | None]) -> exp.Expression:
+def _only_tree(trees: Sequence[Node]) -> Node:
     if len(trees) != 1 or trees[0] is None:
         raise _forbidden("A query is one statement.", "query")
-    tree = trees[0]
+    return trees[0]
+
+
+def _check_parts(tree: Node) -> None:
     for node in tree.walk():
         _check_part(node)
     if not isinstance(tree, exp.Select | exp.SetOperation):
         raise _forbidden("A query is one SELECT, or WITH … SELECT.", "query")
-    return tree
 
 
-def _check_part(node: exp.Expression) -> None:
+def _check_part(node: Node) -> None:
+    if isinstance(node, exp.Placeholder):
+        raise invalid("Write parameters as $1, $2 and so on.", field="query")
     if not isinstance(node, _PARTS) or isinstance(node, _NOT_AMONG_THEM):
         what = node.key.upper()
         raise _forbidden(f"{what} is refused: the SQL tier only reads, row by row.", what)
-    if isinstance(node, exp.Table | exp.Column) and (node.args.get("db") or node.args.get("catalog")):
+    if isinstance(node, exp.Table | exp.Column) and (
+        node.args.get("db") or node.args.get("catalog")
+    ):
         raise _forbidden(
             f"{_shown(node.sql())} is refused: write the bare name, without a schema.", node.sql()
         )
@@ -242,11 +253,13 @@ def _check_part(node: exp.Expression) -> None:
         raise _forbidden("'IN name' is refused: write IN (SELECT … FROM name).", "IN")
     if isinstance(node, exp.Select) and _locks(node):
         raise _forbidden("SELECT … INTO and FOR UPDATE are refused: a query only reads.", "SELECT")
-    if isinstance(node, exp.DataType) and node.this.name not in _TYPES:
+    if isinstance(node, exp.Select) and not node.expressions:
+        raise invalid("The query cannot be read: a SELECT names no columns.", field="query")
+    if isinstance(node, exp.DataType) and getattr(node.this, "name", None) not in _TYPES:
         raise _forbidden(f"The type {_shown(node.sql())} is refused.", node.sql())
 
 
-def _locks(node: exp.Expression) -> bool:
+def _locks(node: Node) -> bool:
     return bool(node.args.get("into") or node.args.get("locks") or node.args.get("kind"))
 
 
@@ -263,7 +276,7 @@ class _Reading:
     tables: list[exp.Table] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
-    def bind(self, node: exp.Expression, visible: frozenset[str]) -> None:
+    def bind(self, node: Node, visible: frozenset[str]) -> None:
         """Look at a part of the query, within which some names of WITH are visible."""
         queries = _with(node)
         if queries is not None:
@@ -298,9 +311,7 @@ class _Types:
     tables: Mapping[str, Table]
     nodes: Sequence[exp.Table]
 
-    def of(
-        self, node: exp.Expression, queries: Mapping[str, Shape], outer: Mapping[str, Shape]
-    ) -> Shape:
+    def of(self, node: Node, queries: Mapping[str, Shape], outer: Mapping[str, Shape]) -> Shape:
         """Return the columns of a query.
 
         Args:
@@ -368,7 +379,7 @@ class _Types:
 _ROW_NAMES = frozenset({"rowid", "oid", "ctid"})
 
 
-def _projected(node: exp.Expression, sources: Mapping[str, Shape]) -> Shape:
+def _projected(node: Node, sources: Mapping[str, Shape]) -> Shape:
     """Return which columns an entry of a SELECT list gives."""
     value = node.this if isinstance(node, exp.Alias) else node
     if isinstance(value, exp.Star):
@@ -382,7 +393,7 @@ def _projected(node: exp.Expression, sources: Mapping[str, Shape]) -> Shape:
     return {node.alias_or_name if isinstance(node, exp.Alias) else value.name: found}
 
 
-def _own_parts(node: exp.Expression) -> Iterator[exp.Expression]:
+def _own_parts(node: Node) -> Iterator[Node]:
     """Yield the parts of a query, but of the queries within it only their first node."""
     named = _with(node)
     for child in node.iter_expressions():
@@ -393,13 +404,12 @@ def _own_parts(node: exp.Expression) -> Iterator[exp.Expression]:
             yield from _own_parts(child)
 
 
-def _with(node: exp.Expression) -> exp.Expression | None:
+def _with(node: Node) -> Node | None:
     # The parser's name for it has changed between its versions.
-    found: exp.Expression | None = node.args.get("with_") or node.args.get("with")
-    return found
+    return node.args.get("with_") or node.args.get("with")
 
 
-def _name(node: exp.Expression) -> str:
+def _name(node: Node) -> str:
     """Return a name as the engines compare it: without quotes it has no case."""
     return node.name if node.args.get("quoted") else node.name.lower()
 
@@ -452,7 +462,11 @@ def _parameter(tokens: Sequence[Token], position: int) -> int | None:
 
 
 def _numbered(digits: str) -> int:
-    if not digits.isdecimal() or not digits.isascii() or not 0 < int(digits) <= MAX_QUERY_PARAMETERS:
+    if (
+        not digits.isdecimal()
+        or not digits.isascii()
+        or not 0 < int(digits) <= MAX_QUERY_PARAMETERS
+    ):
         raise invalid(
             f"'${digits[:40]}' is not a parameter: expected $1 to ${MAX_QUERY_PARAMETERS}.",
             field="query",
@@ -468,7 +482,8 @@ def _written(text: str, token: Token, dialect: Dialect) -> str:
         if dialect is Dialect.SQLITE:
             return "`" + token.text.replace("`", "``") + "`"
         return quoted(token.text)
-    written = text[token.start : token.end + 1]
+    # Names without quotes have no case; in small letters the result has the same ones everywhere.
+    written = text[token.start : token.end + 1].lower()
     if "?" in written or "/*" in written or "--" in written or "\0" in written:
         raise invalid(
             f"{_shown(written)} is refused: write parameters as $1, $2 and so on.", field="query"

@@ -14,8 +14,8 @@ from msgspec import UNSET, Struct
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import RequestError, invalid
 from dbservice.protocol.names import Namespace
-from dbservice.protocol.rows import ColumnType, Field
 from dbservice.protocol.rows import Column as DescribedColumn
+from dbservice.protocol.rows import ColumnType, Field
 from dbservice.protocol.system import (
     DescribeNamespace,
     Export,
@@ -302,9 +302,7 @@ def _rest(line: str, position: Position) -> str:
 
 
 def _within(position: Position, line: str, count: int) -> Position:
-    return msgspec.structs.replace(
-        position, offset=position.offset + count, digest=_digest(line)
-    )
+    return msgspec.structs.replace(position, offset=position.offset + count, digest=_digest(line))
 
 
 def _digest(text: str) -> str:

@@ -6,6 +6,7 @@ transaction, so that whatever goes wrong before leaves the namespace as empty as
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -128,7 +129,7 @@ class _Import:
     migrator: Migrator
     clock: Clock
     namespace: Namespace
-    counts: dict[str, int] = field(default_factory=lambda: {"tables": 0, "rows": 0, "keys": 0})
+    counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def _sql(self) -> SqlDialect:
@@ -163,7 +164,9 @@ class _Import:
         if not isinstance(header, Header):
             raise wrong_line(1, "an export begins with its header")
         if header.plugin != self.namespace.plugin:
-            raise wrong_line(1, f"this is an export of another plugin than '{self.namespace.plugin}'")
+            raise wrong_line(
+                1, f"this is an export of another plugin than '{self.namespace.plugin}'"
+            )
         yield from self.migrator.replayed(self.namespace, header.migrations)
         writer = _Writer(self.dialect, self.clock, self.namespace, self.counts)
         yield from writer.begin()
@@ -173,7 +176,13 @@ class _Import:
             raise wrong_line(reader.number, f"it counts {line.lines} lines above it")
         yield from reader.check_end()
         yield from writer.finish()
-        return Imported(finished=True, migrations=len(header.migrations), **self.counts)
+        return Imported(
+            finished=True,
+            tables=self.counts["tables"],
+            rows=self.counts["rows"],
+            keys=self.counts["keys"],
+            migrations=len(header.migrations),
+        )
 
 
 class _Lines:
@@ -239,7 +248,7 @@ class _Writer:
     """Stores lines."""
 
     def __init__(
-        self, dialect: Dialect, clock: Clock, namespace: Namespace, counts: dict[str, int]
+        self, dialect: Dialect, clock: Clock, namespace: Namespace, counts: Counter[str]
     ) -> None:
         sql = dialect_of(dialect)
         self._sql = sql
@@ -331,6 +340,4 @@ class _Writer:
 def _insert(dialect: SqlDialect, table: Table, columns: Sequence[str]) -> str:
     names = ", ".join(quoted(name) for name in columns)
     places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.sql} ({names}) {dialect.any_key}VALUES ({places})"  # noqa: S608 - quoted
-
-
+    return f"INSERT INTO {table.sql} ({names}) {dialect.any_key}VALUES ({places})"

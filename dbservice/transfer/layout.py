@@ -60,7 +60,9 @@ class Layout:
             return (yield from _postgres_sequence(table))
         if not (yield from _has_sqlite_sequences()):
             return None
-        result = yield Statement("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.full_name,))
+        result = yield Statement(
+            "SELECT seq FROM sqlite_sequence WHERE name = ?", (table.full_name,)
+        )
         return result.rows[0][0] if result.rows else None
 
     def set_sequence(self, table: Table, last: int | None) -> Steps[None]:
@@ -75,7 +77,9 @@ class Layout:
         elif (yield from _has_sqlite_sequences()):
             yield Statement("DELETE FROM sqlite_sequence WHERE name = ?", (table.full_name,))
             if last is not None:
-                yield Statement("INSERT INTO sqlite_sequence VALUES (?, ?)", (table.full_name, last))
+                yield Statement(
+                    "INSERT INTO sqlite_sequence VALUES (?, ?)", (table.full_name, last)
+                )
 
     def let_go(self, tables: Sequence[Table]) -> Steps[list[str]]:
         """Take off what would act on rows that are put in; return the SQL that puts it back.

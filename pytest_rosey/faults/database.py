@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -34,7 +34,6 @@ class FaultyEngine:
         engine: the engine that does the work.
 
     Attributes:
-        seconds: how much longer each transaction takes.
         failures: how many of the next transactions fail; None for all of them.
         failed: how many have failed.
     """
@@ -42,9 +41,16 @@ class FaultyEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.dialect = engine.dialect
-        self.seconds = 0.0
         self.failures: int | None = 0
         self.failed = 0
+        self._seconds = 0.0
+        self._quick_again = asyncio.Event()
+
+    def slow_down(self, seconds: float) -> None:
+        """Make each transaction take so much longer; those that wait already go on."""
+        self._seconds = seconds
+        self._quick_again.set()
+        self._quick_again = asyncio.Event()
 
     async def open(self) -> None:
         """Connect; see Engine."""
@@ -75,8 +81,10 @@ class FaultyEngine:
     async def _strike(self) -> None:
         if _spared.get():
             return
-        if self.seconds:
-            await asyncio.sleep(self.seconds)
+        if self._seconds:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._quick_again.wait()
         if self.failures is None or self.failed < self.failures:
             self.failed += 1
             raise UnavailableError("nats_faults.fail_database() was asked for")

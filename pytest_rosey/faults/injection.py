@@ -140,18 +140,18 @@ class NatsFaults:
         act = self._on_answer(_lose)
         return self._add(f"drop_reply({subject!r}", subject, act, times, probability)
 
-    def duplicate(
-        self, subject: str, *, times: int | None = None, probability: float = 1
-    ) -> Fault:
+    def duplicate(self, subject: str, *, times: int | None = None, probability: float = 1) -> Fault:
         """Deliver the message twice."""
         return self._add(
-            f"duplicate({subject!r}", subject, _forward_twice, times, probability,
+            f"duplicate({subject!r}",
+            subject,
+            _forward_twice,
+            times,
+            probability,
             requests_only=False,
         )
 
-    def malformed(
-        self, subject: str, *, times: int | None = None, probability: float = 1
-    ) -> Fault:
+    def malformed(self, subject: str, *, times: int | None = None, probability: float = 1) -> Fault:
         """Replace the answer by broken JSON; the request is executed."""
         act = self._on_answer(_replace_by(MALFORMED))
         return self._add(f"malformed({subject!r}", subject, act, times, probability)
@@ -295,7 +295,7 @@ class NatsFaults:
         """
         _check_seconds(seconds)
         self._journal.append(f"slow_database({seconds:g})")
-        self._faulty_engine().seconds = seconds
+        self._faulty_engine().slow_down(seconds)
 
     def fail_database(self, *, times: int | None = None) -> None:
         """Fail the next requests over the bus with DATABASE_UNAVAILABLE; nothing is written.
@@ -347,7 +347,8 @@ class NatsFaults:
         while self._timers:
             self._timers.pop().cancel()
         if self._engine is not None:
-            self._engine.seconds, self._engine.failures = 0.0, 0
+            self._engine.slow_down(0)
+            self._engine.failures = 0
         self._bus.restore()
 
     def report(self) -> str:

@@ -7,7 +7,8 @@ as it is, one protocol message at a time, so that something of our own fits in b
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -109,13 +110,14 @@ class Proxy:
         assert task is not None  # the server makes one for each connection
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # Either side may vanish at any time; that is what this is for.
-        with contextlib.closing(writer), contextlib.suppress(OSError):
-            if not self.is_cut:
-                await self._relay(reader, writer)
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection(*self._target())
+        if self.is_cut:
+            _refuse(writer)
+            return
+        try:
+            from_server, to_server = await asyncio.open_connection(*self._target())
+        except OSError:
+            _refuse(writer)
+            return
         connection = _Connection(writer, to_server, self._take)
         if self.is_cut:
             connection.close()
@@ -129,6 +131,19 @@ class Proxy:
             self._connections.discard(connection)
 
 
+def _refuse(writer: asyncio.StreamWriter) -> None:
+    """Reset a connection that was just accepted.
+
+    nats-py forgets to close its socket when it reads EOF in place of a greeting; a reset closes
+    it without its doing.
+    """
+    no_lingering = struct.pack("ii", 1, 0)
+    if not writer.is_closing():
+        accepted = writer.get_extra_info("socket")
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_lingering)
+    writer.transport.abort()
+
+
 class _Connection:
     """One client and its connection to the server."""
 
@@ -139,10 +154,14 @@ class _Connection:
         self._server = server
         self._take = take
         self._subscriptions: dict[bytes, bytes] = {}
+        self._is_greeted = False
 
     def close(self) -> None:
         """Hang up on both sides; what is on its way is lost."""
-        self._client.transport.abort()
+        if self._is_greeted:
+            self._client.transport.abort()
+        else:
+            _refuse(self._client)
         self._server.transport.abort()
 
     def send(self, data: bytes) -> None:
@@ -174,6 +193,7 @@ class _Connection:
 
     def on_server(self, frame: Frame) -> None:
         """Hand on what the server says."""
+        self._is_greeted = True
         self.send(frame.raw)
 
     def on_client(self, frame: Frame) -> None:

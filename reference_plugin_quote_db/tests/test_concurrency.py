@@ -125,10 +125,10 @@ async def test_more_commands_than_are_carried_out_at_once(
     plugin: QuoteDBPlugin, client: StorageClient, nats_client: Any
 ) -> None:
     before = await plugin.count_quotes()
-    payload = json.dumps({"user": "bob", "args": "Me too"}).encode()
+    payload = json.dumps({"user": "bob", "role": "admin", "args": "Me too"}).encode()
     sent = [
-        nats_client.request("rosey.command.quote-db.add", payload, timeout=10) for _ in range(150)
+        nats_client.request("rosey.command.quote-db.add", payload, timeout=30) for _ in range(300)
     ]
     replies = [json.loads(reply.data)["reply"] for reply in await asyncio.gather(*sent)]
-    assert len(set(replies)) == 150
-    await assert_total(plugin, client, before + 150)
+    assert len(set(replies)) == 300
+    await assert_total(plugin, client, before + 300)

@@ -310,8 +310,10 @@ async def test_a_moderator_deletes_what_is_not_theirs(plugin: QuoteDBPlugin) -> 
 # -- the bus ------------------------------------------------------------------------------------
 
 
-async def command(nats_client: Any, action: str, user: str, args: str) -> dict[str, Any]:
-    payload = json.dumps({"user": user, "role": "user", "args": args}).encode()
+async def command(
+    nats_client: Any, action: str, user: str, args: str, role: str = "user"
+) -> dict[str, Any]:
+    payload = json.dumps({"user": user, "role": role, "args": args}).encode()
     reply = await nats_client.request(f"rosey.command.quote-db.{action}", payload, timeout=5)
     answer: dict[str, Any] = json.loads(reply.data)
     return answer
@@ -345,7 +347,8 @@ async def test_of_two_replicas_one_carries_out_a_command(
     plugin: QuoteDBPlugin, rosey_plugin: Any, nats_client: Any
 ) -> None:
     await rosey_plugin(QuoteDBPlugin, namespace="quote-db", migrate=True)
-    await asyncio.gather(*(command(nats_client, "add", "Al", f"Quote {n}") for n in range(20)))
+    adds = (command(nats_client, "add", "Al", f"Quote {n}", "admin") for n in range(20))
+    await asyncio.gather(*adds)
     assert await plugin.count_quotes() == SHIPPED + 20
     assert len(await ids(plugin)) == SHIPPED + 20
 

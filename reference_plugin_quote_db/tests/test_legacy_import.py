@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dbservice.client import RequestTimeout, StorageClient
-from reference_plugin_quote_db import QuoteDBPlugin, import_command, legacy
+from dbservice.client import ConstraintViolation, RequestTimeout, StorageClient
+from reference_plugin_quote_db import QuoteDBPlugin, legacy
 from reference_plugin_quote_db.errors import MigrationsPending
 from reference_plugin_quote_db.legacy_file import BATCH, LegacyFileError, legacy_file
 from reference_plugin_quote_db.legacy_import import (
@@ -99,9 +97,12 @@ def make(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def batches_sent(db_service: Any) -> int:
-    subjects = [request.subject for request in db_service.requests]
-    return subjects.count("rosey.db.row.quote-db.insert_batch")
+def batches_sent(db_service: Any) -> list[Any]:
+    return [
+        request
+        for request in db_service.requests
+        if request.subject == "rosey.db.row.quote-db.insert_batch"
+    ]
 
 
 async def run(service: Any, path: Path, *, again: bool = False, progress: Any = None) -> Report:
@@ -157,6 +158,13 @@ async def test_the_plugin_goes_on_where_the_legacy_one_stopped(
     assert await new.add_quote("Next", "Joel", "alice") > quote_id
 
 
+async def test_a_total_that_was_wrong(service: StorageClient, file: Path) -> None:
+    many(file, 10)
+    await service.kv.set("total_count", 77)
+    await run(service, file)
+    assert await service.kv.get("total_count") == 10
+
+
 async def test_an_empty_file(service: StorageClient, file: Path) -> None:
     report = await run(service, file)
     assert report.verified
@@ -207,17 +215,18 @@ async def test_an_import_goes_on_where_it_stopped(
     with pytest.raises(Interruption):
         await run(service, file, progress=after_batches(batches))
     assert await stored(service) == rows[: batches * BATCH]
-    sent = batches_sent(db_service)
+    assert await service.kv.get("total_count") == batches * BATCH
+    sent = len(batches_sent(db_service))
     report = await run(service, file)
     assert report.verified
     assert report.resumed_after == rows[batches * BATCH - 1][0]
     assert await stored(service) == rows
     assert await service.kv.get("total_count") == MANY
-    assert batches_sent(db_service) - sent == MANY / BATCH - batches
+    assert len(batches_sent(db_service)) - sent == MANY / BATCH - batches
 
 
 async def test_a_batch_that_was_written_but_not_noted_is_not_written_twice(
-    service: StorageClient, file: Path, monkeypatch: pytest.MonkeyPatch
+    service: StorageClient, file: Path, monkeypatch: pytest.MonkeyPatch, db_service: Any
 ) -> None:
     """The worst moment: the service has the batch, and the reply never came."""
     rows = many(file, 3 * BATCH)
@@ -239,6 +248,8 @@ async def test_a_batch_that_was_written_but_not_noted_is_not_written_twice(
     assert (await run(service, file)).verified
     assert await stored(service) == rows
     assert await service.kv.get("total_count") == 3 * BATCH
+    # The second batch came twice; the repeat was answered by its key, and not refused.
+    assert [request.code for request in batches_sent(db_service)] == [None] * 4
 
 
 @pytest.mark.parametrize("lost", ["checkpoint", "idempotency keys"])
@@ -313,6 +324,25 @@ async def test_repaired_rows_come_with_the_next_look(service: StorageClient, fil
     assert await service.kv.get("total_count") == len(rows)
 
 
+async def test_a_batch_of_nothing_but_refused_rows(service: StorageClient, file: Path) -> None:
+    fill(file, [(n, "", "A", "bob", 1, 0) for n in range(1, BATCH + 1)])
+    fill(file, [(BATCH + 1, "fine", "A", "bob", 1, 0)])
+    report = await run(service, file)
+    assert (report.verified, len(report.refused), report.found) == (True, BATCH, 1)
+
+
+async def test_a_rule_of_the_table_that_is_not_known_here(
+    service: StorageClient, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_args: Any, **_options: Any) -> Any:
+        raise ConstraintViolation("A CHECK constraint on author refused the value.")
+
+    many(file, 3)
+    monkeypatch.setattr(type(service.rows("quotes")), "insert_many", refuse)
+    with pytest.raises(ConstraintViolation, match="author"):
+        await run(service, file)
+
+
 async def test_cleaned_rows_are_reported(service: StorageClient, file: Path) -> None:
     fill(file, [(1, " \x02bold\x02 ", "", "bob ", 1, None), (2, "plain", "A", "bob", 1, 0)])
     report = await run(service, file)
@@ -371,66 +401,3 @@ async def test_other_files(path: Path, found: bytes | None, message: str) -> Non
     with pytest.raises(LegacyFileError, match=message):
         async with legacy_file(path):
             pytest.fail("it was opened")
-
-
-# -- the command --------------------------------------------------------------------------------
-
-
-def command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - this package, by this Python
-        [sys.executable, "-m", "reference_plugin_quote_db", "import-legacy", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
-
-
-async def test_the_command_fills_a_database_file(file: Path, tmp_path: Path) -> None:
-    many(file, 250)
-    fill(file, [(1, "Keep the #tapes", "Joel", "bob", 1, 5), (2, "", "A", "bob", 1, 0)])
-    first = command(file, "--database", "rosey.db", cwd=tmp_path)
-    assert first.stdout.splitlines()[:3] == [
-        "Read 252 quotes, 251 are in the service",
-        "Removed 5 quotes that migration 001 had brought",
-        "Refused #2: Quote text cannot be empty",
-    ], first.stderr
-    assert first.stdout.splitlines()[3].startswith("Verified by count and checksum: sha256 ")
-    assert first.returncode == import_command.INCOMPLETE
-
-    change(file, "DELETE FROM quotes WHERE id = 2")
-    second = command(file, "--database", "rosey.db", "--again", cwd=tmp_path)
-    assert second.returncode == import_command.COMPLETE, second.stderr
-    assert second.stdout.splitlines()[0] == "Read 251 quotes, 251 are in the service"
-    with closing(sqlite3.connect(tmp_path / "rosey.db")) as connection:
-        select = "SELECT tags, (SELECT count(*) FROM quote_db__quotes) FROM quote_db__quotes"
-        assert connection.execute(select).fetchone() == ('["tapes"]', 251)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        ((), 2, "either --nats URL or --database FILE"),
-        (("--nats", "nats://127.0.0.1:1", "--database", "x.db"), 2, "either --nats URL"),
-        (("--database", "rosey.db"), 1, "There is no file 'quotes.db'"),
-        (("--nats", "nats://127.0.0.1:1"), 3, "No NATS server answers"),
-    ],
-)
-async def test_what_the_command_cannot_do(
-    tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
-) -> None:
-    ran = command("quotes.db", *arguments, cwd=tmp_path)
-    assert message in ran.stderr
-    assert ran.returncode == status
-    assert "Traceback" not in ran.stderr
-
-
-async def test_the_report_of_a_difference() -> None:
-    report = Report(read=3, found=1, different=[2, 3], checksum="ab" * 32, resumed_after=1)
-    report.service_checksum = "cd" * 32
-    assert import_command.lines(report) == [
-        "Read 3 quotes, 1 are in the service",
-        "Went on after quote #1",
-        "Missing or different in the service: #2, #3",
-        "NOT verified: sha256 abababababababab in the file, cdcdcdcdcdcdcdcd in the service",
-    ]

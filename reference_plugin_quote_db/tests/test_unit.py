@@ -31,6 +31,7 @@ DELETE = "rosey.db.row.quote-db.delete"
 COUNT = "rosey.db.row.quote-db.count"
 KV_GET = "rosey.db.kv.quote-db.get"
 KV_SET = "rosey.db.kv.quote-db.set"
+KV_INCR = "rosey.db.kv.quote-db.incr"
 STATUS = "rosey.db.migrate.quote-db.status"
 COMMANDS = "rosey.command.quote-db"
 
@@ -44,6 +45,7 @@ QUOTE = {
     "score": 5,
     "tags": [],
 }
+ABSENT = {"success": True, "exists": False}
 INSERTED = {"success": True, "id": 42, "created": True}
 
 
@@ -85,6 +87,12 @@ def status(*pending: str, version: int = 3) -> dict[str, Any]:
         "history": [],
         "checksum_mismatches": [],
     }
+
+
+def let_add(fake_nats: Any, count: int = 2) -> None:
+    """Answer what the chat asks before it adds a quote: the switches, and the rate limit."""
+    fake_nats.respond(KV_GET, ABSENT)
+    fake_nats.respond(KV_INCR, {"success": True, "value": count})
 
 
 # -- adding -------------------------------------------------------------------------------------
@@ -547,6 +555,7 @@ async def say(plugin: QuoteDBPlugin, text: str, *, user: str = "Alice", role: st
 async def test_command_add(
     plugin: QuoteDBPlugin, fake_nats: Any, line: str, text: str, author: str
 ) -> None:
+    let_add(fake_nats)
     fake_nats.respond(INSERT, INSERTED)
     assert await say(plugin, line) == "Quote #42 added"
     fake_nats.assert_requested(
@@ -597,6 +606,7 @@ async def test_command_random_of_none(plugin: QuoteDBPlugin, fake_nats: Any) -> 
 async def test_command_search(
     plugin: QuoteDBPlugin, fake_nats: Any, reply: dict[str, Any], answer: str
 ) -> None:
+    fake_nats.respond(KV_GET, ABSENT)
     fake_nats.respond(SEARCH, reply)
     assert await say(plugin, '!quote search "the tapes"') == answer
 
@@ -758,6 +768,7 @@ async def test_a_command_over_the_bus(
     plugin: QuoteDBPlugin, fake_nats: Any, args: Any, text: str
 ) -> None:
     await listening(plugin, fake_nats)
+    fake_nats.respond(KV_INCR, {"success": True, "value": 2})
     fake_nats.respond(INSERT, INSERTED)
     payload = json.dumps({"user": "bob", "role": "user", "args": args, "channel": "main"}).encode()
 
@@ -810,6 +821,7 @@ async def test_a_bug_is_answered_and_logged(
 async def test_close_finishes_what_was_begun(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
     await listening(plugin, fake_nats)
     begun, finish = asyncio.Event(), asyncio.Event()
+    fake_nats.respond(KV_INCR, {"success": True, "value": 2})
 
     async def slow(_: Any) -> dict[str, Any]:
         begun.set()
@@ -833,6 +845,7 @@ async def test_a_command_that_wants_no_answer(
 ) -> None:
     await listening(plugin, fake_nats)
     events = await fake_nats.subscribe("rosey.event.quote-db.added")
+    fake_nats.respond(KV_INCR, {"success": True, "value": 2})
     fake_nats.respond(INSERT, INSERTED)
     await fake_nats.publish(f"{COMMANDS}.add", b'{"user": "bob", "args": "x"}')
     assert json.loads((await events.next_msg(timeout=1)).data) == {"id": 42, "by": "bob"}

@@ -233,8 +233,8 @@ async def until_alone(engine: Engine) -> None:
         return asked.rows[0][0]
 
     async with asyncio.timeout(30):
-        while await engine.read(others):
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the server sends no event for this
+        while await engine.read(others):  # noqa: ASYNC110 - the server sends no event for this
+            await asyncio.sleep(0.01)
 
 
 def integrity() -> Steps[str]:

@@ -25,6 +25,8 @@ def test_help_has_one_group_with_every_option(project: pytest.Pytester) -> None:
             "  rosey_migrations (paths)*",
             "  rosey_db (string)*",
             "  rosey_contract (bool)*",
+            "  rosey_allow_hosts (args)*",
+            "  rosey_strict_cleanup *",
         ]
     )
 
@@ -35,6 +37,7 @@ def test_markers_are_explained_with_their_signatures(project: pytest.Pytester) -
         [
             "@pytest.mark.rosey_fake(assert_all_called=True, contract=True): how strict *",
             '@pytest.mark.rosey_nats("fake" | "real", ...): which bus *',
+            '@pytest.mark.rosey_allow_hosts("host", ...): NATS servers outside this machine *',
         ]
     )
 
@@ -45,6 +48,7 @@ SUMMARIES = {
     "make_nats_response": 'Function that makes a reply: `make_nats_response({"id": 42})`.',
     "nats_server [[]session scope[]]": "A real nats-server on this machine*",
     "nats_client": "A connected nats-py client, closed after the test.",
+    "nats_faults": "Injects faults: lost, late, doubled and broken messages, dead and slow*",
     "db_service": "The running database service, empty: no migration is applied.",
     "rosey_clock": "The clock of db_service; it stands still until*",
     "storage": 'Function that makes a storage client: `storage("quote-db")`*',

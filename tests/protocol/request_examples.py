@@ -123,6 +123,16 @@ EXAMPLES: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {
     ("migrate", "verify"): ({}, {}),
     ("migrate", "repair"): ({}, {}),
     ("namespace", "clear"): ({}, {}),
+    ("sql", "execute"): (
+        {"query": "SELECT 1"},
+        {"query": "SELECT $1", "params": [None, 1.5], "limit": 5},
+    ),
+    ("namespace", "describe"): ({}, {}),
+    ("namespace", "export"): ({}, {"after": "x", "limit": 100}),
+    ("namespace", "import"): (
+        {"session": "s", "part": 0, "text": ""},
+        {"session": "s", "part": 1, "text": "x", "finish": True},
+    ),
     ("service", "ping"): ({}, {}),
     ("service", "info"): ({}, {}),
 }

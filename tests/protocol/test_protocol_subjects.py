@@ -28,6 +28,8 @@ from dbservice.protocol.subjects import (
     schema_changed_subject,
 )
 
+FAMILIES = ", ".join(family for family in Family if family is not Family.SERVICE)
+OF_NAMESPACE = ", ".join(name for family, name in OPERATIONS if family is Family.NAMESPACE)
 plugin_names = st.from_regex(r"[a-z][a-z0-9]{0,9}([-_][a-z0-9]{1,9}){0,4}", fullmatch=True)
 operations = st.sampled_from(list(OPERATIONS.values()))
 
@@ -170,8 +172,7 @@ def test_a_malformed_subject_is_refused(subject: str) -> None:
         (
             "rosey.db.rows.quote-db.insert",
             (
-                "'rows' is not a family of operations: expected one of kv, row, migrate, "
-                "namespace. "
+                f"'rows' is not a family of operations: expected one of {FAMILIES}. "
                 "Did you mean 'row'?"
             ),
         ),
@@ -186,7 +187,7 @@ def test_a_malformed_subject_is_refused(subject: str) -> None:
         (
             "rosey.db.namespace.quote-db.cleer",
             (
-                "'cleer' is not an operation of 'namespace': expected one of clear. "
+                f"'cleer' is not an operation of 'namespace': expected one of {OF_NAMESPACE}. "
                 "Did you mean 'clear'?"
             ),
         ),

@@ -60,6 +60,24 @@ class Running:
     service: DatabaseService
     client: Client
     broker: Broker
+    _taken: int = 0
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        offer = self.service._admission.offer
+
+        def told(*request: Any) -> Any:
+            self._taken += 1
+            self._more.set()
+            return offer(*request)
+
+        self.service._admission.offer = told  # type: ignore[method-assign]
+
+    async def has_taken(self, count: int) -> None:
+        """Wait until this many requests have come to the service, to be started or to wait."""
+        while self._taken < count:
+            self._more.clear()
+            await self._more.wait()
 
     async def ask(
         self, subject: str, payload: dict[str, Any] | None = None, **headers: str

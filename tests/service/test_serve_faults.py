@@ -18,6 +18,8 @@ import nats
 import pytest
 from nats.errors import NoRespondersError
 
+from dbservice.cli.failure import CommandFailed
+from dbservice.cli.serving import _Ends
 from pytest_rosey.servers import BinaryServer, find_binary
 
 pytestmark = pytest.mark.asyncio
@@ -54,6 +56,13 @@ def status_of(url: str) -> tuple[int, str]:
 
 def place_of(served) -> str:
     return served.ready_line.rpartition("http=")[2].strip()
+
+
+async def _sent(client) -> None:
+    """Wait until the server has what was published: nats-py's PING may overtake it, but once."""
+    await asyncio.sleep(0)
+    await client.flush()
+    await client.flush()
 
 
 async def ask(client, subject: str, payload: dict) -> dict:
@@ -111,6 +120,14 @@ async def test_a_server_that_hangs_is_not_ready(serve, own_server, tmp_path):
     assert "nats: unhealthy" in json.loads(told)["reason"]
     own_server.resume()
     await until(lambda: status_of(f"{place_of(served)}/ready")[0] == 200, "the server to be back")
+
+
+async def test_a_connection_that_is_closed_for_good_ends_the_command():
+    ends = _Ends()
+    await ends.callbacks()["closed_cb"]()
+    with pytest.raises(CommandFailed, match="ended the connection for good") as ended:
+        await ends.wait()
+    assert ended.value.exit_code == 3
 
 
 # -- the database ----------------------------------------------------------------------------------
@@ -209,8 +226,7 @@ async def test_what_never_ends_does_not_keep_it_from_ending(serve_held, nats_ser
     held = asyncio.create_task(ask(client, "kv.held.get", {"key": "k"}))
     assert await asyncio.to_thread(process.stdout.readline) == "taken\n"
     waiting = asyncio.create_task(ask(client, "kv.shop.get", {"key": "k"}))
-    await asyncio.sleep(0)
-    await client.flush()
+    await _sent(client)
     process.send_signal(signal.SIGTERM)
     reply = await waiting
     assert reply["error"]["code"] == "SHUTTING_DOWN"

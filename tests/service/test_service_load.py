@@ -44,7 +44,7 @@ async def test_plugins_of_the_global_form_take_turns_too():
         noisy = [asyncio.create_task(ask("noisy")) for _ in range(50)]
         await gate.has_let_in(1)
         quiet = asyncio.create_task(ask("quiet"))
-        await bus.client.flush()
+        await bus.has_taken(51)
         gate.is_open.set()
         await asyncio.gather(quiet, *noisy)
         assert order.index("quiet") <= 2
@@ -56,7 +56,7 @@ async def test_what_finds_no_place_is_told_when_to_come_back():
         first = bus.asking("kv.shop.incr", {"key": "n"})
         await gate.has_let_in(1)
         waiting = [bus.asking("kv.shop.incr", {"key": "n"}) for _ in range(2)]
-        await asyncio.sleep(0)
+        await bus.has_taken(3)
         with pytest.raises(Overloaded) as refused:
             await StorageClient(bus.client, "shop").kv.get("n")
         assert refused.value.details == {"retry_after_ms": 100}
@@ -106,6 +106,7 @@ async def test_stopping_ends_when_its_time_is_over():
         held = asyncio.create_task(shop.kv.incr("n"))
         await gate.has_let_in(1)
         waiting = [asyncio.create_task(shop.kv.incr("n")) for _ in range(3)]
+        await bus.has_taken(4)
         await bus.service.stop()
         for request in waiting:
             with pytest.raises(ShuttingDown) as refused:

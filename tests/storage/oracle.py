@@ -15,7 +15,7 @@ Row = dict[str, Any]
 Types = dict[str, str]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request is an error and must change nothing."""
 
 
@@ -171,7 +171,7 @@ def updated(value: Any, operator: str, operand: Any, of_type: str) -> Any:
     """Return what a column holds after an operator.
 
     Raises:
-        Refused: the result leaves its range, or the column holds no array.
+        RefusedError: the result leaves its range, or the column holds no array.
     """
     match operator:
         case "$set":
@@ -192,9 +192,9 @@ def _calculated(value: Any, operator: str, operand: Any, of_type: str) -> Any:
         "$mul": lambda: value * operand,
     }[operator]()
     if of_type == "integer" and not LOWEST <= result <= HIGHEST:
-        raise Refused
+        raise RefusedError
     if of_type == "float" and not math.isfinite(result):
-        raise Refused
+        raise RefusedError
     return result
 
 
@@ -208,7 +208,7 @@ def _bounded(value: Any, operator: str, operand: Any, of_type: str) -> Any:
 def _changed_array(value: Any, operator: str, operand: Any) -> list[Any]:
     array = [] if value is None else value
     if not isinstance(array, list):
-        raise Refused
+        raise RefusedError
     if operator == "$pull":
         return [one for one in array if not same(one, operand)]
     if operator == "$addToSet" and any(same(one, operand) for one in array):

@@ -404,18 +404,26 @@ async def test_a_second_engine_on_the_same_file_is_refused(tmp_path: Path) -> No
     [
         (
             lambda path: None,
-            ("The database file '{}' cannot be opened: No such file or directory. Check that its "
-            "folder exists and may be written."),
+            (
+                "The database file '{}' cannot be opened: No such file or directory. Check "
+                "that its "
+                "folder exists and may be written."
+            ),
         ),
         (
             lambda path: path.mkdir(parents=True),
-            ("The database file '{}' cannot be opened: unable to open database file. Check that "
-            "its folder exists, that it may be written, and that the file is an SQLite database."),
+            (
+                "The database file '{}' cannot be opened: unable to open database file. Check that "
+                "its folder exists, that it may be written, and that the file is an SQLite "
+                "database."
+            ),
         ),
         (
             lambda path: (path.parent.mkdir(), path.write_bytes(b"not a database" * 100)),
-            ("The database file '{}' cannot be opened: file is not a database. Check that its "
-            "folder exists, that it may be written, and that the file is an SQLite database."),
+            (
+                "The database file '{}' cannot be opened: file is not a database. Check that its "
+                "folder exists, that it may be written, and that the file is an SQLite database."
+            ),
         ),
     ],
 )
@@ -445,27 +453,30 @@ def add():
     yield Statement("UPDATE t SET half = 'whole' WHERE n = ?", (inserted.rows[0][0],))
     return inserted.rows[0][0]
 
+def say(what):
+    os.write(1, f"{what}\\n".encode())  # in one piece, whatever happens next
+
 async def write_for_ever(engine):
     while True:
-        print(await engine.write(add), flush=True)
+        say(await engine.write(add))
 
 async def main(path):
     engine = SqliteEngine(f"sqlite+aiosqlite:///{path}")
     try:
         await engine.open()
     except UnavailableError as error:
-        print(f"refused: {error}", flush=True)
+        say(f"refused: {error}")
         return
     await engine.exclusive(create)
     await asyncio.gather(*(write_for_ever(engine) for _ in range(10)))
 
 for _ in sys.stdin:  # each line starts one process; the modules are loaded once
     if (started := os.fork()) == 0:
-        print(os.getpid(), flush=True)
+        say(os.getpid())
         asyncio.run(main(sys.argv[1]))
         os._exit(0)
     os.waitpid(started, 0)
-    print("gone", flush=True)
+    say("gone")
 """
 
 

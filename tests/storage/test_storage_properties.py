@@ -198,7 +198,7 @@ class LongLife(RuleBasedStateMachine):
     def change(self, touched: list[int], body: Row) -> None:
         try:
             after = {row_id: self.changed(self.rows[row_id], body) for row_id in touched}
-        except oracle.Refused:
+        except oracle.RefusedError:
             error = self.run(self.caller.refused_row("update", **body))
             assert error["code"] == "VALIDATION_ERROR"
             return

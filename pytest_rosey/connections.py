@@ -1,0 +1,185 @@
+"""Where nats-py may connect to, and which of its clients are open (SPEC 5.3, 5.5).
+
+nats-py is not imported for this: what it does is watched from the moment somebody imports it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import sys
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pytest_rosey import marks
+from pytest_rosey.options import settings
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import FrameType, ModuleType
+
+    from nats.aio.client import Client
+
+_CLIENT_MODULE = "nats.aio.client"
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+_NOT_A_PLACE = ("nats", "pytest_rosey", "asyncio")
+
+_CONNECTIONS = pytest.StashKey["Connections"]()
+
+
+def watch(config: pytest.Config) -> None:
+    """Watch nats-py until the run ends."""
+    config.stash[_CONNECTIONS] = Connections(config)
+    config.stash[_CONNECTIONS].start()
+    config.add_cleanup(config.stash[_CONNECTIONS].stop)
+
+
+def connections(config: pytest.Config) -> Connections:
+    """Return what is known of the connections of a run."""
+    return config.stash[_CONNECTIONS]
+
+
+class Connections:
+    """Watches nats-py: lets it connect to allowed hosts only, and remembers its clients.
+
+    Args:
+        config: whose settings say which hosts are allowed.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._allowed: set[str] = set()
+        self._of_the_test: Sequence[str] = ()
+        self._opened: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
+        self._undo: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Watch from now on, or from the moment that nats-py is imported."""
+        if _CLIENT_MODULE in sys.modules:
+            self._arm()
+            return
+        finder = _Finder(self._arm)
+        sys.meta_path.insert(0, finder)
+        self._undo.append(lambda: finder in sys.meta_path and sys.meta_path.remove(finder))
+
+    def stop(self) -> None:
+        """Leave nats-py as it was."""
+        while self._undo:
+            self._undo.pop()()
+
+    def allow(self, host: str) -> None:
+        """Allow a host for the rest of the run."""
+        self._allowed.add(host.lower())
+
+    @contextmanager
+    def of(self, item: pytest.Item) -> Generator[None]:
+        """Allow the hosts that a test names in its marker, while it runs."""
+        self._of_the_test = marks.allowed_hosts(item)
+        try:
+            yield
+        finally:
+            self._of_the_test = ()
+
+    def open_clients(self) -> dict[Client, str]:
+        """Return the clients that are connected, or try to be, and where each was opened."""
+        return {
+            client: place
+            for client, place in self._opened.items()
+            if client.is_connected or client.is_reconnecting or client.is_draining
+        }
+
+    # -- what replaces methods of nats-py ---------------------------------------------------------
+
+    def _arm(self) -> None:
+        from nats.aio import client, transport  # nats-py has been imported by now
+
+        # In the transport, because there reconnects and servers told of by others come by, too.
+        self._replace(transport.TcpTransport, "connect", self._checked)
+        self._replace(transport.WebSocketTransport, "connect", self._checked)
+        self._replace(transport.WebSocketTransport, "connect_tls", self._checked)
+        self._replace(client.Client, "connect", self._remembered)
+
+    def _replace(self, owner: type, name: str, wrapped: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name)
+        replacement = functools.wraps(original)(wrapped(original))
+        setattr(owner, name, replacement)
+        self._undo.append(lambda: setattr(owner, name, original))
+
+    def _checked(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        async def connect(transport: Any, uri: Any, *args: Any, **kwargs: Any) -> None:
+            __tracebackhide__ = True
+            self._check(uri if isinstance(uri, str) else uri.geturl())
+            await original(transport, uri, *args, **kwargs)
+
+        return connect
+
+    def _remembered(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        async def connect(client: Client, *args: Any, **kwargs: Any) -> None:
+            __tracebackhide__ = True
+            self._opened[client] = _place(sys._getframe(1))  # noqa: SLF001
+            await original(client, *args, **kwargs)
+
+        return connect
+
+    def _check(self, url: str) -> None:
+        __tracebackhide__ = True
+        host = (urlsplit(url).hostname or "").lower()
+        if _LOOPBACK.fullmatch(host) or self._is_allowed(host):
+            return
+        # Not an Exception: nats-py and the code under test would swallow it and try again.
+        pytest.fail(
+            f"A test tried to connect to the NATS server at {host}, which is not on this machine. "
+            "Was a mock or a fixture forgotten? If the test is to talk to that server, allow it:\n"
+            f"  - --rosey-nats=nats://{host}:PORT runs the tests on it\n"
+            f"  - rosey_allow_hosts = {host} in the ini file\n"
+            f'  - @pytest.mark.rosey_allow_hosts("{host}") on the test'
+        )
+
+    def _is_allowed(self, host: str) -> bool:
+        chosen = settings(self._config)
+        named = urlsplit(chosen.nats.value).hostname
+        patterns = (*chosen.allow_hosts, *self._of_the_test, *self._allowed)
+        return host == named or any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
+
+
+class _Finder:
+    """Finds nats-py's client once, in the usual way, and says when it has been imported."""
+
+    def __init__(self, imported: Callable[[], None]) -> None:
+        self._imported = imported
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return nothing, but for nats-py's client."""
+        del path, target
+        if name != _CLIENT_MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            self._imported()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _place(frame: FrameType | None) -> str:
+    """Return the line of the caller that is neither nats-py nor ours."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_A_PLACE:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "an unknown place"

@@ -1,0 +1,218 @@
+"""What a test left behind: tasks, requests and clients, and data that outlives it (SPEC 5.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+import nats
+import pytest
+
+from dbservice.protocol import namespace
+from dbservice.storage.catalog import Catalog
+from dbservice.storage.dialect import dialect_of
+from pytest_rosey.connections import connections
+from pytest_rosey.faults.database import spared
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from pytest_rosey.fixtures.service import ServiceUnderTest
+
+LIFTED_BY = "`rosey_strict_cleanup = false` in the ini file lifts this check."
+
+_NATS_PY = str(Path(nats.__file__).parent)
+_TURNS = 20
+_GRACE = 0.05
+
+
+class LeakWatch:
+    """Notes what is there when a test begins, and tells at its end what it added.
+
+    Only what runs on the loop of the test counts. Tasks of pytest-asyncio, and those of fixtures
+    with a broader scope, are there before or belong to nobody's test.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._connections = connections(config)
+        self._tasks = asyncio.all_tasks()
+        self._clients = set(self._connections.open_clients())
+
+    async def end(self) -> list[str]:
+        """End what the test left and return a line for each thing, the oldest first.
+
+        A task that comes to its end within a few turns of the loop is not left.
+        """
+        clients = self._new_clients()
+        tasks = await self._new_tasks()
+        left = [_described_task(task) for task in tasks if not _is_of_nats_py(task)]
+        left += [_described_client(client, place) for client, place in clients.items()]
+        for client in clients:
+            await client.close()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE)
+        return left
+
+    def _new_clients(self) -> dict[Client, str]:
+        loop = asyncio.get_running_loop()
+        reading = {
+            _self_of(task)
+            for task in asyncio.all_tasks(loop)
+            if task not in self._tasks and _is_of_nats_py(task)
+        }
+        return {
+            client: place
+            for client, place in self._connections.open_clients().items()
+            if client not in self._clients and client in reading
+        }
+
+    async def _new_tasks(self) -> list[asyncio.Task[Any]]:
+        for _ in range(_TURNS):
+            if not self._pending():
+                return []
+            await asyncio.sleep(0)
+        pending = self._pending()
+        if pending:
+            await asyncio.wait(pending, timeout=_GRACE)
+        return [task for task in pending if not task.done()]
+
+    def _pending(self) -> list[asyncio.Task[Any]]:
+        known = {*self._tasks, asyncio.current_task()}
+        return sorted((task for task in asyncio.all_tasks() if task not in known), key=_age)
+
+
+def _age(task: asyncio.Task[Any]) -> tuple[int, str]:
+    """Sort the tasks that asyncio has named by their numbers."""
+    _, _, number = task.get_name().rpartition("-")
+    return (int(number) if number.isdecimal() else 0, task.get_name())
+
+
+def _is_of_nats_py(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename.startswith(_NATS_PY)
+
+
+def _self_of(task: asyncio.Task[Any]) -> Any:
+    """Return the object whose method a task runs."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return None if frame is None else frame.f_locals.get("self")
+
+
+def _described_client(client: Client, place: str) -> str:
+    name = client.options.get("name")
+    named = f" {name!r}" if name else ""
+    url = client.connected_url
+    where = f", connected to {url.hostname}:{url.port}" if url is not None else ""
+    return f"a NATS client{named}{where}, opened at {place}"
+
+
+def _described_task(task: asyncio.Task[Any]) -> str:
+    coroutine: Any = task.get_coro()
+    name = getattr(coroutine, "__qualname__", repr(coroutine))
+    frames = list(_frames(coroutine))
+    at = f" at {_line(frames[-1])}" if (frames := [f for f in frames if not _is_inside(f)]) else ""
+    subject = _awaited_subject(coroutine)
+    waits = f", waiting for the answer to {subject}" if subject else ""
+    return f"task {task.get_name()!r}, {name}(){at}{waits}{_created(task)}"
+
+
+def _created(task: asyncio.Task[Any]) -> str:
+    # asyncio knows this in debug mode only.
+    stack = getattr(task, "_source_traceback", None)
+    if not stack:
+        return ""
+    return f", created at {stack[-1].filename}:{stack[-1].lineno}"
+
+
+def _frames(coroutine: Any) -> Iterator[Any]:
+    """Yield the frames of a suspended coroutine, the outermost first."""
+    while isinstance(coroutine, CoroutineType):
+        if coroutine.cr_frame is not None:
+            yield coroutine.cr_frame
+        coroutine = coroutine.cr_await
+
+
+def _is_inside(frame: Any) -> bool:
+    """Return whether a frame is of asyncio or nats-py, so that its line tells a user nothing."""
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in ("asyncio", "nats", "pytest_rosey")
+
+
+def _line(frame: Any) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _awaited_subject(coroutine: Any) -> str | None:
+    for frame in _frames(coroutine):
+        if frame.f_code.co_filename.startswith(_NATS_PY) and "subject" in frame.f_locals:
+            return str(frame.f_locals["subject"])
+    return None
+
+
+Inventory = dict[str, dict[str, int]]
+"""For each plugin: the rows of each of its tables by full name, and its number of keys."""
+
+_KEYS = "KV entries"
+
+
+async def inventory(service: ServiceUnderTest) -> Inventory:
+    """Count what is stored in a service's database; namespaces that hold nothing are left out."""
+    with spared():
+        plugins = await service.database.plugins()
+        counted = {plugin: await _content(service, plugin) for plugin in plugins}
+    return {plugin: content for plugin, content in counted.items() if content}
+
+
+async def _content(service: ServiceUnderTest, plugin: str) -> dict[str, int]:
+    owner = namespace(plugin)
+    engine = service.database.engine
+    catalog = Catalog(dialect_of(engine.dialect))
+    storage = service.directly(plugin)
+    content = {
+        table: await storage.rows(table.removeprefix(owner.prefix)).count()
+        for table in await engine.read(lambda: catalog.full_names(owner))
+    }
+    keys = len(await storage.kv.list())
+    return {**content, **({_KEYS: keys} if keys else {})}
+
+
+def added(before: Inventory, after: Inventory) -> list[str]:
+    """Return a line for each namespace that holds more, or less, than it did."""
+    lines = []
+    for plugin in sorted({*before, *after}):
+        had, has = before.get(plugin, {}), after.get(plugin, {})
+        changes = [
+            _change(name, had.get(name), has.get(name))
+            for name in sorted({*had, *has})
+            if had.get(name) != has.get(name)
+        ]
+        if changes:
+            lines.append(f"namespace '{plugin}': {'; '.join(changes)}")
+    return lines
+
+
+def _change(name: str, had: int | None, has: int | None) -> str:
+    what = name if name == _KEYS else f"table {name}"
+    if has is None:
+        return f"{what} gone"
+    unit = "" if name == _KEYS else " rows"
+    return f"{what}: {has}{unit}" + ("" if had is None else f", {had} before")
+
+
+def fail_for(what: str, left: list[str], advice: str) -> None:
+    """Fail the test with a list of what it left.
+
+    Raises:
+        pytest.fail.Exception: always.
+    """
+    __tracebackhide__ = True
+    listed = "".join(f"\n  - {line}" for line in left)
+    pytest.fail(f"{what}{listed}\n{advice}\n{LIFTED_BY}", pytrace=False)

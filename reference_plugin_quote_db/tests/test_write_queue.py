@@ -1,0 +1,121 @@
+"""Writes that wait: in their order, not too many, not too long, and never reported too early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from dbservice.client import ConstraintViolation, RequestTimeout
+from dbservice.runtime.clock import ManualClock
+from reference_plugin_quote_db.breaker import CircuitBreaker, CircuitState
+from reference_plugin_quote_db.cache import QuoteCache
+from reference_plugin_quote_db.degradation import DegradationLevel, degradation_level
+from reference_plugin_quote_db.errors import ServiceUnavailableError, WriteNotAcknowledged
+from reference_plugin_quote_db.write_queue import WriteQueue
+
+pytestmark = pytest.mark.asyncio
+
+
+class Service:
+    """Something behind a breaker that is there or not, and a clock that sleeping advances."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(1000)
+        self.breaker = CircuitBreaker(self.clock)
+        self.is_there = True
+        self.written: list[int] = []
+        self.sleeping = asyncio.Event()
+
+    async def ask(self, number: int) -> int:
+        if not self.is_there:
+            raise RequestTimeout("gone")
+        self.written.append(number)
+        return number
+
+    def write(self, number: int) -> Callable[[], Awaitable[int]]:
+        return lambda: self.breaker.call(lambda: self.ask(number))
+
+    async def go_away(self) -> None:
+        self.is_there = False
+        for _ in range(5):
+            with pytest.raises(RequestTimeout):
+                await self.breaker.call(lambda: self.ask(0))
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await asyncio.sleep(0)
+
+    async def sleep_forever(self, _: float) -> None:
+        self.sleeping.set()
+        await asyncio.Event().wait()
+
+    def queue(self, *, size: int = 100, deadline: float = 90) -> WriteQueue:
+        return WriteQueue(self.breaker, self.clock, size=size, deadline=deadline, sleep=self.sleep)
+
+
+async def test_nothing_waits_while_all_is_well() -> None:
+    service = Service()
+    assert await service.queue().run(service.write(1)) == 1
+    service.is_there = False
+    with pytest.raises(RequestTimeout):
+        await service.queue().run(service.write(2))
+
+
+async def test_writes_are_done_in_their_order_when_the_service_is_back() -> None:
+    service = Service()
+    await service.go_away()
+    service.is_there = True
+    queue = service.queue()
+    assert await asyncio.gather(*(queue.run(service.write(n)) for n in range(5))) == [0, 1, 2, 3, 4]
+    assert service.written == [0, 1, 2, 3, 4]
+    assert service.breaker.state is CircuitState.CLOSED
+    assert len(queue) == 0
+
+
+async def test_a_write_that_met_its_deadline_says_so() -> None:
+    service = Service()
+    await service.go_away()
+    with pytest.raises(WriteNotAcknowledged, match="within 90 s") as raised:
+        await service.queue().run(service.write(1))
+    assert isinstance(raised.value, TimeoutError)
+    assert isinstance(raised.value.__cause__, RequestTimeout)
+    assert service.written == []
+
+
+async def test_an_error_of_the_write_itself_is_not_waited_for() -> None:
+    async def refused() -> int:
+        raise ConstraintViolation("no")
+
+    service = Service()
+    await service.go_away()
+    with pytest.raises(ConstraintViolation):
+        await service.queue().run(refused)
+
+
+async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
+    service = Service()
+    cache = QuoteCache(service.clock)
+    queue = WriteQueue(service.breaker, service.clock, size=2, sleep=service.sleep_forever)
+
+    def level() -> DegradationLevel:
+        return degradation_level(service.breaker, queue, cache)
+
+    assert level() is DegradationLevel.NORMAL
+    await service.go_away()
+    assert level() is DegradationLevel.LIMITED
+    waiting = [asyncio.create_task(queue.run(service.write(n))) for n in range(2)]
+    await service.sleeping.wait()
+    await asyncio.sleep(0)
+    assert len(queue) == 2
+    with pytest.raises(ServiceUnavailableError, match="2 writes wait for it already"):
+        await queue.run(service.write(3))
+    assert level() is DegradationLevel.UNAVAILABLE
+    known = {"text": "x", "author": "a", "added_by": "b", "timestamp": 1, "score": 0}
+    cache.put([{"id": 1, **known}], cache.moment())
+    assert level() is DegradationLevel.DEGRADED
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert len(queue) == 0

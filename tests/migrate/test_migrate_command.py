@@ -1,0 +1,202 @@
+"""`rosey migrate` says what happened: to people, to scripts, and by its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dbservice.cli import main, migrating, migration_report, progress
+
+FIRST = "-- UP\nCREATE TABLE a (b INTEGER);\n-- DOWN\nDROP TABLE a;\n"
+LOSSY = "-- UP\nALTER TABLE a ADD COLUMN c INTEGER;\nUPDATE a SET b = 1;\n"
+LOSSY += "-- DOWN\nALTER TABLE a DROP COLUMN c;\n"
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Rosey = Callable[..., Said]
+
+
+@pytest.fixture
+def rosey(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Rosey:
+    """Run `rosey migrate quote-db …` on a file, with the root of the test."""
+    monkeypatch.delenv("ROSEY_NATS", raising=False)
+    monkeypatch.setenv("ROSEY_DB", str(tmp_path / "rosey.db"))
+    monkeypatch.setattr(migrating, "author", lambda: "ann@home")
+
+    def run(*words: str) -> Said:
+        with pytest.raises(SystemExit) as ended:
+            main(["migrate", "quote-db", *words, "--migrations", str(root)])
+        return Said(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration_report, "is_terminal", lambda: True)
+
+
+def test_status_stays_plain_in_a_pipe(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+    add("001_first.sql", FIRST)
+    assert rosey("status").out == "0 migrations applied, 1 pending:\n  001_first\n"
+    assert rosey("history").out == "Nothing is applied.\n"
+    assert rosey("apply").code == 0
+    assert rosey("status") == Said(0, "Up to date: 1 migrations applied\n", "")
+
+
+def test_history_tells_who_and_when(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+    add("001_first.sql", FIRST)
+    add("002_second.sql", LOSSY)
+    rosey("apply", "1")
+    rosey("apply", "--by", "bob")
+    first, second = rosey("history").out.splitlines()
+    assert "001_first  by ann@home, " in first
+    assert "002_second  by bob, " in second
+    assert json.loads(rosey("history", "--json").out)["history"][0]["applied_by"] == "ann@home"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_status_is_a_table_on_a_terminal(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+    add("001_first.sql", FIRST)
+    rosey("apply")
+    add("002_second.sql", LOSSY)
+    out = rosey("status").out
+    for word in ("Migration", "Applied at", "001_first", "ann@home", "applied", "pending"):
+        assert word in out
+    assert "1 migrations applied, 1 pending:" in out
+    add("001_first.sql", FIRST + "-- later\n")
+    assert "changed" in rosey("history").out
+
+
+def test_warnings_name_the_safer_way(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+    add("001_first.sql", FIRST)
+    rosey("apply")
+    add("002_second.sql", LOSSY)
+    dry = rosey("apply", "--dry-run")
+    assert "Would have applied 002_second (2 statements" in dry.out
+    assert "    UPDATE quote_db__a SET b = 1  -- 0 rows" in dry.out
+    assert (
+        "warning: 002_second.sql:3: changes every row of a [UPDATE_WITHOUT_WHERE]\n"
+        "  safer: add a WHERE that names the rows\n"
+    ) in dry.out
+
+
+def test_strict_refuses_where_there_is_a_warning(
+    rosey: Rosey, add: Callable[[str, str], Path]
+) -> None:
+    add("001_first.sql", FIRST)
+    assert rosey("apply", "--strict").code == 0
+    add("002_second.sql", LOSSY)
+    refused = rosey("apply", "--strict")
+    assert refused.code == 1
+    assert refused.err == (
+        "rosey: MIGRATION_FAILED: 002_second.sql changes every row of a, and with 'strict' a "
+        "warning is a refusal: add a WHERE that names the rows. Nothing was applied.\n"
+    )
+    told = json.loads(rosey("apply", "--strict", "--json").out)
+    assert (told["success"], told["error"]["code"]) == (False, "MIGRATION_FAILED")
+    assert told["error"]["details"]["warnings"][0]["code"] == "UPDATE_WITHOUT_WHERE"
+    assert rosey("status").out.startswith("1 migrations applied, 1 pending")
+    assert rosey("apply").code == 0
+
+
+def test_repair_records_a_deliberate_change(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+    add("001_first.sql", FIRST)
+    rosey("apply")
+    assert rosey("repair").out == "Nothing to repair: every applied file is as it was.\n"
+    add("001_first.sql", FIRST + "-- later\n")
+    assert "record a deliberate change with 'repair'" in rosey("status").out
+    assert rosey("apply").code == 1
+    assert rosey("repair").out == "Recorded the change of 001_first\n"
+    assert json.loads(rosey("repair", "--json").out)["repaired"] == []
+    assert "001_first (repaired)  by ann@home" in rosey("history").out
+    assert rosey("apply").code == 0
+
+
+def test_verify_needs_no_database_and_tells_faults(
+    rosey: Rosey, add: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROSEY_DB")
+    add("001_first.sql", FIRST)
+    sound = rosey("verify")
+    assert (sound.code, sound.out.splitlines()[-1][:9]) == (0, "Verified:")
+    add("002_second.sql", "-- UP\nDELETE FROM a WHERE b > 0;\n-- DOWN\nSELECT 1;\n")
+    faulty = rosey("verify")
+    assert faulty.code == 1
+    assert "FAILED  002_second: DOWN restores the data\n        002_second.sql DOWN:" in faulty.out
+    assert "Not verified: " in faulty.out
+    assert json.loads(rosey("verify", "--json").out)["verified"] is False
+
+
+def test_new_writes_a_file(rosey: Rosey, root: Path) -> None:
+    wrote = rosey("new", "add_tags")
+    path = root / "quote-db" / "001_add_tags.sql"
+    assert wrote == Said(0, f"Wrote {path}\n", "")
+    assert "-- Author: ann\n" in path.read_text()
+    assert json.loads(rosey("new", "more", "--json").out)["file"].endswith("002_more.sql")
+    assert rosey("new", "Bad Name").code == 2
+    missing = rosey("new")
+    assert (missing.code, "Say what it does" in missing.err) == (2, True)
+
+
+def test_new_needs_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["migrate", "quote-db", "new", "add_tags"])
+    assert ended.value.code == 2
+    assert "There is no folder 'migrations'" in capsys.readouterr().err
+
+
+def test_the_author_is_who_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert migrating.author().count("@") >= 1
+
+    def nobody() -> str:
+        raise KeyError("no account")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 200)
+    assert len(migrating.author()) == 100
+    assert migrating.author().partition("@")[0].isdigit()
+
+
+async def test_a_spinner_shows_only_on_a_terminal_and_only_when_it_takes_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with progress.waiting("working"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    async with progress.waiting("working"):
+        pass
+    assert capsys.readouterr().err == ""
+    shown = asyncio.Event()
+
+    class Status:
+        def __init__(self, text: str) -> None:
+            assert text == "working …"
+
+        def __enter__(self) -> None:
+            shown.set()
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+    monkeypatch.setattr("rich.console.Console.status", lambda _self, text: Status(text))
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    async with progress.waiting("working"):
+        await asyncio.wait_for(shown.wait(), 10)

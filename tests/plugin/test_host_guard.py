@@ -1,0 +1,135 @@
+"""No test reaches a NATS server outside this machine by mistake (SPEC 5.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+from nats.errors import NoServersError
+
+pytest_plugins = ["pytester"]
+
+INI = """
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+"""
+
+# Not loopback by name, yet nothing of this leaves the machine: port 1 refuses.
+ELSEWHERE = "nats://0.0.0.0:1"
+# nats-py's defaults would try for two minutes.
+ONCE: dict[str, Any] = {"max_reconnect_attempts": 1, "reconnect_time_wait": 0.001}
+REFUSED = pytest.fail.Exception
+
+
+async def test_connecting_elsewhere_fails_and_says_how_to_allow_it() -> None:
+    with pytest.raises(REFUSED) as refused:
+        await nats.connect("nats://user:secret@nats.example.com:4222")
+    assert str(refused.value) == (
+        "A test tried to connect to the NATS server at nats.example.com, which is not on this "
+        "machine. Was a mock or a fixture forgotten? If the test is to talk to that server, allow "
+        "it:\n"
+        "  - --rosey-nats=nats://nats.example.com:PORT runs the tests on it\n"
+        "  - rosey_allow_hosts = nats.example.com in the ini file\n"
+        '  - @pytest.mark.rosey_allow_hosts("nats.example.com") on the test'
+    )
+
+
+async def test_code_that_swallows_errors_does_not_hide_it() -> None:
+    async def forgiving() -> None:
+        try:
+            await nats.connect(["nats://127.0.0.1:1", ELSEWHERE], dont_randomize=True, **ONCE)
+        except Exception:  # noqa: BLE001 - that is the point
+            pass
+
+    with pytest.raises(REFUSED):
+        await forgiving()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST"])
+async def test_this_machine_is_allowed(host: str) -> None:
+    with pytest.raises(NoServersError):
+        await nats.connect(f"nats://{host}:1", **ONCE)
+
+
+@pytest.mark.rosey_allow_hosts("0.0.0.*")
+class TestMarked:
+    async def test_a_marker_allows_a_host(self) -> None:
+        with pytest.raises(NoServersError):
+            await nats.connect(ELSEWHERE, **ONCE)
+
+    async def test_and_no_other(self) -> None:
+        with pytest.raises(REFUSED):
+            await nats.connect("nats://0.0.1.0:1")
+
+    @pytest.mark.parametrize(
+        ("ini", "arguments", "passed"),
+        [
+            ("", [], 0),
+            ("rosey_allow_hosts = nats.example.com 0.0.0.0", [], 1),
+            ("rosey_allow_hosts = 0.*", [], 1),
+        ],
+    )
+    def test_the_ini_file(
+        self, project: pytest.Pytester, ini: str, arguments: list[str], passed: int
+    ) -> None:
+        project.makeini(f"{INI}{ini}")
+        project.makepyfile(CONNECTS)
+        before = (TcpTransport.connect, Client.connect)
+        result = project.runpytest_inprocess("-p", "no:randomly", *arguments)
+        result.assert_outcomes(passed=passed, failed=1 - passed)
+        assert (TcpTransport.connect, Client.connect) == before
+
+    def test_the_failure_shows_the_line_of_the_test(self, project: pytest.Pytester) -> None:
+        project.makepyfile(CONNECTS)
+        result = project.runpytest_inprocess()
+        result.stdout.fnmatch_lines(
+            [
+                ">*await nats.connect(",
+                "E *Failed: A test tried to connect to the NATS server at 0.0.0.0, which is not *",
+            ]
+        )
+        result.stdout.no_fnmatch_line("*pytest_rosey?connections.py*")
+
+    def test_a_marker_without_hosts_is_an_error(self, project: pytest.Pytester) -> None:
+        project.makepyfile("import pytest\n@pytest.mark.rosey_allow_hosts()\ndef test_x(): pass")
+        result = project.runpytest_inprocess()
+        assert result.ret != 0
+        result.stdout.fnmatch_lines(
+            ["*::test_x: @pytest.mark.rosey_allow_hosts takes the names of hosts, *got nothing.*"]
+        )
+
+
+CONNECTS = """
+import pytest
+
+async def test_x():
+    import nats
+    with pytest.raises(nats.errors.NoServersError):
+        await nats.connect(
+            "nats://0.0.0.0:1", max_reconnect_attempts=1, reconnect_time_wait=0.001
+        )
+"""
+
+
+def test_it_waits_for_whoever_imports_nats_first(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import sys
+
+        def pytest_sessionstart():
+            assert "nats" not in sys.modules
+        """
+    )
+    project.makepyfile(CONNECTS)
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *Failed: A test tried to connect to the NATS server at *"])
+
+
+def test_without_the_plugin_nothing_is_watched(project: pytest.Pytester) -> None:
+    project.makepyfile(CONNECTS)
+    project.runpytest_subprocess("-p", "no:rosey").assert_outcomes(passed=1)
