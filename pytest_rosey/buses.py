@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,6 +24,9 @@ C = TypeVar("C", bound=LoopBound)
 # server and give up on a dead one after 3 s.
 _PATIENCE: dict[str, Any] = {"reconnect_time_wait": 0.02, "max_reconnect_attempts": 150}
 
+_LONGEST_WAIT = 10.0
+_POLL = 0.002
+
 
 class InProcessClient(LoopBound, EmbeddedClient):
     """nats-py's client on the in-process broker."""
@@ -36,7 +39,7 @@ class Bus(Protocol):
         clients: those that were made here.
     """
 
-    clients: Sequence[LoopBound]
+    clients: list[LoopBound]
 
     @property
     def url(self) -> str:
@@ -250,10 +253,47 @@ class Connect:
         self._clients.append(client)
         return client
 
+    async def settle(self) -> None:
+        """Return when the clients that faults have disconnected are back."""
+        if any(client.is_reconnecting or client.stats["reconnects"] for client in self._clients):
+            await until_back(self._clients)
+
     async def close_all(self) -> None:
         """Close every client, the newest first; those that the test has closed stay closed."""
         for client in reversed(self._clients):
             await client.close()
+
+
+async def until_back(clients: Sequence[LoopBound]) -> None:
+    """Return when the clients are connected again and the server knows their subscriptions.
+
+    One that has given up, or was closed, stays closed.
+
+    Raises:
+        TimeoutError: not all came back within 10 s.
+    """
+    await _until(lambda: all(client.is_connected or client.is_closed for client in clients))
+    for client in clients:
+        if client.is_connected:
+            # nats-py lets a PING overtake what was not yet written.
+            await asyncio.sleep(0)
+            await client.flush()
+
+
+async def until_gone(clients: Sequence[LoopBound]) -> None:
+    """Return when no client believes to be connected.
+
+    Raises:
+        TimeoutError: one still does after 10 s.
+    """
+    await _until(lambda: not any(client.is_connected for client in clients))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    # nats-py has one callback for each of its events, and that is the test's to use.
+    async with asyncio.timeout(_LONGEST_WAIT):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(_POLL)
 
 
 async def join(client: C, url: str, home: Home) -> C:

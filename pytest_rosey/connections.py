@@ -67,7 +67,7 @@ class Connections:
             return
         finder = _Finder(self._arm)
         sys.meta_path.insert(0, finder)
-        self._undo.append(lambda: finder in sys.meta_path and sys.meta_path.remove(finder))
+        self._undo.append(finder.remove)
 
     def stop(self) -> None:
         """Leave nats-py as it was."""
@@ -155,6 +155,11 @@ class _Finder:
     def __init__(self, imported: Callable[[], None]) -> None:
         self._imported = imported
 
+    def remove(self) -> None:
+        """Find nothing more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -162,7 +167,7 @@ class _Finder:
         del path, target
         if name != _CLIENT_MODULE:
             return None
-        sys.meta_path.remove(self)
+        self.remove()
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return spec

@@ -36,7 +36,7 @@ from dbservice.protocol.migrations import (
 )
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock, SystemClock, timestamp
-from dbservice.storage.dialect import Dialect
+from dbservice.storage.dialect import Dialect, dialect_of
 from dbservice.storage.engine import Engine
 from dbservice.storage.errors import EngineError, UnavailableError
 from dbservice.storage.steps import Steps

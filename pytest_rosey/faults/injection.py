@@ -13,6 +13,7 @@ from dbservice.embedded.interest import covers, is_valid_pattern
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.codec import encode_failure
 from dbservice.protocol.errors import did_you_mean
+from pytest_rosey.buses import until_back, until_gone
 from pytest_rosey.faults.database import FaultyEngine
 from pytest_rosey.faults.message import Message
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 MALFORMED = b'{"success": tru'
 WRONG_SHAPE = b'{"success": "yes", "rows": 17}'
 
-_PATIENCE = 10.0
-_POLL = 0.002
 _LISTED = 10
 
 Act = Callable[[Message], None]
@@ -226,7 +225,7 @@ class NatsFaults:
         """
         self._journal.append("disconnect()")
         self._bus.cut()
-        await self._until_disconnected()
+        await until_gone(self._bus.clients)
 
     async def kill_server(self) -> None:
         """End the server as a crash would (a real one by SIGKILL); `reconnect()` restarts it.
@@ -238,7 +237,7 @@ class NatsFaults:
         """
         self._journal.append("kill_server()")
         await self._bus.kill()
-        await self._until_disconnected()
+        await until_gone(self._bus.clients)
 
     async def pause_server(self) -> None:
         """Freeze the server: connections stay open, nothing is delivered until `reconnect()`.
@@ -262,19 +261,7 @@ class NatsFaults:
         """
         self._journal.append("reconnect()")
         self._bus.restore()
-        async with asyncio.timeout(_PATIENCE):
-            for client in self._bus.clients:
-                while not (client.is_connected or client.is_closed):
-                    await asyncio.sleep(_POLL)
-                if client.is_connected:
-                    # nats-py lets a PING overtake what was not yet written.
-                    await asyncio.sleep(0)
-                    await client.flush()
-
-    async def _until_disconnected(self) -> None:
-        async with asyncio.timeout(_PATIENCE):
-            while any(client.is_connected for client in self._bus.clients):
-                await asyncio.sleep(_POLL)
+        await until_back(self._bus.clients)
 
     # -- the service and its database -------------------------------------------------------------
 

@@ -27,7 +27,7 @@ SHORT = 0.05
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the condition is of many kinds
             await asyncio.sleep(0.001)
 
 
@@ -185,7 +185,9 @@ async def test_deny_goes_to_the_error_callback(
 
 
 async def test_slow_consumer_is_hung_up_on_and_comes_back(
-    nats_faults: NatsFaults, nats_client: Any, _rosey_connect: Any
+    nats_faults: NatsFaults,
+    nats_client: Any,
+    _rosey_connect: Any,  # noqa: PT019 - it has a value
 ) -> None:
     other = await _rosey_connect("publisher")
     heard: list[bytes] = []
