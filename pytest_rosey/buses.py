@@ -187,7 +187,7 @@ class RealBus:
             self._server.start()
             self._is_down = False
         if self._proxy is not None:
-            self._proxy.is_cut = False
+            self._proxy.mend()
 
     @property
     def _tapped(self) -> Proxy:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_rosey.connections import connections
 from pytest_rosey.options import settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def start_server(config: pytest.Config) -> NatsServer:
     Raises:
         pytest.UsageError: there is none, or it does not start.
     """
-    from pytest_rosey.servers import ServerUnavailable
+    from pytest_rosey.servers import ServerUnavailable, address_of
 
     server = find_server(config).server
     if _STARTED not in config.stash:
@@ -47,6 +48,8 @@ def start_server(config: pytest.Config) -> NatsServer:
         server.start()
     except ServerUnavailable as error:
         raise pytest.UsageError(str(error)) from None
+    # A container beside ours has an address of its own.
+    connections(config).allow(address_of(server.url).host)
     return server
 
 

@@ -142,7 +142,7 @@ async def _random(plugin: QuoteDBPlugin, _: Caller, __: str) -> str:
 async def _search(plugin: QuoteDBPlugin, _: Caller, arguments: str) -> str:
     query = search_query(unquoted(arguments))
     if not await plugin.is_search_enabled():
-        raise PermissionError(SEARCH_IS_OFF)
+        raise QuoteError(SEARCH_IS_OFF)
     page = await plugin.search_page_degraded(query)
     if not page.rows:
         return f"No quotes found for '{query}'"

@@ -92,14 +92,16 @@ class QuoteDBPlugin(ProtectedQuotes):
         """
         await self.check_migrations()
         await self._total.repair()
+        self._queue.open()
         await self._feed.start()
         await self._listener.start()
         self.initialized = True
         logger.info("Plugin %s initialized", self.namespace)
 
     async def close(self) -> None:
-        """Stop listening and finish the commands that were begun."""
+        """Stop listening and finish the commands that were begun; writes that wait are given up."""
         self.initialized = False
+        self._queue.close()
         await self._listener.stop()
         await self._feed.stop()
 

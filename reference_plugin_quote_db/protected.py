@@ -9,7 +9,7 @@ from reference_plugin_quote_db.errors import ValidationError
 from reference_plugin_quote_db.flags import MODERATION, FeatureFlags
 from reference_plugin_quote_db.observed import observed
 from reference_plugin_quote_db.parts import Parts
-from reference_plugin_quote_db.rate_limit import RateLimiter, limit_of
+from reference_plugin_quote_db.rate_limit import RateLimiter
 from reference_plugin_quote_db.resilient import ResilientQuotes
 
 
@@ -58,9 +58,9 @@ class ProtectedQuotes(ResilientQuotes):
             row = self._drafts.row(text, author, user)
             if await self.flags.is_enabled(MODERATION):
                 row = self._drafts.row(*self._moderated(text, author), user)
-            limit = limit_of(role)
 
             async def write(key: str) -> int:
+                limit = await self._limiter.limit_of(role)
                 if limit is not None:
                     await self._limiter.take(user, limit, idempotency_key=f"{key}-limit")
                 return await self._insert(self._quotes, row, key)
@@ -90,7 +90,7 @@ class ProtectedQuotes(ResilientQuotes):
             RateLimitError: if they have added as many as they may.
         """
         refuse_banned(user_role, "adding quotes")
-        limit = limit_of(user_role)
+        limit = await self._limiter.limit_of(user_role)
         if limit is None:
             return await self.add_quote(text, author, added_by)
         return await self.add_quote_ratelimited(text, author, added_by, limit)

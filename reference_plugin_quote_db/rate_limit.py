@@ -15,9 +15,8 @@ BY_ROLE: Final[Mapping[str, int | None]] = {"user": 10, "moderator": 50, "admin"
 """Quotes an hour; None is no limit. Roles that are not here are users."""
 
 
-def limit_of(role: str) -> int | None:
-    """Return how many quotes an hour somebody with this role may add; None is no limit."""
-    return BY_ROLE.get(role, BY_ROLE["user"])
+SETTING: Final = "max_quotes_per_user"
+"""The KV key that holds another limit for users; it works without a restart."""
 
 
 class RateLimiter:
@@ -36,6 +35,13 @@ class RateLimiter:
         self._kv = kv
         self._clock = clock
         self._on_refusal = on_refusal
+
+    async def limit_of(self, role: str) -> int | None:
+        """Return how many quotes an hour somebody with this role may add; None is no limit."""
+        if role in BY_ROLE and role != "user":
+            return BY_ROLE[role]
+        setting = await self._kv.get(SETTING)
+        return setting if type(setting) is int and setting > 0 else BY_ROLE["user"]
 
     async def take(self, user: str, limit: int, *, idempotency_key: str | None = None) -> None:
         """Count one quote of this user.

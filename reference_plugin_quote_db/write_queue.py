@@ -55,6 +55,7 @@ class WriteQueue:
         self._sleep = sleep
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._closed = asyncio.Event()
 
     def __len__(self) -> int:
         return self._waiting
@@ -64,11 +65,19 @@ class WriteQueue:
         """Whether the next write that had to wait would be refused."""
         return self._waiting >= self._size
 
+    def open(self) -> None:
+        """Let writes wait, as at first; for a queue that was closed."""
+        self._closed.clear()
+
+    def close(self) -> None:
+        """Let no write wait any longer: those that do fail at once, and so do those to come."""
+        self._closed.set()
+
     async def run(self, write: Callable[[], Awaitable[T]]) -> T:
         """Return what `write` returns: at once if the service is well, else when it is again.
 
         Raises:
-            ServiceUnavailableError: if too many writes wait already.
+            ServiceUnavailableError: if too many writes wait already, or the queue is closed.
             WriteNotAcknowledged: if the deadline passed.
         """
         if self._breaker.state is CircuitState.CLOSED and not self._waiting:
@@ -88,6 +97,8 @@ class WriteQueue:
     async def _when_possible(self, write: Callable[[], Awaitable[T]], until: float) -> T:
         failure: Exception | None = None
         while self._clock.time() < until:
+            if self._closed.is_set():
+                raise ServiceUnavailableError("The plugin is closing; the write was given up")
             if self._breaker.retry_after() == 0:
                 try:
                     return await write()
@@ -96,5 +107,16 @@ class WriteQueue:
                         raise
                     failure = error
             wait = max(self._breaker.retry_after(), PAUSE)
-            await self._sleep(max(0.0, min(wait, until - self._clock.time())))
+            await self._pause(max(0.0, min(wait, until - self._clock.time())))
         raise WriteNotAcknowledged(self._deadline) from failure
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not on when the queue is closed."""
+        sleeping = asyncio.ensure_future(self._sleep(seconds))
+        closing = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({sleeping, closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            closing.cancel()
+            await asyncio.gather(sleeping, closing, return_exceptions=True)

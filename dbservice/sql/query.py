@@ -11,6 +11,7 @@ without comments, and with every string, quoted name and parameter written anew.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -30,6 +31,9 @@ from dbservice.storage.tables import Column, Table, unknown_column
 
 Node = Any
 """A part of a parsed query. The parser's versions have different base classes for it."""
+
+# It would log queries that it does not understand; they are refused, which says enough.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 _GRAMMARS = {Dialect.SQLITE: "sqlite", Dialect.POSTGRESQL: "postgres"}
 
@@ -57,14 +61,6 @@ _TYPES = frozenset(
     | {"JSONB", "NUMERIC", "SMALLINT", "TEXT", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "UUID"}
     | {"VARCHAR", "ARRAY", "BLOB", "VARBINARY", "REAL", "TIMETZ", "BIT"}
 )
-_NO_NAMES = frozenset(
-    {TokenType.L_PAREN, TokenType.COMMA, TokenType.EQ, TokenType.NEQ, TokenType.GT, TokenType.GTE}
-    | {TokenType.LT, TokenType.LTE, TokenType.PLUS, TokenType.DASH, TokenType.STAR}
-    | {TokenType.SLASH, TokenType.MOD, TokenType.DPIPE, TokenType.TILDE, TokenType.AMP}
-    | {TokenType.PIPE, TokenType.DARROW, TokenType.ARROW}
-)
-"""Words that may stand before a parenthesis and call nothing."""
-
 _ODD_STRINGS = frozenset(
     {TokenType.BYTE_STRING, TokenType.HEREDOC_STRING, TokenType.UNICODE_STRING}
     | {TokenType.HEX_STRING, TokenType.BIT_STRING, TokenType.RAW_STRING, TokenType.NATIONAL_STRING}
@@ -202,14 +198,21 @@ def _check_calls(tokens: Sequence[Token], new_names: Collection[int], dialect: D
         dialect: whose list.
     """
     for token, following in pairwise(tokens):
-        if following.token_type is not TokenType.L_PAREN or token.token_type in _NO_NAMES:
+        if following.token_type is not TokenType.L_PAREN or not _may_name(token):
             continue
         name = token.text.lower()
         is_syntax = name.upper() in BEFORE_PARENTHESIS or name in TYPES
-        if is_syntax and token.token_type is not TokenType.IDENTIFIER:
+        is_bare = token.token_type not in (TokenType.IDENTIFIER, TokenType.STRING)
+        if is_syntax and is_bare:
             continue
         if name not in ALLOWED[dialect] and token.start not in new_names:
             raise _no_function(token.text)
+
+
+def _may_name(token: Token) -> bool:
+    if token.token_type in (TokenType.IDENTIFIER, TokenType.STRING):
+        return True
+    return token.text[:1].isalpha() or token.text[:1] == "_"
 
 
 def _new_names(tree: Node) -> frozenset[int]:
@@ -293,6 +296,8 @@ class _Reading:
                 self.bind(child, visible)
 
     def _source(self, node: exp.Table, visible: frozenset[str]) -> None:
+        if node.this is None:
+            raise _forbidden("ROWS FROM is refused: name one table or function.", "ROWS FROM")
         if not isinstance(node.this, exp.Identifier):
             self.names.add(node.this.name.lower() or node.this.key)
             return
@@ -411,7 +416,8 @@ def _with(node: Node) -> Node | None:
 
 def _name(node: Node) -> str:
     """Return a name as the engines compare it: without quotes it has no case."""
-    return node.name if node.args.get("quoted") else node.name.lower()
+    name: str = node.name
+    return name if node.args.get("quoted") else name.lower()
 
 
 # --- putting it together -----------------------------------------------------------------------

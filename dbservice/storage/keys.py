@@ -211,7 +211,8 @@ class KeyStore:
         try:
             msgspec.json.decode(text)
         except msgspec.DecodeError:
-            raise invalid(f"The value of the key '{key[:80]}' is not JSON.", field="value") from None
+            told = f"The value of the key '{key[:80]}' is not JSON."
+            raise invalid(told, field="value") from None
         _check_value_size(len(text.encode()))
         expires = None if seconds is None else self._clock.time() + seconds
         yield Statement(_PUT, (namespace.plugin, key, text, expires))

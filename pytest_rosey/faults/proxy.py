@@ -68,13 +68,10 @@ class Proxy:
     Args:
         target: where the server listens now.
         take: looks at every published message.
-
-    Attributes:
-        is_cut: whether nobody gets through; connections are then accepted and closed at once.
     """
 
     def __init__(self, target: Callable[[], Address], take: Take) -> None:
-        self.is_cut = False
+        self._lets_in = True
         self._target = target
         self._take = take
         self._server: asyncio.Server | None = None
@@ -95,9 +92,16 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
     def cut(self) -> None:
-        """Hang up on everyone and let nobody in until `is_cut` is False."""
-        self.is_cut = True
+        """Hang up on everyone and let nobody in until `mend()`."""
+        self._lets_in = False
         self.hang_up()
+
+    def mend(self) -> None:
+        """Let clients in again."""
+        self._lets_in = True
+
+    def _is_cut(self) -> bool:
+        return not self._lets_in
 
     def hang_up(self, subject: bytes | None = None) -> None:
         """Hang up on those who subscribed to a subject; by default on everyone."""
@@ -110,7 +114,7 @@ class Proxy:
         assert task is not None  # the server makes one for each connection
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if self.is_cut:
+        if self._is_cut():
             _refuse(writer)
             return
         try:
@@ -119,7 +123,7 @@ class Proxy:
             _refuse(writer)
             return
         connection = _Connection(writer, to_server, self._take)
-        if self.is_cut:
+        if self._is_cut():
             connection.close()
         self._connections.add(connection)
         try:

@@ -195,9 +195,9 @@ async def test_everything_done_for_a_command_has_one_request_id(
     await plugin.handle_command("bob", "user", "!quote add x")
     await plugin.handle_command("bob", "admin", "!quote add y")
     ids = [request.headers["Rosey-Request-Id"] for request in fake_nats.requests]
-    assert len(ids) == 4 + 3
-    assert len(set(ids[:4])) == len(set(ids[4:])) == 1
-    assert ids[0] != ids[4]
+    assert len(ids) == 5 + 3
+    assert len(set(ids[:5])) == len(set(ids[5:])) == 1
+    assert ids[0] != ids[5]
 
 
 async def test_the_gateways_request_id_is_kept(rosey_plugin: Any, nats_client: Any) -> None:

@@ -83,6 +83,15 @@ async def test_a_limit_whose_end_is_lost_ends_within_the_hour(
     assert refused.value.retry_after == 3600
 
 
+@pytest.mark.parametrize(("setting", "added"), [(3, 3), (0, 10), ("3", 10), (True, 10)])
+async def test_the_limit_of_users_is_a_setting(
+    plugin: QuoteDBPlugin, client: StorageClient, setting: Any, added: int
+) -> None:
+    await client.kv.set("max_quotes_per_user", setting)
+    results = await add_many(plugin, 12, "user")
+    assert sum(isinstance(result, int) for result in results) == added
+
+
 async def test_what_is_not_valid_does_not_count(
     plugin: QuoteDBPlugin, client: StorageClient
 ) -> None:

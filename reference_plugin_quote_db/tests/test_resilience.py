@@ -306,6 +306,15 @@ async def test_a_queued_write_is_acknowledged_when_it_is_stored(
     assert await plugin.add_quote_queued("Test", None, "bob") == 42
 
 
+async def test_closing_does_not_wait_for_the_service(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
+    await open_breaker(plugin, fake_nats)
+    waiting = asyncio.create_task(plugin.add_quote_queued("Test", None, "bob"))
+    await until(lambda: b"quote_queued_writes 1.0" in plugin.metrics_page()[1])
+    await plugin.close()
+    with pytest.raises(ServiceUnavailableError, match="closing"):
+        await waiting
+
+
 async def test_batches(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
     ok = {"success": True, "ids": [1], "created": 1}
     fake_nats.respond(INSERT_BATCH, [ok, {**ok, "ids": [2]}, TimeoutError()])

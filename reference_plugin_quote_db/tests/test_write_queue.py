@@ -94,6 +94,26 @@ async def test_an_error_of_the_write_itself_is_not_waited_for() -> None:
         await service.queue().run(refused)
 
 
+async def test_closing_gives_up_what_waits() -> None:
+    service = Service()
+    await service.go_away()
+    queue = WriteQueue(service.breaker, service.clock, sleep=service.sleep_forever)
+    waiting = [asyncio.create_task(queue.run(service.write(n))) for n in range(3)]
+    await service.sleeping.wait()
+    queue.close()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(result) for result in results] == [
+        "The plugin is closing; the write was given up"
+    ] * 3
+    with pytest.raises(ServiceUnavailableError, match="closing"):
+        await queue.run(service.write(4))
+    service.clock.advance(60)
+    service.is_there = True
+    queue.open()
+    assert await queue.run(service.write(5)) == 5
+    assert service.written == [5]
+
+
 async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
     service = Service()
     cache = QuoteCache(service.clock)

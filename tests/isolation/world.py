@@ -101,6 +101,8 @@ async def settled(*clients: Client) -> None:
     for client in clients:
         await asyncio.sleep(0)  # nats-py lets a PING overtake what was not yet written
         await client.flush(10)
-        while any(subscription.pending_msgs for subscription in client._subs.values()):
+        while any(  # noqa: ASYNC110 - nothing tells when they are empty
+            subscription.pending_msgs for subscription in client._subs.values()
+        ):
             await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -33,8 +33,8 @@ from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
 pytestmark = pytest.mark.kill
 
-ROUNDS = int(os.environ.get("ROSEY_KILL_ROUNDS", "12"))
-ROWS = 20_000 if ROUNDS >= 50 else 5_000
+ROUNDS = int(os.environ.get("ROSEY_KILL_ROUNDS", "8"))
+ROWS = 20_000 if ROUNDS >= 50 else 10_000
 OWNER = namespace(PLUGIN)
 
 COLUMNS = "id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER CHECK (size >= 0)"
@@ -255,12 +255,15 @@ def started_child(url: str, root: Path, verb: str) -> subprocess.Popen[bytes]:
 
 
 def timed_child(url: str, root: Path, verb: str) -> float:
-    """Return how long an undisturbed child takes from its first mark to its last."""
+    """Return how long an undisturbed child takes from its first mark to its last commit."""
     process = started_child(url, root, verb)
     began = time.perf_counter()
     assert process.stdout is not None
-    marks = process.stdout.read()
-    took = time.perf_counter() - began
+    marks, took = b"", 0.0
+    while mark := os.read(process.stdout.fileno(), 1):
+        marks += mark
+        if mark == b")":
+            took = time.perf_counter() - began
     process.stdout.close()
     assert process.wait() == 0
     assert marks.count(b")") == len(MIGRATIONS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from dbservice.client import StorageClient
 from dbservice.embedded import Broker, Stack
 from dbservice.protocol.migrations import Applied, HistoryEntry
 from dbservice.service import DatabaseService
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
+from pytest_rosey.servers.postgres import PostgresServer
 
 ROUNDS = 100
 FILES = {
@@ -33,17 +33,6 @@ def three(root: Path, add: Callable[[str, str], Path]) -> Path:
     for name, text in FILES.items():
         add(name, text)
     return root
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 def check_applied_once(replies: list[Applied], history: list[HistoryEntry]) -> None:

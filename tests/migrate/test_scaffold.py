@@ -26,20 +26,8 @@ from dbservice.migrate.source import Source, SourceError, as_text
 from dbservice.migrate.verification import verify
 from dbservice.protocol.names import IDENTIFIER, namespace
 from dbservice.storage.dialect import Dialect
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
 OWNER = namespace("old-bot")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=sorted(DATABASES))

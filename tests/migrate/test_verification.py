@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from dbservice.protocol.migrations import Apply, Check
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.storage.dialect import Dialect
 from dbservice.storage.steps import Steps
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
 OWNER = namespace("quote-db")
 
@@ -34,17 +33,6 @@ CREATE INDEX a_size ON a (size);
 DROP INDEX a_size;
 DROP TABLE a;
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=list(Dialect))

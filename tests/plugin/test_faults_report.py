@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_rosey import NatsFaults
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers import BinaryServer, find_binary
 
 pytest_plugins = ["pytester"]
 
@@ -124,6 +124,27 @@ def test_faults_end_before_the_fixtures_are_torn_down(
     )
     result = project.runpytest_inprocess()
     result.assert_outcomes(passed=2)
+
+
+@needs_binary
+def test_a_server_given_by_its_url_is_not_ours_to_kill(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+        from pytest_rosey.servers import ServerControlError
+
+        async def test_x(nats_faults, storage):
+            with pytest.raises(ServerControlError, match="cannot be killed: it was given by"):
+                await nats_faults.kill_server()
+            await nats_faults.disconnect()
+            await nats_faults.reconnect()
+            await storage("notes").kv.set("k", 1)
+        """
+    )
+    path = find_binary().path
+    assert path is not None
+    with BinaryServer(path) as server:
+        project.runpytest_inprocess(f"--rosey-nats={server.url}").assert_outcomes(passed=1)
 
 
 def test_a_service_fault_without_a_service(project: pytest.Pytester) -> None:

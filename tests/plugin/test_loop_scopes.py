@@ -24,13 +24,16 @@ class TestLoops:
     @pytest.mark.parametrize("n", [1, 2])
     async def test_all(
         self, n, fake_nats, nats_client, db_service, storage, rosey_clock, rosey_migrations,
-        plugin_namespace, cleanup_plugin_namespace, rosey_plugin,
+        plugin_namespace, cleanup_plugin_namespace, rosey_plugin, nats_faults,
     ):
         LOOPS.append(asyncio.get_running_loop())
         fake_nats.respond("a.b", {{"n": n}})
         assert (await fake_nats.request("a.b")).data == b'{{"n":%d}}' % n
         plugin = await rosey_plugin(Plugin, namespace=plugin_namespace, migrate=False)
         assert await plugin.count() == 1
+        assert await storage(plugin_namespace).kv.get("starts") == 1
+        await nats_faults.disconnect()
+        await nats_faults.reconnect()
         assert await storage(plugin_namespace).kv.get("starts") == 1
         rosey_clock.advance(1)
         assert await rosey_migrations.tables(plugin_namespace) == []

@@ -229,7 +229,8 @@ def test_namespaces_are_emptied_after_the_test_on_a_database_that_stays(
             assert await db_service.database.plugins() == ["kept"]
         """
     )
-    project.runpytest_inprocess("--rosey-db=./test.db").assert_outcomes(passed=3)
+    kept = ("--rosey-db=./test.db", "-o", "rosey_strict_cleanup=false")
+    project.runpytest_inprocess(*kept).assert_outcomes(passed=3)
     assert (project.path / "test.db").exists()
     project.runpytest_inprocess("--rosey-db=./test.db", "-k", "left").assert_outcomes(passed=1)
 

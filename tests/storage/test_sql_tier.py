@@ -1,4 +1,5 @@
 """The SQL tier: what it answers, what it refuses and why (SPEC 3.8)."""
+# ruff: noqa: E501 - a query and what it gives stand in one line
 
 from __future__ import annotations
 
