@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -474,10 +474,16 @@ class DatabaseService:
             if self._metrics is not None:
                 self._metrics.swept(swept)
 
-    @cached_property
+    @property
     def version(self) -> str:
         """The installed version of this service."""
-        return metadata.version("pytest-rosey")
+        return _installed_version()
+
+
+@cache
+def _installed_version() -> str:
+    # Read from the file system once, not for each service: a test run starts thousands.
+    return metadata.version("pytest-rosey")
 
 
 def _takes_global_shape(address: Address | None, request: Request | None) -> bool:

@@ -332,6 +332,7 @@ class _Run:
             return None
         started = time.perf_counter()
         executed = yield from execute(script)
+        yield from dialect_of(self.dialect).keys_were_given(self.namespace.prefix)
         duration = round((time.perf_counter() - started) * 1000, 3)
         if script.is_up:
             yield from ledger.insert(plugin, self._entry(file, duration))

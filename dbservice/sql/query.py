@@ -442,7 +442,9 @@ def _rebuilt(
         if number == _SECOND_HALF:
             end = token.end
             continue
-        if parts and token.start > end + 1:
+        # A letter that touches a quote changes what is between the quotes: E'\x41', U&"\005fkv".
+        is_quoted = token.token_type in (TokenType.STRING, TokenType.IDENTIFIER)
+        if parts and (is_quoted or token.start > end + 1):
             parts.append(" ")
         if number is not None:
             numbers.append(number)

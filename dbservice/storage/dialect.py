@@ -199,23 +199,35 @@ class SqliteDialect:
 
     def computed(self, column: Column, sign: str, value: Any) -> Fragment:
         # SQLite turns an integer that leaves 64 bits into a float, and a float that leaves its
-        # range into infinity, and says nothing; abs() of the lowest integer is an error, and
-        # keeps the row as it is.
+        # range into infinity or zero, and says nothing.
         present = f"COALESCE({column.sql}, 0)"
         result = f"{present} {sign} ?"
-        is_integer = column.type is ColumnType.INTEGER
-        limits = () if is_integer else (sys.float_info.max,)
-        in_range = f"typeof({result}) = 'integer'" if is_integer else f"abs({result}) <= ?"
-        overflow = f"abs(CAST(min({present}, {_BELOW_INTEGERS}) AS INTEGER))"
-        return Fragment(
-            f"CASE WHEN {in_range} THEN {result} ELSE {overflow} END", (value, *limits, value)
-        )
+        if column.type is ColumnType.INTEGER:
+            in_range, bounds = f"typeof({result}) = 'integer'", (value,)
+        else:
+            in_range, bounds = f"abs({result}) <= ?", (value, sys.float_info.max)
+            if sign == "*" and value:
+                in_range += f" AND ({result} <> 0 OR {present} = 0)"
+                bounds = (*bounds, value)
+        sql = f"CASE WHEN {in_range} THEN {result} ELSE {_overflow(present)} END"
+        return Fragment(sql, (*bounds, value))
 
     def total(self, column: Column) -> str:
-        return f"COALESCE(SUM({column.sql}), 0)"
+        if column.type is not ColumnType.INTEGER:
+            return f"COALESCE(SUM({column.sql}), 0.0)"
+        # SUM() of integers fails if they leave 64 bits on the way to a sum that does not.
+        high, low = _halves(column)
+        fits = f"{high} BETWEEN -2147483648 AND 2147483647"
+        whole = f"{high} * 4294967296 + ({low} & 4294967295)"
+        return f"CASE WHEN {fits} THEN {whole} ELSE {_overflow(high)} END"
 
     def average(self, column: Column) -> str:
-        return f"AVG({column.sql})"
+        if column.type is not ColumnType.INTEGER:
+            return f"AVG({column.sql})"
+        # AVG() adds floats, which loses the small integers beside large ones.
+        high, low = _halves(column)
+        total = f"({high} * 4294967296.0 + ({low} & 4294967295))"
+        return f"CASE WHEN COUNT({column.sql}) THEN {total} / COUNT({column.sql}) END"
 
 
 class PostgresDialect:
@@ -387,6 +399,23 @@ def glob_pattern(pattern: str) -> str:
         else:
             translated.append({"%": "*", "_": "?"}.get(character) or _glob_literal(character))
     return "".join(translated)
+
+
+def _halves(column: Column) -> tuple[str, str]:
+    """Return the sum of an integer column in SQLite's SQL as multiples of 2**32, and the rest.
+
+    Of the second only the lower 32 bits count; what is above them is in the first.
+    """
+    low = f"COALESCE(SUM({column.sql} & 4294967295), 0)"
+    return f"(COALESCE(SUM({column.sql} >> 32), 0) + ({low} >> 32))", low
+
+
+def _overflow(number: str) -> str:
+    """Return SQL that fails in SQLite as an integer overflow does: abs() of the lowest integer.
+
+    It takes a number, whichever, because SQLite computes what is constant beforehand.
+    """
+    return f"abs(CAST(min({number}, {_BELOW_INTEGERS}) AS INTEGER))"
 
 
 def _glob_literal(character: str) -> str:

@@ -99,16 +99,21 @@ class DirectLane(Generic[C]):
             self._disconnect(self._connection)
             self._connection = None
 
+    @property
+    def connection(self) -> C:
+        """The open connection. Raises UnavailableError if the lane is closed."""
+        if self._connection is None:
+            raise UnavailableError("the database is closed")
+        return self._connection
+
     async def do(self, work: Any) -> Any:
         """Do the work and return its answer, or raise its error.
 
         Raises:
             UnavailableError: the lane is closed, or was never opened.
         """
-        if self._connection is None:
-            raise UnavailableError("the database is closed")
         job = Job(work)
-        self._run(self._connection, [job])
+        self._run(self.connection, [job])
         if job.error is not None:
             raise job.error
         return job.value

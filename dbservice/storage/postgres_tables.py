@@ -9,6 +9,7 @@ from dbservice.protocol.rows import ColumnType
 from dbservice.storage.dialect import Dialect, dialect_of
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.tables import Column, Index, Table
+from dbservice.storage.values import plain_default
 
 _KINDS = {"TABLE": ["r", "p"], "VIEW": ["v"]}
 
@@ -63,7 +64,7 @@ _TYPES = {
 }
 _LENGTH = re.compile(r"\((\d+)\)")
 _CAST = re.compile(r"('(?:[^']|'')*'|[\w.]+)::[\w ]+(?:\(\d+\))?")
-_QUOTED_NUMBER = re.compile(r"'(-?[\d.]+)'|\((-[\d.]+)\)")
+_QUOTED_NUMBER = re.compile(r"'(-?[\d.]+(?:e[+-]?\d+)?)'|\((-[\d.]+)\)")
 
 
 def names(kind: str, prefix: str) -> Steps[list[str]]:
@@ -110,7 +111,7 @@ def _plain(default: str | None, column_type: ColumnType) -> str | None:
         return next(filter(None, number.groups())) if number else text
     if column_type is ColumnType.BOOLEAN:
         return text.upper()
-    return None if text == "NULL" else text
+    return plain_default(text, column_type)
 
 
 def _index(name: str, is_unique: bool, columns: list[str | None]) -> Index:

@@ -105,7 +105,7 @@ class QueryStore:
             RequestError: VALIDATION_ERROR.
         """
         table = yield from self._catalog.table(namespace, request.table)
-        groups = _columns(table, request.group_by, "group_by") if request.group_by else []
+        groups = _groups(table, request.group_by)
         computed = [_Computed.parse(table, *item) for item in request.compute.items()]
         matching = Matching(table, parse_filters(request.filters))
         result_table = _result_table(table, groups, computed)
@@ -307,6 +307,15 @@ def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Co
 
 def _columns(table: Table, names: Sequence[str] | UnsetType, field: str) -> list[Column]:
     return list(table.columns.values()) if names is UNSET else named_columns(table, names, field)
+
+
+def _groups(table: Table, names: Sequence[str] | UnsetType) -> list[Column]:
+    groups = [] if names is UNSET else named_columns(table, names, "group_by")
+    for column in groups:
+        if column.type is ColumnType.JSON:
+            path = f"group_by.{column.name}"
+            raise operator_type("group_by", "a type other than json", column, path)
+    return groups
 
 
 def _ordering(

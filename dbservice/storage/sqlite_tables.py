@@ -8,6 +8,7 @@ from dbservice.protocol.rows import ColumnType
 from dbservice.storage.dialect import Dialect, dialect_of
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.tables import Column, Index, Table
+from dbservice.storage.values import plain_default
 
 _LENGTH = re.compile(r"\((\d+)\)")
 _AFFINITIES = (
@@ -63,7 +64,7 @@ def _column(row: tuple[str, str, int, str | None, int], source: str) -> Column:
         name,
         column_type,
         nullable=not not_null and not key_position,
-        default=default,
+        default=plain_default(default, column_type),
         max_length=int(length.group(1)) if length else None,
         primary_key=bool(key_position),
     )

@@ -20,6 +20,7 @@ from dbservice.protocol.rows import ColumnType
 from dbservice.storage.tables import Column
 
 _LONG_NUMBER = re.compile(r"\d{19}")
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 
 
 def to_stored(column: Column, value: Any, path: str) -> Any:
@@ -87,6 +88,24 @@ def from_stored(column: Column, value: Any) -> Any:
     return read(value) if read else value
 
 
+def plain_default(text: str | None, column_type: ColumnType) -> str | None:
+    """Return a column's default as it is described, the same from every engine.
+
+    A literal that an engine writes in a form of its own, a moment or a document, is written as the
+    service writes it; DEFAULT NULL is no default; an expression stays as it is.
+    """
+    if text is None or text.upper() == "NULL":
+        return None
+    if column_type not in (ColumnType.DATETIME, ColumnType.JSON) or not _LITERAL.fullmatch(text):
+        return text
+    inner = text[1:-1].replace("''", "'")
+    if column_type is ColumnType.DATETIME:
+        plain = str(_read_datetime(inner))
+    else:
+        plain = msgspec.json.encode(_read_json(inner), order="sorted").decode()
+    return "'" + plain.replace("'", "''") + "'"
+
+
 def same_json(left: Any, right: Any) -> bool:
     """Return whether two JSON values are equal; unlike in Python, true is not 1."""
     if isinstance(left, bool) or isinstance(right, bool):
@@ -152,7 +171,7 @@ def _float(column: Column, value: Any, path: str) -> float:
             field=path,
             got=str(value)[:40],
         )
-    return as_float
+    return as_float + 0.0  # not every engine keeps the sign of -0.0
 
 
 def _boolean(column: Column, value: Any, path: str) -> bool:
@@ -186,6 +205,11 @@ def _utc(text: str) -> str:
     moment = datetime.fromisoformat(text)
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return aware.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def _read_float(value: Any) -> Any:
+    """Return a number as a float: SQLite gives whole ones back as integers here and there."""
+    return value + 0.0 if isinstance(value, int | float) else value
 
 
 def _read_datetime(value: Any) -> Any:
@@ -233,6 +257,7 @@ _CHECKED: Mapping[ColumnType, Callable[[Column, Any, str], Any]] = {
 }
 
 _READ: Mapping[ColumnType, Callable[[Any], Any]] = {
+    ColumnType.FLOAT: _read_float,
     ColumnType.BOOLEAN: bool,
     ColumnType.DATETIME: _read_datetime,
     ColumnType.JSON: _read_json,

@@ -195,6 +195,8 @@ def _calculated(value: Any, operator: str, operand: Any, of_type: str) -> Any:
         raise RefusedError
     if of_type == "float" and not math.isfinite(result):
         raise RefusedError
+    if operator == "$mul" and not result and value and operand:
+        raise RefusedError  # so small that nothing would be left of it
     return result
 
 

@@ -1,0 +1,61 @@
+"""What is killed: services on a real nats-server, with files on a real disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from replica import Replica
+
+from pytest_rosey.servers import BinaryServer, find_binary
+
+_IN_MEMORY = {"tmpfs", "ramfs"}
+
+
+@pytest.fixture
+def real_nats() -> Iterator[str]:
+    """Start a nats-server binary; return its URL."""
+    found = find_binary()
+    if found.path is None:
+        pytest.skip(f"no nats-server binary; looked at {', '.join(found.tried)}")
+    server = BinaryServer(found.path)
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory on a file system that an fsync means something to."""
+    if file_system_of(tmp_path) not in _IN_MEMORY:
+        yield tmp_path
+        return
+    beside = tempfile.mkdtemp(prefix="rosey-kill-", dir=Path(__file__).parents[3])
+    yield Path(beside)
+    shutil.rmtree(beside)
+
+
+@pytest.fixture
+def replica(disk: Path, real_nats: str) -> Iterator[Callable[..., Replica]]:
+    """Make a service on a database, not started yet."""
+    made: list[Replica] = []
+
+    def make(database: str, *more: str) -> Replica:
+        log = disk / f"replica-{len(made)}.log"
+        arguments = ("--nats", real_nats, "--db", database, "--log-level", "warning", *more)
+        made.append(Replica(*arguments, log=log))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that a path is on."""
+    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    _, kind = max((len(place), kind) for place, kind in mounts if path.is_relative_to(place))
+    return kind

@@ -1,0 +1,103 @@
+"""A service in a process of its own that is killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from traced_service import Marks
+
+
+@dataclass(frozen=True)
+class Death:
+    """Where the transactions of a process were when it was killed.
+
+    Attributes:
+        open: begun, and COMMIT not sent.
+        committing: within COMMIT.
+        committed: in the whole life of the process.
+    """
+
+    open: int
+    committing: int
+    committed: int
+
+    @property
+    def place(self) -> str:
+        """Name the place of the foremost transaction."""
+        if self.committing:
+            return "inside"
+        return "before" if self.open else "after"
+
+
+class Replica:
+    """`rosey serve` with these arguments, by way of `traced_service.py`.
+
+    Args:
+        arguments: of `rosey serve`.
+        log: a file for what it logs.
+    """
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        shared = os.memfd_create("marks")
+        os.ftruncate(shared, Marks.SIZE)
+        self._arguments = arguments
+        self._log = log
+        self._pid: int | None = None
+        self.marks = Marks(shared)
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parent / "traced_service.py"), str(shared)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                pass_fds=[shared],
+            )
+        os.close(shared)
+
+    def start(self) -> None:
+        """Start the service and return when it says that it is ready."""
+        assert self._process.stdin is not None
+        self.marks.clear()
+        self._process.stdin.write(json.dumps(self._arguments).encode() + b"\n")
+        self._process.stdin.flush()
+        self._pid = int(self._line("pid").split()[1])
+        self._line("rosey: ready")
+
+    def kill(self) -> Death:
+        """Kill it with SIGKILL, and tell where it was."""
+        assert self._pid is not None
+        os.kill(self._pid, signal.SIGKILL)
+        assert self._line("ended").split() == ["ended", str(-signal.SIGKILL)]
+        places = Marks.OPEN, Marks.COMMITTING, Marks.COMMITTED
+        return Death(*(self.marks[place] for place in places))
+
+    def stop(self) -> None:
+        """Ask it to end, and wait for that."""
+        assert self._pid is not None
+        os.kill(self._pid, signal.SIGTERM)
+        assert self._line("ended").split() == ["ended", "0"], self._log.read_text()
+
+    def close(self) -> None:
+        """End everything, however it stands."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _line(self, beginning: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            text = line.decode()
+            if text.startswith(beginning):
+                return text
+            if text.startswith("ended"):
+                break
+        pytest.fail(f"the service ended by itself: {self._log.read_text()[-2000:]}")
