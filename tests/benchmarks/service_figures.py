@@ -86,7 +86,7 @@ CASES: dict[str, tuple[str, bytes, float, float]] = {
     "get by id": (ROW + "select", request(table="quotes", id=3), 1.5, 1.3),
     "random": (ROW + "select", request(table="quotes", sort="$random", limit=1), 1.5, 1.3),
     "kv get": (KV + "get", request(key="total_count"), 1.5, 1.3),
-    # An increment: SQLite does not write a value that is there already, so a set would cost nothing.
+    # Not a set: SQLite does not write a value that is there already, and no fsync is made.
     "kv incr": (KV + "incr", request(key="k"), 2.0, 1.7),
     "add": (ROW + "insert", request(table="quotes", data=quote(0)), 2.0, 1.7),
     "upvote": (

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from dbservice.protocol import OPERATIONS, find
 from dbservice.protocol.messages import Request
 from pytest_rosey import FakeNats, ServedRequest, ServiceUnderTest
@@ -34,6 +32,10 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("row.notes.aggregate", {**NOTES, "compute": {"total": {"$sum": "n"}}}),
     ("row.notes.delete", {**NOTES, "id": 1}),
     ("row.notes.delete", {**NOTES, "filters": {"text": "b"}}),
+    ("sql.notes.execute", {"query": "SELECT text FROM notes WHERE n = $1", "params": [2]}),
+    ("sql.notes.execute", {"query": "DELETE FROM notes"}),
+    ("namespace.notes.describe", {}),
+    ("namespace.notes.export", {}),
     ("row.notes.schema.drop", NOTES),
     ("row.notes.count", NOTES),
     ("kv.notes.set", {"key": "k", "value": None}),
@@ -51,7 +53,10 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("migrate.notes.status", {}),
     ("migrate.notes.apply", {}),
     ("migrate.notes.rollback", {}),
+    ("migrate.notes.verify", {}),
+    ("migrate.notes.repair", {}),
     ("namespace.notes.clear", {}),
+    ("namespace.notes.import", {"session": "s", "part": 0, "text": "{"}),
     ("ping", {}),
     ("info", {}),
 ]

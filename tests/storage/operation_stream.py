@@ -101,7 +101,9 @@ def document(rng: random.Random, depth: int = 0) -> Any:
 
 
 def array(rng: random.Random) -> list[Any]:
-    return [rng.choice([1, 1.0, "a", True, None, [1], integer(rng)]) for _ in range(rng.randint(0, 4))]
+    return [
+        rng.choice([1, 1.0, "a", True, None, [1], integer(rng)]) for _ in range(rng.randint(0, 4))
+    ]
 
 
 def moment(rng: random.Random) -> str:
@@ -215,7 +217,9 @@ def tables() -> dict[str, Table]:
                 ID,
                 _of("name", "text", NAMES, required=True),
                 _of("age", "integer", _small),
-                _of("note", "text", _from("x", "short", "é" * 12, "é" * 13, "much too long a note")),
+                _of(
+                    "note", "text", _from("x", "short", "é" * 12, "é" * 13, "much too long a note")
+                ),
                 _of("rating", "float", tame),
                 _of("joined", "datetime"),
                 _of("active", "boolean", required=True),
@@ -906,8 +910,11 @@ class OperationStream:
         queries = [
             ("SELECT id, title, score FROM things WHERE score > $1 ORDER BY id", [3]),
             ("SELECT COUNT(*) AS n FROM people WHERE name LIKE $1", ["n%"]),
-            ("SELECT p.name, v.score FROM people p JOIN visits v ON v.person = p.id "
-             "ORDER BY v.id, p.id", []),
+            (
+                "SELECT p.name, v.score FROM people p JOIN visits v ON v.person = p.id "
+                "ORDER BY v.id, p.id",
+                [],
+            ),
             ("SELECT title FROM other_plugins", []),
             ("DELETE FROM things", []),
             ("SELECT kind, MAX(number) AS top FROM pairs GROUP BY kind ORDER BY kind", []),
@@ -956,7 +963,9 @@ class OperationStream:
         self.send("row", "insert_batch", {"table": "t", "rows": rows}, plugin=PORTER)
         self.send("kv", "set", {"key": "k", "value": document(rng), "ttl": 9}, plugin=PORTER)
         self.send("namespace", "describe", {}, plugin=PORTER)
-        self.send("namespace", "export", {}, plugin=PORTER, compare="as lines", heard=self.import_it)
+        self.send(
+            "namespace", "export", {}, plugin=PORTER, compare="as lines", heard=self.import_it
+        )
 
     def import_it(self, reply: Json) -> None:
         body = {"session": "s", "part": 0, "text": reply["text"], "finish": True}

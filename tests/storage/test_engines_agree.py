@@ -81,9 +81,7 @@ async def test_the_engines_answer_one_stream_of_requests_alike(
     stream = OperationStream(SEED, root, clock.advance)
     met: Counter[str] = Counter()
     async with AsyncExitStack() as stack:
-        services = [
-            await stack.enter_async_context(opened(url, root, clock)) for url in urls
-        ]
+        services = [await stack.enter_async_context(opened(url, root, clock)) for url in urls]
         for number, call in enumerate(stream):
             if number == OPERATIONS_ASKED:
                 break
