@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_rosey.benchmarks import RoseyBenchmark
+    from pytest_rosey.checks.failure import CheckFailed
+    from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations
     from pytest_rosey.clients import WrongLoopError
     from pytest_rosey.faults.injection import Fault, NatsFaults
     from pytest_rosey.fixtures.migrations import MigrationRunner
@@ -22,14 +25,18 @@ if TYPE_CHECKING:
     from pytest_rosey.stubs.requests import SentRequest
 
 __all__ = [
+    "CheckFailed",
     "ContractError",
     "FakeNats",
     "Fault",
     "MigrationRunner",
+    "MigrationWarning",
     "NamespaceCleaner",
     "NatsFaults",
     "NatsServer",
     "PluginFactory",
+    "PluginMigrations",
+    "RoseyBenchmark",
     "SentRequest",
     "ServedRequest",
     "ServiceUnderTest",
@@ -39,14 +46,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CheckFailed": "checks.failure",
     "ContractError": "stubs.contract",
     "FakeNats": "stubs.fake",
     "Fault": "faults.injection",
     "MigrationRunner": "fixtures.migrations",
+    "MigrationWarning": "checks.under_check",
     "NamespaceCleaner": "fixtures.namespaces",
     "NatsFaults": "faults.injection",
     "NatsServer": "servers",
     "PluginFactory": "fixtures.plugins",
+    "PluginMigrations": "checks.under_check",
+    "RoseyBenchmark": "benchmarks",
     "SentRequest": "stubs.requests",
     "ServedRequest": "fixtures.service",
     "ServiceUnderTest": "fixtures.service",

@@ -53,12 +53,30 @@ def add_options(parser: pytest.Parser) -> None:
         help="Database of db_service: in memory, in a fresh temporary file for each test, or in "
         "an SQLite file that is kept. Default: memory",
     )
+    group.addoption(
+        "--rosey-check-migrations",
+        action="store_true",
+        help="Also test the migrations of every plugin in the migrations folders: names, both "
+        "directions, each step, round trips with data, dry runs, both engines",
+    )
+    group.addoption(
+        "--rosey-check-storage-access",
+        action="store_true",
+        help="Also test that the plugin's code uses neither SQL nor database drivers",
+    )
+    group.addoption(
+        "--rosey-check-paths",
+        action="append",
+        metavar="PATH",
+        help="File or folder that --rosey-check-storage-access looks at; may be repeated",
+    )
     parser.addini("rosey_real_nats", "Default of --rosey-real-nats", type="bool", default=False)
     parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=AUTO)
     parser.addini("rosey_nats_image", "Default of --rosey-nats-image", default="")
     parser.addini("rosey_nats_config", "Default of --rosey-nats-config", default="")
     parser.addini("rosey_migrations", "Default of --rosey-migrations", type="paths", default=[])
     parser.addini("rosey_db", "Default of --rosey-db", default=MEMORY)
+    parser.addini("rosey_check_paths", "Default of --rosey-check-paths", type="paths", default=[])
     parser.addini(
         "rosey_contract",
         "Check the stubs of fake_nats, and the requests to them, against the wire contract (on)",
@@ -104,6 +122,9 @@ class Settings:
         contract: whether stubs and requests to them are checked.
         allow_hosts: patterns of hosts outside this machine that tests may connect to.
         strict_cleanup: whether a test fails for what it leaves behind.
+        check_migrations: whether tests of the migrations are generated.
+        check_storage_access: whether tests of the plugin's code are generated.
+        check_paths: where that code is.
     """
 
     real_nats: str | None
@@ -115,6 +136,9 @@ class Settings:
     contract: bool
     allow_hosts: tuple[str, ...]
     strict_cleanup: bool
+    check_migrations: bool
+    check_storage_access: bool
+    check_paths: tuple[Path, ...]
 
 
 _SETTINGS = pytest.StashKey[Settings]()
@@ -144,6 +168,9 @@ def _read(config: pytest.Config) -> Settings:
         contract=config.getini("rosey_contract"),
         allow_hosts=tuple(config.getini("rosey_allow_hosts")),
         strict_cleanup=config.getini("rosey_strict_cleanup"),
+        check_migrations=config.getoption("rosey_check_migrations"),
+        check_storage_access=config.getoption("rosey_check_storage_access"),
+        check_paths=_check_paths(config),
     )
 
 
@@ -179,6 +206,13 @@ def _migrations(config: pytest.Config) -> tuple[Path, ...]:
             )
     own = config.rootpath / "migrations"
     return tuple([*roots, own] if own.is_dir() and own not in roots else roots)
+
+
+def _check_paths(config: pytest.Config) -> tuple[Path, ...]:
+    named = config.getoption("rosey_check_paths")
+    if named is None:
+        return tuple(config.getini("rosey_check_paths"))
+    return tuple(config.invocation_params.dir / path for path in named)
 
 
 def _database(config: pytest.Config) -> Chosen:

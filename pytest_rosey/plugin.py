@@ -12,6 +12,7 @@ import pytest
 
 from pytest_rosey import connections, marks, provision
 from pytest_rosey.fixtures import (
+    _rosey_benchmark_clock,
     _rosey_broker,
     _rosey_bus,
     _rosey_connect,
@@ -27,6 +28,7 @@ from pytest_rosey.fixtures import (
     nats_faults,
     nats_server,
     plugin_namespace,
+    rosey_benchmark,
     rosey_clock,
     rosey_migrations,
     rosey_plugin,
@@ -36,6 +38,7 @@ from pytest_rosey.fixtures.loops import asyncio_is_active
 from pytest_rosey.options import add_options, settings
 
 __all__ = [
+    "_rosey_benchmark_clock",
     "_rosey_broker",
     "_rosey_bus",
     "_rosey_connect",
@@ -51,6 +54,7 @@ __all__ = [
     "nats_faults",
     "nats_server",
     "plugin_namespace",
+    "rosey_benchmark",
     "rosey_clock",
     "rosey_migrations",
     "rosey_plugin",
@@ -87,8 +91,24 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test once on each bus that its marker names."""
+    """Run a test once on each bus that its marker names, an imported check for each plugin."""
     marks.repeat_on_each_bus(metafunc)
+    if "rosey_plugin_migrations" in metafunc.fixturenames:
+        from pytest_rosey.checks import collection
+
+        collection.parametrize(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Add the generated checks, before -k and -m select among all items."""
+    chosen = settings(config)
+    if chosen.check_migrations or chosen.check_storage_access:
+        from pytest_rosey.checks import collection
+
+        items += collection.generated(session)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

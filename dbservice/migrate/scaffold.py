@@ -104,6 +104,7 @@ class _Writer:
         views = {d: list(self._views(d)) for d in Dialect}
         up = {d: [*tables[d], *indexes[d], *(sql for _, sql in views[d])] for d in Dialect}
         up[_SQLITE] += self._counters()
+        self._note_resolutions()
         up[_POSTGRESQL] += self._later_keys()
         down = {d: [*self._drops(name for name, _ in views[d])] for d in Dialect}
         dropped = [f"DROP TABLE {spelled(table.name)}" for table in reversed(self._source.tables)]
@@ -232,6 +233,17 @@ class _Writer:
         for foreign in table.foreign_keys:
             if dialect is _SQLITE or foreign not in table.later:
                 yield self._foreign_key(table, foreign)
+
+    def _note_resolutions(self) -> None:
+        """Note ON CONFLICT clauses: the service answers that a row is refused, so it has to be."""
+        for table in self._source.tables:
+            for column, text in table.table.resolutions:
+                name = table.table.name
+                what = f"column {name}.{column}" if column else f"table {name}"
+                self._notes.append(
+                    f"{what}: '{text}' loses its ON CONFLICT clause, rows that break the "
+                    "constraint are refused"
+                )
 
     def _foreign_key(self, table: SourceTable, key: ForeignKey) -> str:
         parent = self._table_named(key.table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import quote
 from dbservice.migrate.renaming import Names
 from dbservice.migrate.structure import (
     AUTOINCREMENT,
+    Column,
     ForeignKey,
     Structure,
     Table,
@@ -33,6 +35,7 @@ _SHADOWS = (
     *("node", "parent", "rowid"),
 )
 """What the names of the tables behind a virtual one end with."""
+_NOT_UTF8 = "not UTF-8, what cannot be read is replaced by \N{REPLACEMENT CHARACTER}"
 
 
 class SourceError(Exception):
@@ -87,11 +90,14 @@ class Source:
     """
 
     def __init__(self, path: Path, namespace: Namespace) -> None:
-        self._connection = _opened(path)
+        self._texts = _Texts()
+        self._connection = _opened(path, self._texts)
         self.notes: list[str] = []
         self.names = Names(MAX_IDENTIFIER - len(namespace.prefix))
         try:
             self._structure = self._read()
+            if self._texts.damaged:
+                self.notes.append(f"some definitions are {_NOT_UTF8}")
             self.views = self._structure.views
             self.tables = [self._table(table) for table in self._name_everything()]
         except sqlite3.Error as error:
@@ -171,6 +177,7 @@ class Source:
                 )
         for old, new in columns.changed.items():
             self.notes.append(f"column {table.name}.'{old}' is renamed to {new}")
+        self._note_damaged(table)
         keys = self._sound_keys(table)
         count = self._connection.execute(
             f"SELECT count(*) FROM {quoted(table.full_name)}"  # noqa: S608
@@ -185,6 +192,21 @@ class Source:
             count,
             self._counter(table),
         )
+
+    def _note_damaged(self, table: Table) -> None:
+        for column in table.columns.values():
+            if damaged := 0 if column.generated else self._damaged(table, column):
+                values = "1 value is" if damaged == 1 else f"{damaged} values are"
+                self.notes.append(f"column {table.name}.{column.name}: {values} {_NOT_UTF8}")
+
+    def _damaged(self, table: Table, column: Column) -> int:
+        """Return how many texts of a column are not UTF-8."""
+        before, name = self._texts.damaged, quoted(column.name)
+        texts = self._connection.execute(
+            f"SELECT {name} FROM {quoted(table.full_name)} WHERE typeof({name}) = 'text'"  # noqa: S608
+        )
+        deque(texts, maxlen=0)  # reading them counts
+        return self._texts.damaged - before
 
     def _comes_later(self, table: Table, key: ForeignKey) -> bool:
         ordered = [each.name for each in self._structure.parents_first()]
@@ -258,14 +280,32 @@ def _found(name: str, among: Sequence[str] | Mapping[str, Any]) -> str:
     return next((each for each in among if each.lower() == name.lower()), name)
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+class _Texts:
+    """Reads texts as UTF-8. SQLite keeps whatever bytes were written.
+
+    Attributes:
+        damaged: how many texts were not UTF-8.
+    """
+
+    def __init__(self) -> None:
+        self.damaged = 0
+
+    def __call__(self, raw: bytes) -> str:
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self.damaged += 1
+            return raw.decode(errors="replace")
+
+
+def _opened(path: Path, texts: _Texts) -> sqlite3.Connection:
     if not path.is_file():
         raise SourceError(f"There is no file '{path}': name an SQLite database.")
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, isolation_level=None
         )
-        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        connection.text_factory = texts
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:

@@ -19,6 +19,9 @@ AUTOINCREMENT = "AUTOINCREMENT"
 WITHOUT_ROWID = "WITHOUT ROWID"
 STRICT = "STRICT"
 
+_CONSTRAINTS = frozenset({"CHECK", "NOT", "PRIMARY", "UNIQUE"})
+_OF_TABLES = frozenset({"CHECK", "CONSTRAINT", "FOREIGN", "PRIMARY", "UNIQUE"})
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -81,6 +84,8 @@ class Table:
         uniques: the columns of every UNIQUE constraint.
         triggers: the command that makes each, by name.
         options: AUTOINCREMENT, WITHOUT ROWID, STRICT.
+        resolutions: constraints with an ON CONFLICT clause that does something: the column, or ""
+            for a constraint of the table, and the text.
         sql: the command that makes it, where the engine keeps it.
     """
 
@@ -93,6 +98,7 @@ class Table:
     indexes: tuple[Index, ...] = ()
     triggers: Mapping[str, str] = field(default_factory=dict)
     options: frozenset[str] = frozenset()
+    resolutions: tuple[tuple[str, str], ...] = ()
     sql: str = ""
 
     @property
@@ -288,6 +294,7 @@ def _read_table(
         tuple(made),
         triggers,
         text.options,
+        tuple(text.resolutions),
         sql,
     )
 
@@ -328,6 +335,7 @@ class _CreateTable:
         generated: the expression of each generated column, by its name in lower case.
         collations: the collation of each column that names one.
         options: AUTOINCREMENT, WITHOUT ROWID, STRICT.
+        resolutions: see `Table`.
         deferred: some foreign key is checked at the end of the transaction.
     """
 
@@ -336,6 +344,7 @@ class _CreateTable:
         self.checks: list[str] = []
         self.generated: dict[str, str] = {}
         self.collations: dict[str, str] = {}
+        self.resolutions: list[tuple[str, str]] = []
         found = list(tokens(sql, Dialect.SQLITE))
         start = next((i for i, token in enumerate(found) if token.text == "("), len(found))
         stop = _closing(found, start)
@@ -349,9 +358,13 @@ class _CreateTable:
 
     def _take(self, part: Sequence[Token]) -> None:
         name = part[0].name.lower() if part else ""
-        index = 0
+        index = constraint = 0
         while index < len(part):
             keyword = part[index].keyword
+            if keyword in _CONSTRAINTS:
+                constraint = index
+            elif keyword == "CONFLICT" and index and part[index - 1].keyword == "ON":
+                self._take_resolution(part, constraint, index)
             opens = index + 1 < len(part) and part[index + 1].text == "("
             if keyword == "COLLATE" and index + 1 < len(part):
                 self.collations[name] = part[index + 1].name.upper()
@@ -362,6 +375,15 @@ class _CreateTable:
                 else:
                     self.generated[name] = expression
             index = _closing(part, index + 1) if opens else index + 1
+
+    def _take_resolution(self, part: Sequence[Token], constraint: int, conflict: int) -> None:
+        """Take `UNIQUE (a) ON CONFLICT REPLACE`; after a CHECK, SQLite ignores the clause."""
+        how = part[conflict + 1]
+        if part[constraint].keyword == "CHECK" or how.keyword == "ABORT":  # as without a clause
+            return
+        first = part[0]
+        column = "" if first.keyword in _OF_TABLES else first.text if first.keyword else first.name
+        self.resolutions.append((column, self._sql[part[constraint].start : how.end]))
 
     def _inside(self, part: Sequence[Token], opening: int) -> str:
         return self._sql[part[opening].end : part[_closing(part, opening)].start].strip()

@@ -202,13 +202,12 @@ class SqliteDialect:
         # range into infinity or zero, and says nothing.
         present = f"COALESCE({column.sql}, 0)"
         result = f"{present} {sign} ?"
-        if column.type is ColumnType.INTEGER:
-            in_range, bounds = f"typeof({result}) = 'integer'", (value,)
-        else:
-            in_range, bounds = f"abs({result}) <= ?", (value, sys.float_info.max)
+        in_range, bounds = f"typeof({result}) = 'integer'", [value]
+        if column.type is not ColumnType.INTEGER:
+            in_range, bounds = f"abs({result}) <= ?", [value, sys.float_info.max]
             if sign == "*" and value:
                 in_range += f" AND ({result} <> 0 OR {present} = 0)"
-                bounds = (*bounds, value)
+                bounds.append(value)
         sql = f"CASE WHEN {in_range} THEN {result} ELSE {_overflow(present)} END"
         return Fragment(sql, (*bounds, value))
 

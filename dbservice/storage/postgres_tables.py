@@ -108,7 +108,7 @@ def _plain(default: str | None, column_type: ColumnType) -> str | None:
     text = literal.group(1) if literal else default
     if column_type in (ColumnType.INTEGER, ColumnType.FLOAT):
         number = _QUOTED_NUMBER.fullmatch(text)
-        return next(filter(None, number.groups())) if number else text
+        text = next(filter(None, number.groups())) if number else text
     if column_type is ColumnType.BOOLEAN:
         return text.upper()
     return plain_default(text, column_type)

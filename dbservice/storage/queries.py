@@ -113,9 +113,11 @@ class QueryStore:
         inner = ", ".join([*(group.sql for group in groups), *(part.sql for part in computed)])
         grouping = f" GROUP BY {', '.join(group.sql for group in groups)}" if groups else ""
         order = _ordering(result_table, request.sort, tie_break=groups)
+        source = f"FROM {table.sql} WHERE {matching.sql}{grouping}"
+        # Materialized, so that every engine computes each group before `having` leaves it out.
         result = yield Statement(
-            f"SELECT * FROM (SELECT {inner} FROM {table.sql} WHERE {matching.sql}{grouping}) "
-            f"AS grouped WHERE {having.sql}{_order_by(table, order)} LIMIT ?",
+            f"WITH grouped AS MATERIALIZED (SELECT {inner} {source}) "
+            f"SELECT * FROM grouped WHERE {having.sql}{_order_by(table, order)} LIMIT ?",
             (*matching.parameters, *having.parameters, min(request.limit, MAX_PAGE)),
         )
         return Aggregated(rows=as_objects(list(result_table.columns.values()), result.rows))

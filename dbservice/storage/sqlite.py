@@ -209,7 +209,9 @@ class SqliteEngine:
             ValueError: the database is a file.
             UnavailableError: it is not open.
         """
-        return self._in_memory().serialize()
+        connection = self._in_memory()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        return connection.serialize() if pages else b""  # SQLite cannot serialize nothing
 
     def restore(self, snapshot: bytes) -> None:
         """Replace all that is in the database, which takes as long as copying the bytes twice.
@@ -224,7 +226,8 @@ class SqliteEngine:
         # Not deserialized in place: that leaves prepared statements with freed schemas, and the
         # process crashes when one of them runs (SQLite 3.40). A backup moves the schema version.
         with closing(sqlite3.connect(":memory:")) as source:
-            source.deserialize(snapshot)
+            if snapshot:
+                source.deserialize(snapshot)
             source.backup(self._in_memory())
 
     def _in_memory(self) -> sqlite3.Connection:

@@ -20,6 +20,7 @@ from dbservice.protocol.rows import ColumnType
 from dbservice.storage.tables import Column
 
 _LONG_NUMBER = re.compile(r"\d{19}")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 
 
@@ -91,11 +92,13 @@ def from_stored(column: Column, value: Any) -> Any:
 def plain_default(text: str | None, column_type: ColumnType) -> str | None:
     """Return a column's default as it is described, the same from every engine.
 
-    A literal that an engine writes in a form of its own, a moment or a document, is written as the
-    service writes it; DEFAULT NULL is no default; an expression stays as it is.
+    A literal that an engine writes in a form of its own, a float, a moment or a document, is
+    written as the service writes it; DEFAULT NULL is no default; an expression stays as it is.
     """
     if text is None or text.upper() == "NULL":
         return None
+    if column_type is ColumnType.FLOAT and _NUMBER.fullmatch(text):
+        return repr(float(text))
     if column_type not in (ColumnType.DATETIME, ColumnType.JSON) or not _LITERAL.fullmatch(text):
         return text
     inner = text[1:-1].replace("''", "'")

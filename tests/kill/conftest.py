@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,6 +42,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def replica(disk: Path, real_nats: str) -> Iterator[Callable[..., Replica]]:
     """Make a service on a database, not started yet."""
+    if not hasattr(os, "memfd_create"):
+        pytest.skip("a service can be watched until its death on Linux only")
     made: list[Replica] = []
 
     def make(database: str, *more: str) -> Replica:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from traced_service import Marks
+
+_LOOKS = 10_000
+"""At the shared memory, before other tasks get a turn: some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,17 @@ class Replica:
         self._process.stdin.flush()
         self._pid = int(self._line("pid").split()[1])
         self._line("rosey: ready")
+
+    async def has(self, place: int, more_than: int = 0) -> None:
+        """Wait until more transactions are at a place, and return at that very instant.
+
+        Args:
+            place: one of `Marks`.
+            more_than: how many there were before.
+        """
+        async with asyncio.timeout(20):
+            while not any(self.marks[place] > more_than for _ in range(_LOOKS)):  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
     def kill(self) -> Death:
         """Kill it with SIGKILL, and tell where it was."""

@@ -76,7 +76,8 @@ def traced(real_nats: str, disk: Path) -> Iterator[subprocess.Popen[bytes]]:
     ready = process.stdout.readline()
     assert ready.startswith(b"rosey: ready"), (disk / "log").read_text()
     yield process
-    process.kill()  # strace then lets go of the service, which ends with its NATS server or below
+    if process.poll() is None:
+        os.kill(served(disk / "trace"), signal.SIGKILL)
     process.wait()
     process.stdout.close()
 
@@ -110,19 +111,19 @@ async def acknowledged(client: Client, name: str) -> None:
 
 def sync_before_reply(calls: Sequence[Call], name: str) -> Call:
     """Return the sync that made a write durable before its reply was sent."""
-    written = first(
-        call
-        for call in calls
-        if call.name in WRITES and call.target.endswith("-wal") and name in call.text
-    )
-    synced = first(
-        call
-        for call in calls
-        if call.name in SYNCS and call.target.endswith("-wal") and call.begun > written.ended
-    )
+    written = first(call for call in calls if is_page(call) and name in call.text)
+    synced = first(call for call in calls if is_sync(call) and call.begun > written.ended)
     replied = first(call for call in calls if call.name in SENDS and name in call.text)
     assert synced.ended < replied.begun, f"{name} was acknowledged before it was on the disk"
     return synced
+
+
+def is_page(call: Call) -> bool:
+    return call.name in WRITES and call.target.endswith("-wal")
+
+
+def is_sync(call: Call) -> bool:
+    return call.name in SYNCS and call.target.endswith("-wal")
 
 
 def first(calls: Iterator[Call]) -> Call:
@@ -161,5 +162,5 @@ def report(syncs: Sequence[Call]) -> None:
     shared = len({sync.begun for sync in syncs[ALONE:]})
     sys.stdout.write(
         f"\n{ALONE} writes one by one: each had a sync ({syncs[0].name}) of its own between its "
-        f"last page and its reply; {TOGETHER} at once shared {shared}\n"
+        f"page and its reply; {TOGETHER} at once shared {shared}\n"
     )

@@ -32,9 +32,6 @@ POSTGRES_ROUNDS = max(6, ROUNDS // 4)
 LONGEST_LIFE = 0.4
 """Seconds from the readiness of a service to its end."""
 
-LOOKS = 10_000
-"""At the shared memory, before the writers get a turn; some milliseconds."""
-
 
 class DurablePostgres(PostgresServer):
     """PostgreSQL as it is used outside of tests: it waits for the disk."""
@@ -97,8 +94,7 @@ async def test_one_of_two_replicas_is_killed(
         killed, other = dice.sample(replicas, 2)
         async with writers.at_work():
             deaths.append(await killed_somewhere(killed, number, dice))
-            before = other.marks[Marks.COMMITTED]
-            await until(lambda: other.marks[Marks.COMMITTED] > before + 5)  # noqa: B023
+            await other.has(Marks.COMMITTED, more_than=other.marks[Marks.COMMITTED] + 5)
             await asyncio.to_thread(killed.start)
         await writers.compare()
         assert not writers.findings.wrong, f"round {number}"
@@ -114,15 +110,8 @@ async def killed_somewhere(service: Replica, number: int, dice: random.Random) -
     await asyncio.sleep(dice.uniform(0, LONGEST_LIFE))
     place = (None, Marks.COMMITTING, Marks.OPEN)[number % 3]
     if place is not None:
-        await until(lambda: service.marks[place] > 0)
+        await service.has(place)
     return service.kill()
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what another process says in shared memory, and return at that very instant."""
-    async with asyncio.timeout(20):
-        while not any(happened() for _ in range(LOOKS)):  # noqa: ASYNC110 - no event tells it
-            await asyncio.sleep(0)
 
 
 def examined(database: Path) -> tuple[str, int]:

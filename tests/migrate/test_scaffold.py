@@ -152,6 +152,77 @@ def test_what_is_left_out_is_said(wild: Path) -> None:
         assert told in notes
 
 
+def test_lost_conflict_clauses_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "clauses.sqlite"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript("""
+        CREATE TABLE Fans (
+            Id INTEGER PRIMARY KEY ON CONFLICT REPLACE AUTOINCREMENT,
+            "full name" TEXT COLLATE NOCASE UNIQUE on conflict ignore
+                NOT NULL ON CONFLICT FAIL,
+            conflict TEXT NOT NULL ON CONFLICT ABORT DEFAULT 'on conflict replace',
+            plain TEXT UNIQUE CHECK (plain <> '') REFERENCES conflict ON DELETE CASCADE,
+            CONSTRAINT both UNIQUE (plain,
+                conflict) ON CONFLICT ROLLBACK,
+            CHECK (length(plain) < 9) ON CONFLICT IGNORE
+        );
+        CREATE TABLE conflict (a TEXT PRIMARY KEY);
+        """)
+    with Source(path, OWNER) as source:
+        told = scaffold(source, OWNER, path.name)
+    end = "loses its ON CONFLICT clause, rows that break the constraint are refused"
+    said = [" ".join(note.split()) for note in told.notes if "ON CONFLICT" in note]
+    assert said == [
+        f"column Fans.Id: 'PRIMARY KEY ON CONFLICT REPLACE' {end}",
+        f"column Fans.full name: 'UNIQUE on conflict ignore' {end}",
+        f"column Fans.full name: 'NOT NULL ON CONFLICT FAIL' {end}",
+        f"table Fans: 'UNIQUE (plain, conflict) ON CONFLICT ROLLBACK' {end}",
+    ]
+    text = told.files[TABLES_FILE].upper()
+    assert text.count("ON CONFLICT") == text.count("DEFAULT 'ON CONFLICT REPLACE'") == 2
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16"])
+def test_text_that_is_not_utf8_is_said(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "latin.sqlite"
+    damaged = "x'636166e9'" if encoding == "UTF-8" else "x'630061006600e9d8'"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute(f"PRAGMA encoding = '{encoding}'")
+        made.executescript(f"""
+        CREATE TABLE t (
+            id INTEGER PRIMARY KEY, name TEXT, short VARCHAR(9), raw BLOB,
+            loud TEXT GENERATED ALWAYS AS (name || '!'), fine TEXT
+        );
+        INSERT INTO t (name, short, raw, fine) VALUES
+            (CAST({damaged} AS TEXT), 'ok', {damaged}, 'café �'),
+            (CAST({damaged} AS TEXT), CAST({damaged} AS TEXT), x'ff', NULL), ('né', '', '', '');
+        """)
+    with Source(path, OWNER) as source:
+        notes = scaffold(source, OWNER, path.name).notes
+        names = [row["name"] for row in source.rows(source.tables[0])]
+    end = "not UTF-8, what cannot be read is replaced by �"
+    assert [note for note in notes if "UTF-8" in note] == [
+        f"column t.name: 2 values are {end}",
+        f"column t.short: 1 value is {end}",
+    ]
+    assert [name.rstrip("�") for name in names] == ["caf", "caf", "né"]
+    assert [name.isascii() for name in names] == [False] * 3
+
+
+def test_a_definition_that_is_not_utf8_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "latin.sqlite"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript("""
+        CREATE TABLE t (a TEXT DEFAULT 'cafX');
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET sql = CAST(replace(CAST(sql AS BLOB), 'X', x'e9') AS TEXT);
+        """)
+    with Source(path, OWNER) as source:
+        told = scaffold(source, OWNER, path.name)
+    assert "DEFAULT 'caf�'" in told.files[TABLES_FILE]
+    assert [note for note in told.notes if note.startswith("some definitions are not UTF-8")]
+
+
 def test_nothing_in_the_file_can_start_a_section(tmp_path: Path) -> None:
     path = tmp_path / "x\n-- UP\nDROP TABLE y;\x1b[31m.db"
     with closing(sqlite3.connect(path)) as made:

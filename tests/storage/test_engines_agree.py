@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import os
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 from operation_stream import Call, OperationStream, tables, write_migrations
 
-from dbservice.protocol import OPERATIONS, ErrorCode, Family
+from dbservice.protocol import OPERATIONS, ErrorCode, Family, Reason
 from dbservice.protocol.filters import Logic, Operator
 from dbservice.protocol.updates import UpdateOperator
 from dbservice.runtime.clock import ManualClock
@@ -32,7 +31,7 @@ SHORT = 1_500
 LONG = 100_000
 OFTEN = 500
 OPERATIONS_ASKED = int(os.environ.get("ROSEY_STREAM_OPS", SHORT))
-SEED = int(os.environ.get("ROSEY_STREAM_SEED", random.SystemRandom().randrange(10**9)))
+SEED = int(os.environ.get("ROSEY_STREAM_SEED", "20231114"))
 
 LEFT_OUT = {
     (Family.SERVICE, "info"): "names the engine",
@@ -122,29 +121,36 @@ def compared(call: Call, reply: Json) -> Any:
     """Return a reply without what SPEC leaves open."""
     without_times(reply)
     if not reply["success"]:
-        if reply["error"]["code"] == ErrorCode.MIGRATION_FAILED:
-            # The author of the SQL is told in the engine's own words what is wrong with it.
-            reason = reply["error"]["details"].pop("reason")
-            reply["error"]["message"] = reply["error"]["message"].replace(reason, "")
-        if call.compare == "as sql":
-            return reply["error"]["code"]  # so are those of queries
-        return reply
-    if call.compare == "in any order" and "rows" in reply:
-        return {**reply, "rows": sorted(reply["rows"], key=canonical)}
-    if call.compare == "as a sample" and "rows" in reply:
-        shown = reply["rows"] if not reply["truncated"] else [sorted(row) for row in reply["rows"]]
-        return {**reply, "rows": sorted(shown, key=canonical)}
-    for step in reply.get("migrations", []) if call.what == "migrate.apply" else []:
-        step.pop("executed", None)  # each engine has its own section
-    if call.compare == "as lines":
-        return [told(json.loads(line)) for line in reply["text"].splitlines()]
+        return refusal(call, reply["error"])
+    match call.compare:
+        case "in any order" if "rows" in reply:
+            reply["rows"].sort(key=canonical)
+        case "as a sample" if "rows" in reply:
+            rows = reply["rows"]
+            shown = [sorted(row) for row in rows] if reply["truncated"] else rows
+            return {**reply, "rows": sorted(shown, key=canonical)}
+        case "as lines":
+            return [told(json.loads(line)) for line in reply["text"].splitlines()]
     if call.what == "row.schema.describe":
         # The engine names the index of a UNIQUE that has no name.
         for index in reply["indexes"]:
             if index["name"].startswith("sqlite_autoindex_") or index["name"].endswith("_key"):
                 index["name"] = ""
         reply["indexes"].sort(key=canonical)
+    if call.what == "migrate.apply":
+        for step in reply["migrations"]:
+            step.pop("executed", None)  # each engine has its own section of the file
     return reply
+
+
+def refusal(call: Call, error: Json) -> Any:
+    """Return an error without the engine's own words, which the author of some SQL is told."""
+    if call.compare == "as sql":
+        return error["code"]
+    if error["code"] == ErrorCode.MIGRATION_FAILED:
+        reason = error["details"].pop("reason")
+        error["message"] = error["message"].replace(reason, "")
+    return {"success": False, "error": error}
 
 
 def name_two_keys(left: Any, right: Any) -> bool:
@@ -204,6 +210,9 @@ def count(met: Counter[str], call: Call, reply: Json) -> None:
     if reply["success"]:
         met[f"operation {call.what}"] += 1
         met.update(set(call.labels))
+        met["replayed"] += "replayed" in reply
+        rows = reply.get("rows")
+        met["rows compared"] += len(rows) if isinstance(rows, list) else 0
         return
     error = reply["error"]
     met[f"code {error['code']}"] += 1
@@ -225,7 +234,8 @@ def expected() -> list[str]:
     codes = [f"code {code}" for code in ErrorCode if code not in OUT_OF_REACH]
     more = ["sort asc", "sort desc", "sort $random", "after", "having", "group_by", "returning"]
     more += ["counters", "replayed", "ttl", "if_absent", "if_value", "global kv"]
-    return [*operations, *filters, *updates, *computations, *codes, *more, "upsert operations"]
+    more += [*(f"reason {reason}" for reason in Reason), "upsert operations"]
+    return [*operations, *filters, *updates, *computations, *codes, *more]
 
 
 def tell(met: Counter[str]) -> None:

@@ -1,0 +1,154 @@
+"""The test items of the generated checks (SPEC 5.6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_rosey.checks.failure import CheckFailed, listed
+from pytest_rosey.options import settings
+
+MIGRATIONS = "rosey-migrations"
+STORAGE_ACCESS = "rosey-storage-access"
+
+
+class Checks(pytest.Collector):
+    """What is checked about one subject."""
+
+    checks: Sequence[tuple[str, Callable[[], object]]] = ()
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Make an item of each check."""
+        for name, check in self.checks:
+            item: CheckItem = CheckItem.from_parent(self, name=name)
+            item.check = check
+            yield item
+
+
+class CheckItem(pytest.Item):
+    """One check."""
+
+    check: Callable[[], object]
+
+    def runtest(self) -> None:
+        """Check."""
+        self.check()
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Show what the check says, without the check's own code."""
+        if isinstance(excinfo.value, CheckFailed):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Return what is checked, and the heading of a failure."""
+        assert self.parent is not None  # made by it
+        return self.path, None, f"{self.parent.name}: {self.name}"
+
+
+def generated(session: pytest.Session) -> list[pytest.Item]:
+    """Return the items that the options ask for.
+
+    They are sorted, so that the workers of pytest-xdist agree.
+
+    Raises:
+        pytest.UsageError: there is nothing to look at.
+    """
+    chosen = settings(session.config)
+    items: list[pytest.Item] = []
+    if chosen.check_migrations:
+        items += _migration_items(session)
+    if chosen.check_storage_access:
+        items += _storage_access_items(session)
+    return items
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Run an imported check once for each plugin."""
+    subjects = _plugins(metafunc.config)
+    ids = [subject.plugin for subject in subjects]
+    metafunc.parametrize("rosey_plugin_migrations", subjects, ids=ids)
+
+
+def _migration_items(session: pytest.Session) -> Iterator[pytest.Item]:
+    from pytest_rosey.checks import migrations
+
+    for subject in _plugins(session.config):
+        yield from _items(
+            session,
+            f"{MIGRATIONS}/{subject.plugin}",
+            subject.directory,
+            [
+                (name.removeprefix("test_"), partial(getattr(migrations, name), subject))
+                for name in sorted(migrations.__all__)
+            ],
+        )
+
+
+def _plugins(config: pytest.Config) -> list[Any]:
+    from pytest_rosey.checks.under_check import plugins_below
+
+    roots = settings(config).migrations
+    found = plugins_below(roots)
+    if not found:
+        looked_in = ", ".join(map(str, roots)) or f"{config.rootpath / 'migrations'}"
+        raise pytest.UsageError(
+            f"rosey: there are no migrations to check in {looked_in}. rosey_migrations in the ini "
+            "file, or --rosey-migrations=DIR, names a folder with one directory of .sql files "
+            "for each plugin."
+        )
+    return found
+
+
+def _storage_access_items(session: pytest.Session) -> Iterator[pytest.Item]:
+    from pytest_rosey.checks.storage_access import python_files
+
+    paths = settings(session.config).check_paths
+    if not paths:
+        raise pytest.UsageError(
+            "rosey: --rosey-check-storage-access needs to know where the plugin's code is: "
+            "rosey_check_paths in the ini file, or --rosey-check-paths=PATH, which may be repeated."
+        )
+    try:
+        files = python_files(paths)
+    except FileNotFoundError as error:
+        raise pytest.UsageError(f"rosey_check_paths: {error}") from None
+    root = session.config.rootpath
+    named = sorted((Path(os.path.relpath(file, root)).as_posix(), file) for file in files)
+    yield from _items(
+        session,
+        STORAGE_ACCESS,
+        root,
+        [(name, partial(_check_access, Path(name), file)) for name, file in named],
+    )
+
+
+def _items(
+    session: pytest.Session,
+    name: str,
+    path: Path,
+    checks: Sequence[tuple[str, Callable[[], object]]],
+) -> Iterator[pytest.Item]:
+    collector: Checks = Checks.from_parent(session, name=name, path=path, nodeid=name)
+    collector.checks = checks
+    # As pytest itself collects, so that whoever counts items counts these.
+    report = session.ihook.pytest_make_collect_report(collector=collector)
+    session.ihook.pytest_collectreport(report=report)
+    return iter(report.result)
+
+
+def _check_access(name: Path, file: Path) -> None:
+    from pytest_rosey.checks.storage_access import findings
+
+    found = findings(name, file.read_text(encoding="utf-8-sig"))
+    if found:
+        raise CheckFailed(
+            f"{name} goes past the storage service. If a line is meant as it is, end it with "
+            "'# rosey: allow'.",
+            [("Found", listed([str(finding) for finding in found]))],
+        )

