@@ -160,6 +160,7 @@ class DatabaseService:
             metrics.watch(
                 in_flight=lambda: self._admission.active,
                 queued=lambda: self._admission.waiting,
+                at_database=lambda: self.database.engine.busy,
                 connected=lambda: self._nats.is_connected,
             )
 

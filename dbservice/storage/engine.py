@@ -19,6 +19,10 @@ class Engine(Protocol):
 
     dialect: Dialect
 
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection to the database or wait for one."""
+
     async def open(self) -> None:
         """Connect. Raises UnavailableError with a sentence that says what is wrong."""
 

@@ -51,6 +51,10 @@ class Job:
 class Lane(Protocol):
     """A way to one database connection."""
 
+    @property
+    def busy(self) -> int:
+        """How many jobs were taken and not answered yet."""
+
     async def open(self) -> None:
         """Open the connection; raise what opening it raised."""
 
@@ -88,6 +92,11 @@ class DirectLane(Generic[C]):
         self._disconnect = disconnect
         self._run = run
         self._connection: C | None = None
+
+    @property
+    def busy(self) -> int:
+        """Always 0: a job is done before anybody could ask."""
+        return 0
 
     async def open(self) -> None:
         """Open the connection; raise what opening it raised."""
@@ -151,11 +160,12 @@ class QueuedLane(Generic[C]):
         self._opened: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._takes_jobs = False
+        self._taken = 0
 
     @property
-    def waiting(self) -> int:
-        """How many jobs are queued."""
-        return self._queue.qsize()
+    def busy(self) -> int:
+        """How many jobs were taken and not answered yet."""
+        return self._taken
 
     async def open(self) -> None:
         """Start the thread and its connection; raise what opening it raised."""
@@ -183,8 +193,12 @@ class QueuedLane(Generic[C]):
         if not self._takes_jobs:
             raise UnavailableError("the database is closed")
         future = asyncio.get_running_loop().create_future()
-        self._queue.put(Job(work, future))
-        return await future
+        self._taken += 1
+        try:
+            self._queue.put(Job(work, future))
+            return await future
+        finally:
+            self._taken -= 1
 
     def _work(self) -> None:
         assert self._opened is not None

@@ -94,6 +94,11 @@ class PostgresEngine:
         self._scans = asyncio.Semaphore(max(1, pool_size // 2))
         self._version = _SharedQuestion(self._ask_version)
 
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection or wait for one; see Engine.busy."""
+        return self._pool.wanted
+
     async def open(self) -> None:
         """Connect, and see that this is a database to work with.
 
@@ -334,6 +339,8 @@ class _Pool:
         self._places = asyncio.Semaphore(size)
         self._idle: list[_Connection] = []
         self._is_closed = False
+        self.wanted = 0
+        """How many have a connection or wait for one."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[_Connection]:
@@ -342,17 +349,24 @@ class _Pool:
         Raises:
             UnavailableError: none can be opened, or the pool is closed.
         """
-        async with self._places:
-            if self._is_closed:
-                raise UnavailableError("the database is closed")
-            connection = await self._take()
-            try:
-                yield connection
-            finally:
-                if connection.is_reusable:
-                    self._idle.append(connection)
-                else:
-                    connection.raw.terminate()
+        self.wanted += 1
+        try:
+            async with self._places:
+                if self._is_closed:
+                    raise UnavailableError("the database is closed")
+                connection = await self._take()
+                try:
+                    yield connection
+                finally:
+                    self._put_back(connection)
+        finally:
+            self.wanted -= 1
+
+    def _put_back(self, connection: _Connection) -> None:
+        if connection.is_reusable:
+            self._idle.append(connection)
+        else:
+            connection.raw.terminate()
 
     async def close(self) -> None:
         """Wait until nothing is lent any more, and disconnect."""

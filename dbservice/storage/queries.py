@@ -114,10 +114,11 @@ class QueryStore:
         grouping = f" GROUP BY {', '.join(group.sql for group in groups)}" if groups else ""
         order = _ordering(result_table, request.sort, tie_break=groups)
         source = f"FROM {table.sql} WHERE {matching.sql}{grouping}"
-        # Materialized, so that every engine computes each group before `having` leaves it out.
+        # Materialized, and IS TRUE, so that every engine computes each group before `having` leaves
+        # it out: SQLite would see that `a = 1 AND a > 1` never holds, and compute nothing.
         result = yield Statement(
             f"WITH grouped AS MATERIALIZED (SELECT {inner} {source}) "
-            f"SELECT * FROM grouped WHERE {having.sql}{_order_by(table, order)} LIMIT ?",
+            f"SELECT * FROM grouped WHERE ({having.sql}) IS TRUE{_order_by(table, order)} LIMIT ?",
             (*matching.parameters, *having.parameters, min(request.limit, MAX_PAGE)),
         )
         return Aggregated(rows=as_objects(list(result_table.columns.values()), result.rows))

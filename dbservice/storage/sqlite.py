@@ -152,6 +152,11 @@ class SqliteEngine:
             self._reader = self._direct(_run_reads, writes=False)
             self._scanner = self._queued("rosey-db-scanner", _run_reads, 1, writes=False)
 
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection or wait for one; see Engine.busy."""
+        return sum(lane.busy for lane in self._lanes())
+
     async def open(self) -> None:
         """Take the file for this process and connect.
 

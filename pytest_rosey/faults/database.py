@@ -46,6 +46,11 @@ class FaultyEngine:
         self._seconds = 0.0
         self._quick_again = asyncio.Event()
 
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection or wait for one."""
+        return self.engine.busy
+
     def slow_down(self, seconds: float) -> None:
         """Make each transaction take so much longer; those that wait already go on."""
         self._seconds = seconds

@@ -12,7 +12,10 @@ from unittest.mock import AsyncMock
 
 import nats.micro
 import pytest
-from conftest import (
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import ServiceUnavailableError
+from worlds import (
     PATIENCE,
     SHORT,
     RealWorlds,
@@ -23,9 +26,6 @@ from conftest import (
     observe,
     until,
 )
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.errors import ServiceUnavailableError
 
 SCRIPTS: dict[str, tuple[str, Script]] = {}
 

@@ -6,9 +6,9 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from conftest import PATIENCE, barrier, until
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
+from worlds import PATIENCE, barrier, until
 
 from dbservice.embedded.broker import Broker
 from dbservice.embedded.connection import Publication

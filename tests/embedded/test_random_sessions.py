@@ -7,12 +7,12 @@ from collections import Counter
 from typing import Any
 
 import nats.errors
-from conftest import PATIENCE, RealWorlds, Session, embedded_world, observe, steady
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from worlds import PATIENCE, RealWorlds, Session, embedded_world, observe, steady
 
 from dbservice.embedded.interest import covers
 

@@ -9,8 +9,8 @@ import asyncio
 import re
 
 import pytest
-from conftest import PATIENCE, RealWorlds, World, embedded_world
 from nats.aio.transport import Transport
+from worlds import PATIENCE, RealWorlds, World, embedded_world
 
 
 def connect(**options: object) -> bytes:

@@ -39,9 +39,9 @@ async def test_it(fake_nats):
     "wrong type": (
         """
 async def test_it(fake_nats):
-    fake_nats.respond("rosey.db.row.quote-db.insert", {"success": True, "id": "one", "created": True})
+    fake_nats.respond("rosey.db.row.quote-db.count", {"success": True, "count": "3"})
 """,
-        ["*reply to rosey.db.row.quote-db.insert: field 'id'*integer*"],
+        ["*reply to rosey.db.row.quote-db.count: field 'count'*integer*"],
     ),
     "unknown request fields": (
         """

@@ -94,6 +94,7 @@ async def test_writes_that_share_a_commit_are_counted_together(tmp_path):
     metrics = ServiceMetrics()
     async with running(f"sqlite+aiosqlite:///{tmp_path / 'rosey.db'}", metrics=metrics) as bus:
         await bus.ask("kv.shop.set", {"key": "k", "value": 0})
+        assert value(metrics, "rosey_db_pool_busy") == 0
         before = value(metrics, "rosey_db_commit_batch_size_sum")
         commits = value(metrics, "rosey_db_commit_batch_size_count")
         await asyncio.gather(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,10 +20,14 @@ from dbservice.protocol import (
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.subjects import Family
 from dbservice.storage.database import Database
+from dbservice.storage.engine import Engine
 from dbservice.storage.errors import EngineError
 from dbservice.storage.steps import Steps
 
 Json = dict[str, Any]
+
+MakeEngine = Callable[..., Engine]
+"""Makes an engine of the kind that the test runs on."""
 
 ONLY_ON_SQLITE = pytest.mark.parametrize("make_engine", ["memory", "file"], indirect=True)
 """Marks a test of what only SQLite does."""

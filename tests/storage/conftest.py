@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from caller import Caller, no_migrations
+from caller import Caller, MakeEngine, no_migrations
 
 from dbservice.runtime.clock import ManualClock
 from dbservice.storage.database import Database
@@ -36,8 +36,6 @@ QUOTES = {
         {"name": "tags", "type": "json"},
     ]
 }
-
-MakeEngine = Callable[..., Engine]
 
 
 @pytest.fixture(scope="session")

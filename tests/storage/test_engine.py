@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from caller import ONLY_ON_SQLITE
-from conftest import MakeEngine
+from caller import ONLY_ON_SQLITE, MakeEngine
 
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.storage.engine import Engine
@@ -190,6 +189,17 @@ async def test_a_read_sees_every_acknowledged_write(opened: Engine) -> None:
         expected = list(range(number + 1))
         assert await opened.read(everything) == expected
         assert await opened.read(everything, scan=True) == expected
+
+
+async def test_it_tells_how_many_operations_it_has(on_file: SqliteEngine) -> None:
+    def one() -> Steps[int]:
+        return (yield Statement("SELECT 1")).rows[0][0]
+
+    asked = [asyncio.create_task(on_file.read(one, scan=True)) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert on_file.busy == 5
+    assert await asyncio.gather(*asked) == [1] * 5
+    assert on_file.busy == 0
 
 
 async def test_an_operation_that_fails_leaves_nothing(opened: Engine) -> None:

@@ -136,15 +136,16 @@ async def test_a_sum_beyond_64_bits_is_refused(quotes: Caller, scores: list[int]
     assert (refused["code"], refused["details"]) == ("VALIDATION_ERROR", {"reason": "LIMIT"})
 
 
+@pytest.mark.parametrize("having", [{"n": 3}, {"n": 3, "$not": {"n": {"$gt": 0}}}])
 async def test_a_sum_beyond_64_bits_is_refused_even_where_having_leaves_its_group_out(
-    quotes: Caller,
+    quotes: Caller, having: dict[str, Any]
 ) -> None:
     await filled(quotes, score=[HIGHEST, HIGHEST])
     refused = await quotes.refused_row(
         "aggregate",
         table="quotes",
         compute={"n": {"$count": "*"}, "total": {"$sum": "score"}},
-        having={"n": 3},
+        having=having,
     )
     assert (refused["code"], refused["details"]) == ("VALIDATION_ERROR", {"reason": "LIMIT"})
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import oracle
 import pytest
-from caller import Caller, no_migrations
-from conftest import MakeEngine
+from caller import Caller, MakeEngine, no_migrations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
