@@ -361,22 +361,28 @@ def _change_one_by_one(
         )
     arrays = [column for column, _ in assignments.on_arrays]
     wanted = ", ".join(column.sql for column in (*key, *arrays))
+    order = ", ".join(map(table.dialect.ordered, key))
     found = yield Statement(
-        f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql}{table.dialect.for_update}",
+        f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql} ORDER BY {order}"
+        f"{table.dialect.for_update}",
         matching.parameters,
     )
     parts = [assignments.sql] if assignments.sql else []
     parts += [f"{column.sql} = ?" for column in arrays]
     one = _ByKey(table, key, [])
     sql = f"UPDATE {table.sql} SET {', '.join(parts)} WHERE {one.sql}{_returning(returned)}"
-    rows: list[Row] = []
-    for row in found.rows:
-        texts = [
+    # All arrays first: which of several reasons refuses the update does not depend on the engine.
+    changed = [
+        [
             changed_array(column, assignment, stored)
             for (column, assignment), stored in zip(
                 assignments.on_arrays, row[len(key) :], strict=True
             )
         ]
+        for row in found.rows
+    ]
+    rows: list[Row] = []
+    for row, texts in zip(found.rows, changed, strict=True):
         result = yield Statement(sql, (*assignments.parameters, *texts, *row[: len(key)]))
         rows += as_objects(returned, result.rows)
     return len(found.rows), rows

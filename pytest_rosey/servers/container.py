@@ -40,6 +40,9 @@ _LOOPBACK = "127.0.0.1"
 _PORT = 4222
 _CONFIG = "/rosey-nats.conf"
 _POLL = 0.005
+_HEAD_START = 1.0
+"""Seconds for the published port before the container is also tried directly."""
+
 _GREETING_TIMEOUT = 0.5
 _REQUEST_TIMEOUT = 30
 _LOG_LINES = 1000
@@ -225,10 +228,11 @@ class ContainerServer(NatsServer):
 
     def _await_banner(self, deadline: float) -> None:
         error: BannerError | None = None
+        head_start = time.monotonic() + _HEAD_START
         while time.monotonic() < deadline:
             if self._state() in {"exited", "dead"}:
                 raise ServerUnavailable(self._failure("ended before it was ready"))
-            for address in self._addresses():
+            for address in self._addresses(directly=time.monotonic() > head_start):
                 try:
                     self._banner = read_banner(address, _GREETING_TIMEOUT)
                 except BannerError as refused:
@@ -241,8 +245,12 @@ class ContainerServer(NatsServer):
             self._failure(f"was not ready within {self._start_timeout:g} s: {error}")
         )
 
-    def _addresses(self) -> list[Address]:
-        """Where the server may be reached: on loopback, and from a sibling container directly."""
+    def _addresses(self, *, directly: bool) -> list[Address]:
+        """Where the server may be reached: on loopback, and from a sibling container directly.
+
+        The published port is ready a moment later than the container itself. It is preferred, and
+        a server that was reached through it stays there when it is restarted.
+        """
         assert self._container is not None  # made before any wait
         network = self._container.get_wrapped_container().attrs["NetworkSettings"]
         published = (network.get("Ports") or {}).get(f"{_PORT}/tcp") or []
@@ -250,7 +258,8 @@ class ContainerServer(NatsServer):
         if published:
             self._published = int(published[0]["HostPort"])
             addresses.append(Address(_LOOPBACK, self._published))
-        if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        was_published = self._url is not None and _LOOPBACK in self._url
+        if directly and not was_published and _is_in_a_container():
             networks = (network.get("Networks") or {}).values()
             addresses += [Address(n["IPAddress"], _PORT) for n in networks if n.get("IPAddress")]
         return addresses
@@ -292,6 +301,10 @@ class ContainerServer(NatsServer):
             wrapped = self._container.get_wrapped_container()
             return bytes(wrapped.logs(tail=_LOG_LINES)).decode(errors="replace")
         return ""
+
+
+def _is_in_a_container() -> bool:
+    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
 def _sweep(client: Any) -> None:

@@ -627,7 +627,10 @@ class OperationStream:
         if self.rng.random() < 0.05:
             writable += [column for column in table.columns if column.name in ("name", "title")]
             writable = writable[-1:]
-        count = 1 if self.rng.random() < 0.75 else 2
+        is_constrained = table.name in ("people", "visits", "codes")
+        count = 1 if is_constrained or self.rng.random() < 0.6 else 2
+        if count > 1:
+            writable = [column for column in writable if column.name != "updated_at"]
         for column in self.rng.sample(writable, min(count, len(writable))):
             if self.rng.random() < 0.15:
                 data[column.name] = None if self.rng.random() < 0.2 else self.value(column)

@@ -157,3 +157,16 @@ async def test_documents_are_no_groups(quotes: Caller) -> None:
     assert refused["code"] == "VALIDATION_ERROR"
     assert refused["details"]["reason"] == "OPERATOR_TYPE"
     assert refused["details"]["field"] == "group_by.tags"
+
+
+async def test_what_no_array_is_refuses_an_update_before_any_constraint_does(
+    quotes: Caller,
+) -> None:
+    await filled(quotes, tags=[[], {}])
+    refused = await quotes.refused_row(
+        "update",
+        table="quotes",
+        operations={"tags": {"$push": 1}, "text": {"$unset": True}},
+        all=True,
+    )
+    assert refused["details"]["reason"] == "OPERATOR_TYPE"
