@@ -39,6 +39,8 @@ MEANINGS: dict[UpdateOperator, str] = {
     UpdateOperator.ADD_TO_SET: "append to a JSON array unless an equal element is there",
 }
 
+_OPERATORS = {operator.value: operator for operator in UpdateOperator}
+
 NUMERIC = frozenset({UpdateOperator.INC, UpdateOperator.DEC, UpdateOperator.MUL})
 BOUNDS = frozenset({UpdateOperator.MAX, UpdateOperator.MIN})
 ARRAY = frozenset({UpdateOperator.PUSH, UpdateOperator.PULL, UpdateOperator.ADD_TO_SET})
@@ -116,14 +118,14 @@ def _parse_operation(column: str, value: Any) -> Assignment:
 
 
 def _operator(name: str, path: str) -> UpdateOperator:
-    known = {operator.value: operator for operator in UpdateOperator}
-    if name not in known:
+    operator = _OPERATORS.get(name)
+    if operator is None:
         raise invalid(
-            f"'{name[:80]}' is not an update operator: expected one of {', '.join(known)}."
-            f"{did_you_mean(name, known)}",
+            f"'{name[:80]}' is not an update operator: expected one of {', '.join(_OPERATORS)}."
+            f"{did_you_mean(name, _OPERATORS)}",
             reason=Reason.UNKNOWN_OPERATOR,
             field=path,
             got=name[:80],
-            nearest=nearest(name, known),
+            nearest=nearest(name, _OPERATORS),
         )
-    return known[name]
+    return operator

@@ -44,7 +44,7 @@ class Catalog:
         self._dialect = dialect
         self._reader = _READERS[dialect.name]
         # One attribute, because the engine's threads all read and replace it.
-        self._known: tuple[int, dict[str, Table]] = (-1, {})
+        self._known: tuple[int, dict[tuple[str, str], Table]] = (-1, {})
 
     def table(self, namespace: Namespace, name: str) -> Steps[Table]:
         """Return a table of a plugin.
@@ -60,16 +60,16 @@ class Catalog:
 
     def find(self, namespace: Namespace, name: str) -> Steps[Table | None]:
         """Return a table of a plugin, or None."""
-        full_name = namespace.table(name)
         version = (yield self._dialect.schema_version).rows[0][0]
         known_version, tables = self._known
+        key = (namespace.prefix, name)
         if version != known_version:
             tables = {}
-        elif full_name in tables:
-            return tables[full_name]
-        table = yield from self._reader.load(name, full_name)
+        elif key in tables:
+            return tables[key]
+        table = yield from self._reader.load(name, namespace.table(name))
         if table is not None:
-            tables[full_name] = table
+            tables[key] = table
             self._known = (version, tables)
         return table
 

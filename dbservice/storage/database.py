@@ -91,7 +91,7 @@ class Database:
         await self._admit(namespace, operation)
         if operation.effect is Effect.READ:
             return await self.engine.read(
-                lambda: work(namespace, request), scan=looks_at_many_rows(request)
+                lambda: work(namespace, request), scan=not touches_few_rows(request)
             )
 
         def write() -> Steps[Reply]:
@@ -105,7 +105,7 @@ class Database:
             if isinstance(reply, system.Cleared):
                 self._admitted.discard(namespace)
             return reply
-        return await self.engine.write(write)
+        return await self.engine.write(write, quick=touches_few_rows(request))
 
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.
@@ -190,17 +190,24 @@ class Database:
         return system.Cleared(tables=tables, keys=keys, migrations=migrations)
 
 
-def looks_at_many_rows(request: Request) -> bool:
-    """Return whether a read may take long, so that quick ones should not queue behind it."""
-    match request:
-        case kv.KvGet():
-            return False
-        case rows.Select(sort=rows.RANDOM, limit=1) if not request.filters:
-            return False
-        case rows.Select():
-            return request.id is UNSET and not _names_ids(request.filters.get("id"))
-        case _:
-            return True
+def touches_few_rows(request: Request) -> bool:
+    """Return whether a request finds what it needs by keys, so that it is over in no time."""
+    if isinstance(request, _BY_KEY):
+        return True
+    if isinstance(request, rows.Insert):
+        return isinstance(request.data, dict)
+    if not isinstance(request, rows.Select | rows.Update | rows.Delete):
+        return False
+    if request.id is not UNSET or _names_ids(request.filters.get("id")):
+        return True
+    return isinstance(request, rows.Select) and _is_one_random_row(request)
+
+
+_BY_KEY = (kv.KvGet, kv.KvSet, kv.KvDelete, kv.KvIncr, rows.Upsert)
+
+
+def _is_one_random_row(request: rows.Select) -> bool:
+    return request.sort == rows.RANDOM and request.limit == 1 and not request.filters
 
 
 def _names_ids(operand: Any) -> bool:

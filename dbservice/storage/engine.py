@@ -37,8 +37,13 @@ class Engine(Protocol):
             scan: it may look at many rows; keep it out of the way of quick reads.
         """
 
-    async def write(self, operation: Callable[[], Steps[T]]) -> T:
-        """Run an operation that writes; return when it is durable."""
+    async def write(self, operation: Callable[[], Steps[T]], *, quick: bool = False) -> T:
+        """Run an operation that writes; return when it is durable.
+
+        Args:
+            operation: makes the generator.
+            quick: it touches a few rows that keys find.
+        """
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
         """Run an operation that changes schemas, with foreign keys checked only at its end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -59,6 +59,9 @@ _COPY = (
     "AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"
 )
 _SWEEP = "DELETE FROM _kv WHERE expires_at <= ?"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""The characters of Unicode's category Cc."""
 
 
 class KeyStore:
@@ -289,7 +292,7 @@ def _check_key(key: str) -> None:
             limit=MAX_KEY_LENGTH,
             got=len(key),
         )
-    if any(unicodedata.category(character) == "Cc" for character in key):
+    if _CONTROL.search(key):
         raise invalid("The key contains a control character.", field="key", got=repr(key)[:80])
 
 

@@ -13,6 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from dbservice.storage.errors import UnavailableError
 
 C = TypeVar("C")
+R = TypeVar("R")
+
+_Order = tuple[Callable[[], None], Callable[[], None]]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,16 @@ class Job:
             self.future.set_result(self.value)
         else:
             self.future.set_exception(self.error)
+
+
+def attempt(run: Callable[[C, Sequence[Job]], None], connection: C, jobs: Sequence[Job]) -> None:
+    """Run jobs; whatever happens, each has an outcome afterwards."""
+    try:
+        run(connection, jobs)
+    except Exception as error:
+        log.exception("%d jobs failed as a whole", len(jobs))
+        for job in jobs:
+            job.error = job.error or error
 
 
 class Lane(Protocol):
@@ -128,18 +141,73 @@ class DirectLane(Generic[C]):
         return job.value
 
 
-class QueuedLane(Generic[C]):
-    """A queue in front of one connection on a thread of its own.
+class Worker:
+    """A thread that is handed one thing after another to do.
 
-    Jobs that wait while the thread is busy are handed over together, so that they can share a
-    transaction; a lone job never waits for company.
+    Args:
+        name: the thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+
+    def start(self) -> None:
+        """Start the thread; `then` of what is submitted runs on the event loop of this moment."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def submit(self, function: Callable[[], None], then: Callable[[], None]) -> None:
+        """Run a function on the thread and, whatever became of it, another one on the loop.
+
+        Args:
+            function: keeps its outcome, and its errors, to itself.
+            then: runs on the event loop afterwards.
+        """
+        self._orders.put((function, then))
+
+    async def run(self, function: Callable[[], R]) -> R:
+        """Run a function on the thread and return its result, or raise its error."""
+        job = Job(function, self._loop.create_future())
+        assert job.future is not None
+
+        def call() -> None:
+            try:
+                job.value = function()
+            except Exception as error:  # noqa: BLE001 - raised where it is awaited
+                job.error = error
+
+        self.submit(call, job.settle)
+        result: R = await job.future
+        return result
+
+    def stop(self) -> None:
+        """End the thread, once it has done what was submitted."""
+        self._orders.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            function, then = order
+            try:
+                function()
+            except Exception:
+                log.exception("%s failed", self._thread.name)
+            try:
+                self._loop.call_soon_threadsafe(then)
+            except RuntimeError:
+                log.warning("%s has no event loop left to answer to", self._thread.name)
+
+
+class ThreadLane(Generic[C]):
+    """A queue in front of one connection on a thread of its own, one job at a time.
 
     Args:
         name: the thread's name.
         connect: opens the connection; runs on the thread.
         disconnect: closes it; runs on the thread.
-        run: works through a batch and leaves an outcome in each job.
-        batch: how many jobs are handed over together at the most.
+        run: does the jobs of a list and leaves an outcome in each.
     """
 
     def __init__(
@@ -149,17 +217,12 @@ class QueuedLane(Generic[C]):
         connect: Callable[[], C],
         disconnect: Callable[[C], None],
         run: Callable[[C, Sequence[Job]], None],
-        batch: int,
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
         self._run = run
-        self._batch = batch
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._opened: asyncio.Future[None] | None = None
-        self._closed: asyncio.Future[None] | None = None
-        self._takes_jobs = False
+        self._worker = Worker(name)
+        self._connection: C | None = None
         self._taken = 0
 
     @property
@@ -169,20 +232,19 @@ class QueuedLane(Generic[C]):
 
     async def open(self) -> None:
         """Start the thread and its connection; raise what opening it raised."""
-        loop = asyncio.get_running_loop()
-        self._opened, self._closed = loop.create_future(), loop.create_future()
-        self._thread.start()
-        await self._opened
-        self._takes_jobs = True
+        self._worker.start()
+        try:
+            self._connection = await self._worker.run(self._connect)
+        except BaseException:
+            self._worker.stop()
+            raise
 
     async def close(self) -> None:
         """Finish every queued job, close the connection, end the thread."""
-        if self._closed is None:
-            return
-        self._takes_jobs = False
-        self._queue.put(None)
-        await self._closed
-        self._thread.join()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._worker.run(lambda: self._disconnect(connection))
+            self._worker.stop()
 
     async def do(self, work: Any) -> Any:
         """Queue a job and return its answer, or raise its error.
@@ -190,86 +252,14 @@ class QueuedLane(Generic[C]):
         Raises:
             UnavailableError: the lane is closed, or was never opened.
         """
-        if not self._takes_jobs:
+        connection = self._connection
+        if connection is None:
             raise UnavailableError("the database is closed")
-        future = asyncio.get_running_loop().create_future()
+        job = Job(work, asyncio.get_running_loop().create_future())
+        assert job.future is not None
         self._taken += 1
         try:
-            self._queue.put(Job(work, future))
-            return await future
+            self._worker.submit(lambda: attempt(self._run, connection, [job]), job.settle)
+            return await job.future
         finally:
             self._taken -= 1
-
-    def _work(self) -> None:
-        assert self._opened is not None
-        assert self._closed is not None
-        try:
-            connection = self._connect()
-        except Exception as error:  # noqa: BLE001 - handed to whoever awaits open()
-            _call(self._opened, _fail, self._opened, error)
-            _call(self._closed, _finish, self._closed)
-            return
-        _call(self._opened, _finish, self._opened)
-        while jobs := self._take():
-            self._attempt(connection, jobs)
-            _deliver(jobs)
-        try:
-            self._disconnect(connection)
-        except Exception:
-            log.exception("closing the database connection failed")
-        _call(self._closed, _finish, self._closed)
-
-    def _attempt(self, connection: C, jobs: Sequence[Job]) -> None:
-        """Run a batch; whatever happens, every waiter gets an answer and the thread lives on."""
-        try:
-            self._run(connection, jobs)
-        except Exception as error:
-            log.exception("a batch of %d jobs failed as a whole", len(jobs))
-            for job in jobs:
-                job.error = job.error or error
-
-    def _take(self) -> list[Job]:
-        """Return the jobs at hand, at least one; an empty list means that the lane closes."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        jobs = [first]
-        while len(jobs) < self._batch and not self._queue.empty():
-            job = self._queue.get()
-            if job is None:
-                self._queue.put(None)
-                break
-            jobs.append(job)
-        return jobs
-
-
-def _deliver(jobs: Sequence[Job]) -> None:
-    """Wake each event loop once for all of its jobs."""
-    future = jobs[0].future
-    assert future is not None, "a queued job has a waiter"
-    try:
-        future.get_loop().call_soon_threadsafe(_settle, jobs)
-    except RuntimeError:
-        log.warning("%d answers have no event loop left to go to", len(jobs))
-
-
-def _settle(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        job.settle()
-
-
-def _call(future: asyncio.Future[None], function: Callable[..., None], *args: Any) -> None:
-    try:
-        future.get_loop().call_soon_threadsafe(function, *args)
-    except RuntimeError:
-        log.warning("the event loop ended before its database lane")
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -130,7 +130,12 @@ class PostgresEngine:
         async with self._scans:
             return await _repeated(lambda: self._transaction(operation, _SNAPSHOT))
 
-    async def write(self, operation: Callable[[], Steps[T]]) -> T:
+    async def write(
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        quick: bool = False,  # noqa: ARG002 - a round trip is never quick
+    ) -> T:
         """Run an operation that writes; see Engine.write."""
         try:
             answer = await _repeated(lambda: self._transaction(operation, _WRITE))

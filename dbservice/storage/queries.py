@@ -40,6 +40,7 @@ from dbservice.storage.records import (
 )
 from dbservice.storage.steps import Statement, Steps
 from dbservice.storage.tables import NUMBERS, ORDERED, Column, Table
+from dbservice.storage.values import to_operand
 from dbservice.storage.where import operator_type
 
 Row = dict[str, Any]
@@ -67,7 +68,7 @@ class QueryStore:
             RequestError: VALIDATION_ERROR.
         """
         table = yield from self._catalog.table(namespace, request.table)
-        page = yield from self._page(table, request)
+        page = yield from (self._row if _is_whole_row(request) else self._page)(table, request)
         if request.id is UNSET:
             return Selected(
                 rows=page.rows, count=len(page.rows), truncated=page.more, next=page.next
@@ -123,6 +124,13 @@ class QueryStore:
         )
         return Aggregated(rows=as_objects(list(result_table.columns.values()), result.rows))
 
+    def _row(self, table: Table, request: Select) -> Steps[_Page]:
+        """Read the row with an id: what plugins ask for most, with the query at hand."""
+        key = table.required_id_column()
+        result = yield Statement(table.select_by_id, (to_operand(key, request.id, "id"),))
+        rows = as_objects(list(table.columns.values()), result.rows)
+        return _Page(rows, more=False, next=UNSET)
+
     def _page(self, table: Table, request: Select) -> Steps[_Page]:
         columns = _columns(table, request.columns, "columns")
         if request.sort == RANDOM:
@@ -154,10 +162,9 @@ class QueryStore:
             )
         limit = min(request.limit, MAX_PAGE)
         if limit == 1 and not request.filters and request.id is UNSET:
-            row = yield from self._guess(table, columns)
-            if row is not None:
-                more = yield from _has_two_rows(table)
-                return _Page(as_objects(columns, [row]), more, UNSET)
+            page = yield from self._guess(table, columns)
+            if page is not None:
+                return page
         matching = matching_rows(table, request.id, request.filters)
         result = yield Statement(
             f"SELECT {_list(columns)} FROM {table.sql} WHERE {matching.sql} "
@@ -167,7 +174,7 @@ class QueryStore:
         more = len(result.rows) > limit
         return _Page(as_objects(columns, result.rows[:limit]), more, UNSET)
 
-    def _guess(self, table: Table, columns: list[Column]) -> Steps[tuple[Any, ...] | None]:
+    def _guess(self, table: Table, columns: list[Column]) -> Steps[_Page | None]:
         """Try random ids until one is there.
 
         This takes the same time in a table of any size, and favours no row, unlike the row
@@ -190,7 +197,7 @@ class QueryStore:
                 (self._dice.randint(lowest, highest),),
             )
             if result.rows:
-                return result.rows[0]
+                return _Page(as_objects(columns, result.rows), lowest < highest, UNSET)
         return None
 
 
@@ -308,6 +315,12 @@ def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Co
     return Table(table.name, table.full_name, columns, table.dialect)
 
 
+def _is_whole_row(request: Select) -> bool:
+    shaped = request.filters or request.offset
+    given = (request.columns, request.sort, request.after)
+    return request.id is not UNSET and not shaped and given == (UNSET, UNSET, UNSET)
+
+
 def _columns(table: Table, names: Sequence[str] | UnsetType, field: str) -> list[Column]:
     return list(table.columns.values()) if names is UNSET else named_columns(table, names, field)
 
@@ -347,11 +360,6 @@ def _order_by(table: Table, order: Sequence[_Order]) -> str:
 
 def _list(columns: Sequence[Column]) -> str:
     return ", ".join(column.sql for column in columns)
-
-
-def _has_two_rows(table: Table) -> Steps[bool]:
-    result = yield Statement(f"SELECT 1 FROM {table.sql} LIMIT 2")
-    return len(result.rows) == 2
 
 
 def _behind_cursor(table: Table, request: Select, order: Sequence[_Order]) -> Matching:

@@ -35,7 +35,13 @@ from dbservice.storage.errors import ConflictError
 from dbservice.storage.keys import KeyStore
 from dbservice.storage.steps import Result, Statement, Steps
 from dbservice.storage.tables import CREATED_AT, UPDATED_AT, Column, Table
-from dbservice.storage.values import check_size, from_stored, to_operand, to_stored
+from dbservice.storage.values import (
+    check_size,
+    from_stored,
+    is_stored_as_it_is,
+    to_operand,
+    to_stored,
+)
 from dbservice.storage.where import Where
 
 Row = dict[str, Any]
@@ -301,7 +307,14 @@ def stored_row(table: Table, row: Row, path: str) -> Row:
 def as_objects(columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> list[Row]:
     """Return rows as JSON objects, in the order of the columns."""
     names = [column.name for column in columns]
-    return [dict(zip(names, map(from_stored, columns, row), strict=True)) for row in rows]
+    objects = [dict(zip(names, row, strict=True)) for row in rows]
+    for column in columns:
+        if is_stored_as_it_is(column):
+            continue
+        name = column.name
+        for row_object in objects:
+            row_object[name] = from_stored(column, row_object[name])
+    return objects
 
 
 def counted(table: Table, matching: Matching) -> Steps[int]:

@@ -106,6 +106,13 @@ class Table:
             and (column.name in kept or (column.default or "").upper() == "CURRENT_TIMESTAMP")
         )
 
+    @cached_property
+    def select_by_id(self) -> str:
+        """The query for a whole row by its id; the table has to have one."""
+        key = self.required_id_column()
+        columns = ", ".join(column.sql for column in self.columns.values())
+        return f"SELECT {columns} FROM {self.sql} WHERE {key.sql} = {self.dialect.operand(key)}"
+
     def column(self, name: str, field: str) -> Column:
         """Return a column by its name.
 

@@ -81,6 +81,11 @@ def to_operand(column: Column, value: Any, path: str) -> Any:
     return _CHECKED[column.type](column, value, path)
 
 
+def is_stored_as_it_is(column: Column) -> bool:
+    """Return whether what a column holds is the JSON value itself."""
+    return column.type not in _READ
+
+
 def from_stored(column: Column, value: Any) -> Any:
     """Return what a column holds as a JSON value."""
     if value is None:

@@ -70,10 +70,10 @@ class FaultyEngine:
         await self._strike()
         return await self.engine.read(operation, scan=scan)
 
-    async def write(self, operation: Callable[[], Steps[T]]) -> T:
+    async def write(self, operation: Callable[[], Steps[T]], *, quick: bool = False) -> T:
         """Run an operation that writes; see Engine."""
         await self._strike()
-        return await self.engine.write(operation)
+        return await self.engine.write(operation, quick=quick)
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
         """Run an operation that changes schemas; see Engine."""

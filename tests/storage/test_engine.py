@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +108,16 @@ async def queued(engine: SqliteEngine, *works: Callable[[], Steps[Any]]) -> list
 # --- what is written -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("quick", [False, True])
 async def test_failures_among_a_hundred_concurrent_writes_take_back_only_themselves(
-    opened: Engine,
+    opened: Engine, quick: bool
 ) -> None:
-    await opened.write(add(1000))
+    await opened.write(add(1000), quick=quick)
     works = {number: add(number) for number in range(100)}
     works[20] = add_then_fail(20)
     works[40] = add(40, 1000)
     outcomes = await asyncio.gather(
-        *(opened.write(work) for work in works.values()), return_exceptions=True
+        *(opened.write(work, quick=quick) for work in works.values()), return_exceptions=True
     )
     failed = {number: outcome for number, outcome in enumerate(outcomes) if outcome != number}
     assert {number: type(error) for number, error in failed.items()} == {
@@ -183,9 +186,123 @@ async def test_a_constraint_found_broken_by_the_commit_costs_no_other_its_commit
     assert await on_file.read(everything) == [1, 2]
 
 
-async def test_a_read_sees_every_acknowledged_write(opened: Engine) -> None:
+# --- quick writes, whose statements run on the event loop -----------------------------------------
+
+
+async def test_quick_writes_of_one_turn_share_one_commit(tmp_path: Path) -> None:
+    commits: list[int] = []
+    engine = SqliteEngine(f"sqlite+aiosqlite:///{tmp_path / 'rosey.db'}", on_commit=commits.append)
+    await engine.open()
+    await engine.exclusive(create)
+    commits.clear()
+    numbers = range(100)
+    answers = await asyncio.gather(*(engine.write(add(number), quick=True) for number in numbers))
+    assert answers == list(numbers)
+    assert sum(commits) == 100
+    assert len(commits) < 10
+    await engine.close()
+
+
+async def test_a_quick_write_that_is_not_quick_is_made_anew_where_it_holds_nobody_up(
+    on_file: SqliteEngine,
+) -> None:
+    threads: list[str] = []
+
+    def slow() -> Steps[int]:
+        yield from add(1)()
+        yield Statement(A_WHILE.replace("50000", "2000000"))
+        threads.append(threading.current_thread().name)
+        return 1
+
+    outcomes = await asyncio.gather(
+        *(on_file.write(work, quick=True) for work in (add(0), slow, add_then_fail(2), add(3))),
+        return_exceptions=True,
+    )
+    assert [outcomes[0], outcomes[1], outcomes[3]] == [0, 1, 3]
+    assert isinstance(outcomes[2], RequestError)
+    assert threads == ["rosey-db-writer"]
+    assert await on_file.read(everything) == [0, 1, 3]
+
+
+async def test_quick_writes_that_together_take_long_make_way_in_between(
+    on_file: SqliteEngine,
+) -> None:
+    """What is not begun within a slice of time waits for the next round, in its order."""
+    order: list[int] = []
+
+    def slowly(number: int) -> Callable[[], Steps[int]]:
+        def steps() -> Steps[int]:
+            yield from add(number)()
+            yield Statement(A_WHILE)
+            order.append(number)
+            return number
+
+        return steps
+
+    answers = await asyncio.gather(*(on_file.write(slowly(n), quick=True) for n in range(30)))
+    assert answers == list(range(30))
+    assert await on_file.read(everything) == list(range(30))
+    assert list(dict.fromkeys(order)) == list(range(30))
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_quick_write_whose_commit_fails_costs_no_other_its_commit(
+    on_file: SqliteEngine, others: int
+) -> None:
+    await on_file.exclusive(
+        lambda: iter_statement(
+            "CREATE TABLE c (n INTEGER REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)"
+        )
+    )
+    # So that a lone write is committed on the event loop, as it is where commits are quick.
+    on_file._writer._commit_seconds = 0.0
+    outcomes = await asyncio.gather(
+        on_file.write(lambda: iter_statement("INSERT INTO c (n) VALUES (99)"), quick=True),
+        *(on_file.write(add(number), quick=True) for number in range(others)),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], ConstraintError)
+    assert outcomes[0].kind == "foreign key"
+    assert outcomes[1:] == list(range(others))
+    assert await on_file.read(everything) == list(range(others))
+    assert await on_file.write(add(50), quick=True) == 50
+
+
+async def test_a_quick_write_waits_for_a_lock_without_holding_up_reads(
+    on_file: SqliteEngine, tmp_path: Path
+) -> None:
+    await on_file.write(add(1))
+    other = sqlite3.connect(tmp_path / "rosey.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(on_file.write(add(2), quick=True))
+    for _ in range(20):
+        assert await on_file.read(everything) == [1]
+        await asyncio.sleep(0)
+    assert not writing.done()
+    other.execute("ROLLBACK")
+    other.close()
+    assert await writing == 2
+
+
+async def test_slow_and_fast_commits_alike_are_durable_when_they_are_acknowledged(
+    on_file: SqliteEngine, tmp_path: Path
+) -> None:
+    """Another connection sees a write as soon as it is acknowledged, wherever it was committed."""
+    with closing(sqlite3.connect(tmp_path / "rosey.db")) as other:
+        for number, seconds in enumerate([0.0, 1.0] * 5):
+            on_file._writer._commit_seconds = seconds
+            await on_file.write(add(number), quick=True)
+            seen = other.execute("SELECT n FROM t ORDER BY n").fetchall()
+            assert seen == [(n,) for n in range(number + 1)]
+
+
+# --- reads after writes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_a_read_sees_every_acknowledged_write(opened: Engine, quick: bool) -> None:
     for number in range(50):
-        await opened.write(add(number))
+        await opened.write(add(number), quick=quick)
         expected = list(range(number + 1))
         assert await opened.read(everything) == expected
         assert await opened.read(everything, scan=True) == expected
@@ -202,11 +319,12 @@ async def test_it_tells_how_many_operations_it_has(on_file: SqliteEngine) -> Non
     assert on_file.busy == 0
 
 
-async def test_an_operation_that_fails_leaves_nothing(opened: Engine) -> None:
+@pytest.mark.parametrize("quick", [False, True])
+async def test_an_operation_that_fails_leaves_nothing(opened: Engine, quick: bool) -> None:
     with pytest.raises(RequestError, match="no to 5"):
-        await opened.write(add_then_fail(5))
+        await opened.write(add_then_fail(5), quick=quick)
     with pytest.raises(ConstraintError):
-        await opened.write(add(6, 7, 6))
+        await opened.write(add(6, 7, 6), quick=quick)
     assert await opened.read(everything) == []
 
 
