@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
+from contextlib import closing
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
 from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
+from dbservice.cli.loops import LoopName, runner
 from dbservice.settings import Settings
 
 EXTERNAL_COMMANDS = "rosey.commands"
@@ -43,6 +44,10 @@ Roots = Annotated[
     ),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for scripts.")]
+Loop = Annotated[
+    LoopName,
+    Parameter(env_var="ROSEY_LOOP", help="The event loop: auto is uvloop where it is installed."),
+]
 
 
 _CONNECTIONS = Group("Connections", sort_key=1)
@@ -150,6 +155,7 @@ def serve(
             help="How much is logged; debug has a line for every request.",
         ),
     ] = "info",
+    loop: Loop = "auto",
 ) -> int:
     """Serve the storage of all plugins until SIGTERM or Ctrl-C.
 
@@ -187,7 +193,7 @@ def serve(
             sweep_interval=sweep_interval,
         ),
     )
-    return _run(serving.serve(options))
+    return _run(serving.serve(options), loop)
 
 
 @app.command
@@ -366,6 +372,7 @@ def start_plugin(
         Literal["debug", "info", "warning", "error"],
         Parameter(env_var="ROSEY_LOG_LEVEL", help="How much is logged to stderr, as JSON lines."),
     ] = "info",
+    loop: Loop = "auto",
 ) -> int:
     """Run a chat plugin until SIGTERM or Ctrl-C.
 
@@ -382,7 +389,7 @@ def start_plugin(
     """
     from dbservice.cli import plugins
 
-    return _run(plugins.start(plugins.Options(name, nats, http, log_level)))
+    return _run(plugins.start(plugins.Options(name, nats, http, log_level)), loop)
 
 
 @plugin.command(name="list")
@@ -402,11 +409,12 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _run(work: Coroutine[Any, Any, int]) -> int:
+def _run(work: Coroutine[Any, Any, int], loop: LoopName = "asyncio") -> int:
     from dbservice.client import StorageError
 
     try:
-        return asyncio.run(work)
+        with closing(work):
+            return runner(loop)(work)
     except CommandFailed as failure:
         return _failed(str(failure), failure.exit_code)
     except StorageError as error:

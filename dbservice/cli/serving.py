@@ -167,6 +167,7 @@ def _log_configuration(options: Options, database: str, roots: list[Path]) -> No
         "http": options.http,
         "migrations": [str(root) for root in roots],
         "migrate": options.migrate,
+        "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
         **asdict(options.settings),
     }
     log.info("configuration", extra=told)

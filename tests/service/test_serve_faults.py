@@ -289,6 +289,26 @@ async def test_the_configuration_is_logged_once_and_without_secrets(
     assert served.stop() == 0
 
 
+@pytest.mark.parametrize("name", ["asyncio", "uvloop", None])
+async def test_it_runs_on_the_event_loop_that_is_asked_for(serve, nats_server, tmp_path, name):
+    pytest.importorskip("uvloop")
+    asked = () if name is None else ("--loop", name)
+    served = serve("--nats", nats_server.url, "--db", str(tmp_path / "db"), *asked)
+    told = json.loads(served.log.read_text().splitlines()[0])
+    assert told["loop"] == (name or "uvloop")
+    assert served.stop() == 0
+
+
+async def test_without_uvloop_asking_for_it_is_a_usage_error(rosey, tmp_path):
+    (tmp_path / "uvloop.py").write_text("raise ImportError('as if it were not there')")
+    refused = rosey("serve", "--loop", "uvloop", PYTHONPATH=str(tmp_path))
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "rosey: --loop uvloop: uvloop is not installed. `pip install 'pytest-rosey[fast]'` brings "
+        "it; without --loop it is used where it is there.\n"
+    )
+
+
 async def test_the_metrics_page(serve, nats_server, tmp_path):
     served = serve("--nats", nats_server.url, "--db", str(tmp_path / "db"), "--http", "127.0.0.1:0")
     client = await nats.connect(nats_server.url)

@@ -25,7 +25,6 @@ from dbservice.settings import Settings
 from dbservice.storage.database import Database
 from dbservice.storage.errors import UnavailableError
 from pytest_rosey.servers import BinaryServer, find_binary
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
 pytestmark = pytest.mark.asyncio
 
@@ -256,18 +255,6 @@ async def _on_the_writer(bus, sql):
         return result.rows[0][0]
 
     return await bus.service.database.engine.write(ask)
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of this test alone, which may go away."""
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 async def test_a_lost_postgresql_is_told_and_reached_again_when_it_is_back(own_postgres):
