@@ -51,7 +51,7 @@ _PUT = (
 _CHANGE = "UPDATE _kv SET value = ? WHERE plugin = ? AND key = ?"
 _DELETE = "DELETE FROM _kv WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
 _LIST = (
-    "SELECT key FROM _kv WHERE plugin = ? AND key >= ? AND key > ? AND substr(key, 1, ?) = ? "
+    "SELECT key FROM _kv WHERE plugin = ? AND key >= ? AND key < ? AND key > ? "
     "AND (expires_at IS NULL OR expires_at > ?) ORDER BY key LIMIT ?"
 )
 _COPY = (
@@ -62,6 +62,10 @@ _SWEEP = "DELETE FROM _kv WHERE expires_at <= ?"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """The characters of Unicode's category Cc."""
+
+_LAST = "\U0010ffff"
+_SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
+"""Code points that stand for no character, so that no text has them."""
 
 
 class KeyStore:
@@ -123,9 +127,8 @@ class KeyStore:
             (
                 namespace.plugin,
                 prefix,
+                _behind(prefix),
                 after,
-                len(prefix),
-                prefix,
                 self._clock.time(),
                 request.limit + 1,
             ),
@@ -250,6 +253,15 @@ class KeyStore:
         _check_sum(key, total)
         yield Statement(_CHANGE, (str(total), namespace.plugin, key))
         return total
+
+
+def _behind(prefix: str) -> str:
+    """Return the first text, in code-point order, behind all keys that begin with a prefix."""
+    start = prefix.rstrip(_LAST)
+    if not start:
+        return _LAST * (MAX_KEY_LENGTH + 1)
+    following = ord(start[-1]) + 1
+    return start[:-1] + chr(_BEHIND_SURROGATES if following == _SURROGATES else following)
 
 
 def _encoded(value: object) -> str:

@@ -79,13 +79,13 @@ class Connection:
 
     def begin(self, how: str = "BEGIN") -> None:
         """Begin a transaction."""
-        self.raw.execute(how)
+        self.execute(how)
         self._schema_version = None
 
     def undo(self) -> None:
         """Roll back, if there is something to roll back."""
         if self.raw.in_transaction:
-            self.raw.execute("ROLLBACK")
+            self.execute("ROLLBACK")
 
     def drive(self, operation: Callable[[], Steps[T]], timeout: float) -> T:
         """Run an operation's statements one after another and return its answer."""

@@ -21,7 +21,8 @@ from typing import Any
 
 from dbservice.cli import serving  # noqa: F401 - imported once, before the forks
 from dbservice.cli.app import run
-from dbservice.storage import postgres, sqlite
+from dbservice.storage import postgres
+from dbservice.storage.sqlite_connection import Connection
 
 with suppress(ImportError):
     import asyncpg  # noqa: F401
@@ -89,7 +90,7 @@ class Follower:
 
 
 def follow_sqlite(follower: Follower) -> None:
-    execute = sqlite._Connection.execute
+    execute = Connection.execute
 
     def followed(connection: Any, sql: str) -> None:
         if sql == "COMMIT":
@@ -102,7 +103,7 @@ def follow_sqlite(follower: Follower) -> None:
         if sql == "ROLLBACK":
             follower.undoes(connection)
 
-    sqlite._Connection.execute = followed  # type: ignore[method-assign]
+    Connection.execute = followed  # type: ignore[method-assign]
 
 
 def follow_postgres(follower: Follower) -> None:

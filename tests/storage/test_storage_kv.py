@@ -297,6 +297,17 @@ async def test_a_full_page_that_is_the_last_is_not_truncated(plugin: Caller) -> 
     assert await plugin.kv("list", after="k2") == {"keys": [], "count": 0, "truncated": False}
 
 
+@pytest.mark.parametrize("prefix", ["", "a", "a\ud7ff", "\ue000", "a\U0010ffff", "\U0010ffff"])
+async def test_a_prefix_ends_where_the_last_key_with_it_ends(plugin: Caller, prefix: str) -> None:
+    """Also before the code points that stand for no character, and at the last of all."""
+    parts = ("a", "b", "\ud7ff", "\ue000", "\U0010ffff", "\U0010ffff\U0010ffff")
+    keys = sorted({*parts, *(first + second for first in parts for second in parts)})
+    for key in keys:
+        await plugin.kv("set", key=key, value=1)
+    expected = [key for key in keys if key.startswith(prefix)]
+    assert (await plugin.kv("list", prefix=prefix))["keys"] == expected
+
+
 async def test_after_before_the_prefix_changes_nothing(plugin: Caller) -> None:
     await plugin.kv("set", key="b1", value=1)
     assert (await plugin.kv("list", prefix="b", after="a"))["keys"] == ["b1"]
