@@ -7,13 +7,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
-
-from msgspec import UNSET
 
 from dbservice.admission import Admission, plugin_of
 from dbservice.discovery import Discovery
@@ -25,10 +23,19 @@ from dbservice.failures import (
     reply_too_large,
     shutting_down,
 )
+from dbservice.incoming import (
+    echoed_headers,
+    idempotency_key,
+    is_late,
+    namespace_for,
+    operation_of,
+    takes_global_shape,
+)
 from dbservice.migrate import Migrator, shipped_roots
-from dbservice.protocol import headers, limits, subjects, system
+from dbservice.observation import Exchange, Observation
+from dbservice.protocol import limits, subjects, system
 from dbservice.protocol.codec import decode_request, encode_failure, encode_json, encode_reply
-from dbservice.protocol.errors import ErrorCode, RequestError, invalid
+from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.migrations import (
     Apply,
@@ -40,12 +47,11 @@ from dbservice.protocol.migrations import (
     Verify,
 )
 from dbservice.protocol.names import Namespace
-from dbservice.protocol.names import namespace as namespace_of
-from dbservice.protocol.operations import Effect, Operation, find, operation_at
+from dbservice.protocol.operations import Effect, Operation, operation_at
 from dbservice.protocol.subjects import Address, Family, parse
 from dbservice.runtime import tracing
 from dbservice.runtime.clock import Clock, SystemClock
-from dbservice.runtime.correlation import bound_request_id, current_request_id, request_id_of
+from dbservice.runtime.correlation import bound_request_id, request_id_of
 from dbservice.settings import Settings
 from dbservice.sql.tier import SqlTier
 from dbservice.storage.database import Database
@@ -67,28 +73,6 @@ _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
 _NATS_HEADER_FRAME: Final = len("NATS/1.0\r\n: \r\n\r\n")
 _LARGEST_HEADERS: Final = 256
-_LONGEST_DEADLINE: Final = 20
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and what was answered, for observers.
-
-    Attributes:
-        subject: where the request came in.
-        request: its payload.
-        reply: the payload of the answer.
-        code: the error code of a failed reply, or None.
-        seconds: how long it took.
-        headers: the headers of the request.
-    """
-
-    subject: str
-    request: bytes
-    reply: bytes
-    code: ErrorCode | None
-    seconds: float
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 _Taken = tuple["Msg", float]
@@ -123,10 +107,9 @@ class DatabaseService:
         self.clock = clock or SystemClock()
         self.settings = settings or Settings()
         self._nats = nats
-        self._observe = observe
-        self._metrics = metrics
         self._tracing: tracing.Tracing | None = None
         self._discovery = Discovery(nats, self.version)
+        self._observation = Observation(self._discovery.tallies, metrics, observe)
         self._admission: Admission[_Taken] = Admission(
             self.settings.max_in_flight, self.settings.max_queued, self._start_serving
         )
@@ -301,8 +284,8 @@ class DatabaseService:
     async def _serve(self, plugin: str, message: Msg, taken_at: float) -> None:
         try:
             sent = message.headers or {}
-            if _is_late(sent, self.clock):
-                self._drop(message)
+            if is_late(sent, self.clock):
+                self._observation.dropped(message)
                 return
             with bound_request_id(request_id_of(sent)):
                 payload, code = await self._traced(message, sent)
@@ -314,34 +297,15 @@ class DatabaseService:
         with bound_request_id(request_id_of(message.headers)):
             await self._reply_with(message, encode_failure(error), error.code, taken_at)
 
-    def _drop(self, message: Msg) -> None:
-        log.debug("dropped: its deadline has passed", extra={"subject": message.subject})
-        if self._metrics is not None:
-            self._metrics.late()
-
     async def _reply_with(
         self, message: Msg, payload: bytes, code: ErrorCode | None, taken_at: float
     ) -> None:
         try:
             if message.reply:
-                await self._nats.publish(message.reply, payload, headers=_echoed(message))
+                await self._nats.publish(message.reply, payload, headers=echoed_headers(message))
         except Exception:
             log.exception("the answer to %s could not be sent", message.subject)
-        self._count(message, payload, code, time.perf_counter() - taken_at)
-
-    def _count(self, message: Msg, payload: bytes, code: ErrorCode | None, seconds: float) -> None:
-        """Tell everyone who wants to know that a request was answered."""
-        operation = _operation_of(message.subject)
-        if operation is not None:
-            self._discovery.tallies[operation.request].add(code, seconds)
-        if self._metrics is not None:
-            self._metrics.answered(operation, code, seconds)
-        if log.isEnabledFor(logging.DEBUG):
-            told = {"subject": message.subject, "code": code, "ms": round(seconds * 1000, 3)}
-            log.debug("answered", extra=told)
-        if self._observe is not None:
-            sent = message.headers or {}
-            self._observe(Exchange(message.subject, message.data, payload, code, seconds, sent))
+        self._observation.answered(message, payload, code, time.perf_counter() - taken_at)
 
     async def _traced(
         self, message: Msg, sent: Mapping[str, str]
@@ -349,7 +313,7 @@ class DatabaseService:
         """Answer a request, within a span if there is somewhere to send it."""
         if self._tracing is None:
             return self._fitting(message, *await self._answer(message.subject, message.data, sent))
-        operation = _operation_of(message.subject)
+        operation = operation_of(message.subject)
         with self._tracing.request(message.subject, operation, sent, len(message.data)) as span:
             answer = await self._answer(message.subject, message.data, sent)
             payload, code = self._fitting(message, *answer)
@@ -366,7 +330,7 @@ class DatabaseService:
             operation = operation_at(address)
             request = decode_request(operation, address, payload)
             reply = await self._reply(address, operation, request, sent)
-            return encode_reply(reply, global_kv=_takes_global_shape(address, request)), None
+            return encode_reply(reply, global_kv=takes_global_shape(address, request)), None
         except RequestError as error:
             failure = error
         except EngineError as error:
@@ -376,7 +340,7 @@ class DatabaseService:
         except Exception:
             failure = internal_error()
             log.exception("serving %s failed", subject)
-        if _takes_global_shape(address, request):
+        if takes_global_shape(address, request):
             failure = on_global_kv(failure)
         return encode_failure(failure), failure.code
 
@@ -385,10 +349,10 @@ class DatabaseService:
     ) -> Reply:
         if address.family is Family.SERVICE:
             return await self._about_itself(request)
-        namespace = _namespace_of(address, request)
+        namespace = namespace_for(address, request)
         if address.family is Family.MIGRATE:
             return await self._migrate(namespace, operation, request)
-        key = _idempotency_key(operation, request, sent)
+        key = idempotency_key(operation, request, sent)
         work = self.database.execute(namespace, operation, request, key)
         if self._tracing is None:
             return await work
@@ -452,11 +416,11 @@ class DatabaseService:
             return payload, code
         headers_size = sum(
             _NATS_HEADER_FRAME + len(name) + len(value)
-            for name, value in (_echoed(message) or {}).items()
+            for name, value in (echoed_headers(message) or {}).items()
         )
         if len(payload) + headers_size <= limit:
             return payload, code
-        operation = _operation_of(message.subject)
+        operation = operation_of(message.subject)
         executed = code is None and operation is not None and operation.effect is not Effect.READ
         failure = reply_too_large(len(payload), limit, executed=executed)
         return encode_failure(failure), failure.code
@@ -466,14 +430,10 @@ class DatabaseService:
             await asyncio.sleep(self.settings.sweep_interval)
             try:
                 swept = await self.database.sweep()
-            except EngineError:
-                log.exception("sweeping expired keys failed; the next sweep tries again")
-                if self._metrics is not None:
-                    self._metrics.sweep_failed()
-                continue
-            log.info("swept %d expired keys", swept)
-            if self._metrics is not None:
-                self._metrics.swept(swept)
+            except EngineError as error:
+                self._observation.sweep_failed(error)
+            else:
+                self._observation.swept(swept)
 
     @property
     def version(self) -> str:
@@ -485,65 +445,3 @@ class DatabaseService:
 def _installed_version() -> str:
     # Read from the file system once, not for each service: a test run starts thousands.
     return metadata.version("pytest-rosey")
-
-
-def _takes_global_shape(address: Address | None, request: Request | None) -> bool:
-    """Return whether a reply's fields stand under `data`: the payload named the plugin."""
-    if address is None:
-        return False
-    return address.is_global_kv or getattr(request, "plugin_name", UNSET) is not UNSET
-
-
-def _namespace_of(address: Address, request: Request) -> Namespace:
-    """Return whose data a request is about: the subject says so, on the global form the payload.
-
-    Raises:
-        RequestError: FORBIDDEN if the payload names another plugin than the subject.
-    """
-    named: Any = getattr(request, "plugin_name", UNSET)
-    if address.namespace is None:
-        return _claimed_namespace(named)
-    if named is not UNSET and named != address.namespace.plugin:
-        raise RequestError(
-            ErrorCode.FORBIDDEN,
-            f"'plugin_name' must be '{address.namespace.plugin}', as in the subject. A plugin "
-            "reaches its own namespace only.",
-            field="plugin_name",
-            expected=address.namespace.plugin,
-        )
-    return address.namespace
-
-
-def _claimed_namespace(name: str) -> Namespace:
-    try:
-        return namespace_of(name)
-    except RequestError as error:
-        raise invalid(error.message, **{**error.details, "field": "plugin_name"}) from None
-
-
-def _idempotency_key(operation: Operation, request: Request, sent: Mapping[str, str]) -> str | None:
-    if operation.effect is Effect.READ:
-        return None
-    key: Any = getattr(request, "idempotency_key", UNSET)
-    return sent.get(headers.IDEMPOTENCY_KEY) if key is UNSET else key
-
-
-def _echoed(message: Msg) -> dict[str, str] | None:
-    """Return the headers of the reply: the request's id, if it came with one."""
-    if headers.REQUEST_ID not in (message.headers or {}):
-        return None
-    return {headers.REQUEST_ID: current_request_id() or ""}
-
-
-def _operation_of(subject: str) -> Operation | None:
-    try:
-        return find(subject)[1]
-    except RequestError:
-        return None
-
-
-def _is_late(sent: Mapping[str, str], clock: Clock) -> bool:
-    deadline = sent.get(headers.DEADLINE, "")
-    if not deadline.isascii() or not deadline.isdigit() or len(deadline) > _LONGEST_DEADLINE:
-        return False
-    return int(deadline) < clock.time() * 1000

@@ -19,6 +19,13 @@ from dbservice.protocol.codec import encode_json
 HEADER_LIMIT: Final = 16_384
 READ_TIMEOUT: Final = 5.0
 
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Keep browsers from doing harm with what they are shown. Every answer has them, also a refusal."""
+
 _END_OF_HEAD = b"\r\n\r\n"
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +53,8 @@ class Response:
         status: the HTTP status code.
         content_type: the type of the body.
         body: the bytes of the body.
-        headers: further headers. `Content-Length`, `Content-Type` and `Connection` are set here.
+        headers: further headers; one of `SECURITY_HEADERS` is replaced by its namesake here.
+            `Content-Length`, `Content-Type` and `Connection` are set by the server.
     """
 
     status: int = 200
@@ -222,6 +230,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 def _encoded(response: Response, *, with_body: bool) -> bytes:
     headers = {
+        **SECURITY_HEADERS,
         **response.headers,
         "Content-Type": response.content_type,
         "Content-Length": str(len(response.body)),
