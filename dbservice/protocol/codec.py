@@ -145,6 +145,27 @@ def check_json(value: Any, path: str) -> None:
     Raises:
         RequestError: VALIDATION_ERROR naming the place.
     """
+    if not _is_faithful(value):
+        _refuse(value, path)
+
+
+def _is_faithful(value: Any) -> bool:
+    """Return whether a value can be sent: the answer for nearly all, without naming places."""
+    if isinstance(value, str):
+        return "\0" not in value
+    if value is None or value is True or value is False:
+        return True
+    if isinstance(value, int):
+        return MIN_INTEGER <= value <= MAX_INTEGER
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_faithful, value)) and all(map(_is_faithful, value.values()))
+    return all(map(_is_faithful, value)) if isinstance(value, list | tuple) else True
+
+
+def _refuse(value: Any, path: str) -> None:
+    """Raise the error for the first place in a value that cannot be sent."""
     match value:
         case bool() | None:
             return
@@ -163,11 +184,11 @@ def check_json(value: Any, path: str) -> None:
             raise invalid(f"The text at '{path}' contains a NUL character.", field=path)
         case list() | tuple():
             for position, part in enumerate(value):
-                check_json(part, f"{path}[{position}]")
+                _refuse(part, f"{path}[{position}]")
         case dict():
             for name, part in value.items():
-                check_json(name, path)
-                check_json(part, f"{path}.{str(name)[:80]}")
+                _refuse(name, path)
+                _refuse(part, f"{path}.{str(name)[:80]}")
 
 
 @cache

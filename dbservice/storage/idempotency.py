@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dbservice.protocol.codec import encode_reply, encode_request
+from dbservice.protocol.codec import encode_json, encode_reply, encode_request
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.limits import IDEMPOTENCY_WINDOW
 from dbservice.protocol.messages import Reply, Request
@@ -121,8 +121,12 @@ class AnswerStore:
 
 
 def _fingerprint(operation: Operation, request: Request) -> str:
+    try:
+        payload = encode_json(request)
+    except RequestError:
+        payload = encode_request(request)  # which says where it is wrong
     digest = hashlib.sha256(f"{operation.family}.{operation.name}\n".encode())
-    digest.update(encode_request(request))
+    digest.update(payload)
     return digest.hexdigest()
 
 

@@ -89,12 +89,13 @@ class QueryStore:
         """
         table = yield from self._catalog.table(namespace, request.table)
         page = yield from self._page(table, request)
-        is_whole = not page.more and not request.offset and request.after is UNSET
-        total = (
-            len(page.rows)
-            if is_whole
-            else (yield from counted(table, matching_rows(table, request.id, request.filters)))
-        )
+        total = len(page.rows)
+        if page.more or request.offset or request.after is not UNSET:
+            # A cursor leaves out rows that match.
+            matching = page.matching if request.after is UNSET else None
+            total = yield from counted(
+                table, matching or matching_rows(table, request.id, request.filters)
+            )
         return Found(
             rows=page.rows, count=len(page.rows), truncated=page.more, total=total, next=page.next
         )
@@ -129,7 +130,7 @@ class QueryStore:
         key = table.required_id_column()
         result = yield Statement(table.select_by_id, (to_operand(key, request.id, "id"),))
         rows = as_objects(list(table.columns.values()), result.rows)
-        return _Page(rows, more=False, next=UNSET)
+        return _Page(rows, more=False)
 
     def _page(self, table: Table, request: Select) -> Steps[_Page]:
         columns = _columns(table, request.columns, "columns")
@@ -151,7 +152,7 @@ class QueryStore:
         more = len(result.rows) > limit
         rows = as_objects(columns, [row[: len(columns)] for row in shown])
         cursor = _cursor(order, fetched, shown[-1]) if more else UNSET
-        return _Page(rows, more, cursor)
+        return _Page(rows, more, cursor, matching)
 
     def _sample(self, table: Table, request: Select, columns: list[Column]) -> Steps[_Page]:
         """Pick random rows, every matching row equally likely."""
@@ -172,7 +173,7 @@ class QueryStore:
             (*matching.parameters, limit + 1),
         )
         more = len(result.rows) > limit
-        return _Page(as_objects(columns, result.rows[:limit]), more, UNSET)
+        return _Page(as_objects(columns, result.rows[:limit]), more, matching=matching)
 
     def _guess(self, table: Table, columns: list[Column]) -> Steps[_Page | None]:
         """Try random ids until one is there.
@@ -197,15 +198,18 @@ class QueryStore:
                 (self._dice.randint(lowest, highest),),
             )
             if result.rows:
-                return _Page(as_objects(columns, result.rows), lowest < highest, UNSET)
+                return _Page(as_objects(columns, result.rows), lowest < highest)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
+    """Rows that were read, whether there are more, the cursor to them, and what they match."""
+
     rows: list[Row]
     more: bool
-    next: str | UnsetType
+    next: str | UnsetType = UNSET
+    matching: Matching | None = None
 
 
 @dataclass(frozen=True, slots=True)

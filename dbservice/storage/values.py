@@ -60,8 +60,10 @@ def check_size(values: Iterable[Any], path: str) -> None:
     Raises:
         RequestError: VALUE_TOO_LARGE.
     """
-    texts = (value for value in values if isinstance(value, str))
-    size = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    size = 0
+    for value in values:
+        if isinstance(value, str):
+            size += len(value) if value.isascii() else len(value.encode())
     if size > MAX_ROW:
         raise RequestError(
             ErrorCode.VALUE_TOO_LARGE,
