@@ -13,7 +13,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from dbservice.storage.errors import UnavailableError
 
 C = TypeVar("C")
-R = TypeVar("R")
 
 _Order = tuple[Callable[[], None], Callable[[], None]]
 
@@ -141,25 +140,29 @@ class DirectLane(Generic[C]):
         return job.value
 
 
-class Worker:
-    """A thread that is handed one thing after another to do.
+class Workers:
+    """Threads that are handed one thing after another to do.
 
     Args:
-        name: the thread's name.
+        name: the threads' name.
+        number: how many.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, number: int = 1) -> None:
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, name=name, daemon=True) for _ in range(number)
+        ]
         self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
-        """Start the thread; `then` of what is submitted runs on the event loop of this moment."""
+        """Start the threads; `then` of what is submitted runs on the event loop of this moment."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, function: Callable[[], None], then: Callable[[], None]) -> None:
-        """Run a function on the thread and, whatever became of it, another one on the loop.
+        """Run a function on a thread and, whatever became of it, another one on the loop.
 
         Args:
             function: keeps its outcome, and its errors, to itself.
@@ -167,25 +170,12 @@ class Worker:
         """
         self._orders.put((function, then))
 
-    async def run(self, function: Callable[[], R]) -> R:
-        """Run a function on the thread and return its result, or raise its error."""
-        job = Job(function, self._loop.create_future())
-        assert job.future is not None
-
-        def call() -> None:
-            try:
-                job.value = function()
-            except Exception as error:  # noqa: BLE001 - raised where it is awaited
-                job.error = error
-
-        self.submit(call, job.settle)
-        result: R = await job.future
-        return result
-
     def stop(self) -> None:
-        """End the thread, once it has done what was submitted."""
-        self._orders.put(None)
-        self._thread.join()
+        """End the threads, once they have done what was submitted."""
+        for _ in self._threads:
+            self._orders.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -193,21 +183,22 @@ class Worker:
             try:
                 function()
             except Exception:
-                log.exception("%s failed", self._thread.name)
+                log.exception("%s failed", threading.current_thread().name)
             try:
                 self._loop.call_soon_threadsafe(then)
             except RuntimeError:
-                log.warning("%s has no event loop left to answer to", self._thread.name)
+                log.warning("a database thread has no event loop left to answer to")
 
 
 class ThreadLane(Generic[C]):
-    """A queue in front of one connection on a thread of its own, one job at a time.
+    """A queue in front of a few connections, each job on a thread.
 
     Args:
-        name: the thread's name.
-        connect: opens the connection; runs on the thread.
-        disconnect: closes it; runs on the thread.
+        name: the threads' name.
+        connect: opens a connection.
+        disconnect: closes one.
         run: does the jobs of a list and leaves an outcome in each.
+        number: of threads and connections.
     """
 
     def __init__(
@@ -217,12 +208,16 @@ class ThreadLane(Generic[C]):
         connect: Callable[[], C],
         disconnect: Callable[[C], None],
         run: Callable[[C, Sequence[Job]], None],
+        number: int,
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
         self._run = run
-        self._worker = Worker(name)
-        self._connection: C | None = None
+        self._number = number
+        self._workers = Workers(name, number)
+        self._free: list[C] = []
+        self._is_open = False
+        self._idle = asyncio.Event()
         self._taken = 0
 
     @property
@@ -231,20 +226,25 @@ class ThreadLane(Generic[C]):
         return self._taken
 
     async def open(self) -> None:
-        """Start the thread and its connection; raise what opening it raised."""
-        self._worker.start()
+        """Open the connections and start the threads; raise what opening raised."""
         try:
-            self._connection = await self._worker.run(self._connect)
+            for _ in range(self._number):
+                self._free.append(self._connect())
         except BaseException:
-            self._worker.stop()
+            self._disconnect_all()
             raise
+        self._workers.start()
+        self._idle.set()
+        self._is_open = True
 
     async def close(self) -> None:
-        """Finish every queued job, close the connection, end the thread."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._worker.run(lambda: self._disconnect(connection))
-            self._worker.stop()
+        """Finish every queued job, close the connections, end the threads."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        await self._idle.wait()
+        self._workers.stop()
+        self._disconnect_all()
 
     async def do(self, work: Any) -> Any:
         """Queue a job and return its answer, or raise its error.
@@ -252,14 +252,28 @@ class ThreadLane(Generic[C]):
         Raises:
             UnavailableError: the lane is closed, or was never opened.
         """
-        connection = self._connection
-        if connection is None:
+        if not self._is_open:
             raise UnavailableError("the database is closed")
         job = Job(work, asyncio.get_running_loop().create_future())
         assert job.future is not None
         self._taken += 1
+        self._idle.clear()
+        self._workers.submit(lambda: self._attempt(job), lambda: self._done(job))
+        return await job.future
+
+    def _attempt(self, job: Job) -> None:
+        connection = self._free.pop()  # there are as many as threads
         try:
-            self._worker.submit(lambda: attempt(self._run, connection, [job]), job.settle)
-            return await job.future
+            attempt(self._run, connection, [job])
         finally:
-            self._taken -= 1
+            self._free.append(connection)
+
+    def _done(self, job: Job) -> None:
+        self._taken -= 1
+        if not self._taken:
+            self._idle.set()
+        job.settle()
+
+    def _disconnect_all(self) -> None:
+        while self._free:
+            self._disconnect(self._free.pop())

@@ -32,6 +32,9 @@ from dbservice.storage.values import contains_json, equal_json
 _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS: Final = 10_000
 _UNLIMITED: Final = float("inf")
 
+SCANNERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2))
+"""Threads for searches: one that takes seconds leaves room for the others."""
+
 
 class SqliteEngine:
     """A SQLite database, in memory or in a file.
@@ -85,6 +88,7 @@ class SqliteEngine:
                 connect=self._connect_reader,
                 disconnect=_disconnect,
                 run=run_reads,
+                number=SCANNERS,
             )
 
     @property

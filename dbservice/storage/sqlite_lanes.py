@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from dbservice.storage.errors import StatementTimeoutError, UnavailableError
-from dbservice.storage.lane import DirectLane, Job, Worker, attempt
+from dbservice.storage.lane import DirectLane, Job, Workers, attempt
 from dbservice.storage.sqlite_connection import (
     Connection,
     commit,
@@ -105,7 +105,7 @@ class WriterLane:
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
-        self._worker = Worker(name)
+        self._worker = Workers(name)
         self._connection: Connection | None = None
         self._waiting: deque[Job] = deque()
         self._idle: asyncio.Event = asyncio.Event()
@@ -129,7 +129,9 @@ class WriterLane:
         if connection is None:
             return
         await self._idle.wait()
-        await self._worker.run(lambda: self._disconnect(connection))
+        closed = asyncio.Event()
+        self._worker.submit(lambda: self._disconnect(connection), closed.set)
+        await closed.wait()
         self._worker.stop()
 
     async def do(self, work: Any) -> Any:

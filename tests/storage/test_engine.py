@@ -425,7 +425,7 @@ async def test_a_statement_that_takes_too_long_is_stopped_and_the_engine_goes_on
 
 
 @pytest.mark.parametrize("scan", [True, False])
-async def test_neither_reads_nor_writes_wait_for_a_slow_search_on_a_file(
+async def test_nobody_waits_for_a_slow_search_on_a_file(
     on_file: SqliteEngine, scan: bool
 ) -> None:
     """The search goes on until it is told to stop, which happens after all the rest was done."""
@@ -442,6 +442,7 @@ async def test_neither_reads_nor_writes_wait_for_a_slow_search_on_a_file(
     for number in range(20):
         assert await on_file.write(add(number)) == number
         assert await on_file.read(everything) == list(range(number + 1))
+        assert await on_file.read(everything, scan=True) == list(range(number + 1))
     assert not searching.done()
     stopped.set()
     assert await searching == "stopped"
