@@ -402,9 +402,13 @@ def list_plugins(*, json: AsJson = False) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
-    for entry in entry_points(group=EXTERNAL_COMMANDS):
+    external = entry_points(group=EXTERNAL_COMMANDS)
+    for entry in external:
         if arguments[:1] == [entry.name]:
             app.command(entry.load(), name=entry.name)
+    # Named and not loaded: a page of help should not cost the imports of them all.
+    names = ", ".join(sorted(external.names))
+    app.help_epilogue = f"Installed packages add: {names}. `rosey NAME --help` says what they do."
     result = app(list(arguments), result_action="return_value")
     return result if isinstance(result, int) else 0
 

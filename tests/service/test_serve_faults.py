@@ -336,6 +336,11 @@ async def test_a_limit_out_of_range_is_a_usage_error(rosey, arguments, told):
     assert "Traceback" not in refused.stderr
 
 
+async def test_the_first_page_of_help_names_the_commands_of_other_packages(rosey):
+    told = " ".join(rosey("--help", COLUMNS="100").stdout.split())
+    assert "Installed packages add: bench, chat, check, doctor." in told
+
+
 async def test_the_help_reads_like_a_manual(rosey):
     told = rosey("serve", "--help", COLUMNS="100").stdout
     for variable in ("NATS", "DB", "HTTP", "MIGRATIONS", "LOG_LEVEL", "MAX_QUEUED"):
