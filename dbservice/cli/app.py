@@ -406,9 +406,10 @@ def run(arguments: Sequence[str]) -> int:
     for entry in external:
         if arguments[:1] == [entry.name]:
             app.command(entry.load(), name=entry.name)
-    # Named and not loaded: a page of help should not cost the imports of them all.
-    names = ", ".join(sorted(external.names))
-    app.help_epilogue = f"Installed packages add: {names}. `rosey NAME --help` says what they do."
+    if list(arguments) in ([], ["-h"], ["--help"]):
+        # Named and not loaded: a page of help should not cost the imports of them all.
+        names = ", ".join(sorted(external.names))
+        app.help_epilogue = f"Installed packages add: {names}; see `rosey NAME --help`."
     result = app(list(arguments), result_action="return_value")
     return result if isinstance(result, int) else 0
 
