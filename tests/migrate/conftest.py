@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,6 @@ from dbservice.migrate.migrator import Migrator
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.runtime.clock import ManualClock
 from dbservice.storage.sqlite import SqliteEngine
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for all tests of the run; tests clear what they leave on it."""
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_help_has_one_group_with_every_option(project: pytest.Pytester) -> None:
             "  --rosey-nats-image=IMAGE",
             "  --rosey-nats-config=FILE",
             "  --rosey-migrations=DIR",
-            "  --rosey-db=memory|file|PATH",
+            "  --rosey-db=memory|file|postgres|PATH|URL",
             "  rosey_real_nats (bool)*",
             "  rosey_nats (string)*",
             "  rosey_nats_image *",
@@ -72,10 +72,11 @@ def test_fixtures_are_explained_and_private_ones_are_not_advertised(
     ("arguments", "text"),
     [
         (
-            ["--rosey-db=postgres"],
+            ["--rosey-db=postgers"],
             (
-                "ERROR: --rosey-db: 'postgres' is no database: expected memory, file, or the path "
-                "of an SQLite file such as ./test.db."
+                "ERROR: --rosey-db: 'postgers' is no database: expected memory, file, postgres, "
+                "the path of an SQLite file such as ./test.db, or a URL that begins with "
+                "postgresql+asyncpg:// or sqlite:///."
             ),
         ),
         (
@@ -104,7 +105,7 @@ def test_settings_that_make_no_sense_are_usage_errors(
 
 
 def test_help_survives_settings_that_make_no_sense(project: pytest.Pytester) -> None:
-    result = project.runpytest_inprocess("--help", "--rosey-db=postgres", "--rosey-nats=dokcer")
+    result = project.runpytest_inprocess("--help", "--rosey-db=postgers", "--rosey-nats=dokcer")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["  --rosey-real-nats *"])
 

@@ -40,7 +40,7 @@ def engine(monkeypatch) -> Engine:
     """An engine that answers, and has every image."""
     answering = Engine("unix:///run/docker.sock", None)
     monkeypatch.setattr("pytest_rosey.servers.choice.probe", lambda: answering)
-    monkeypatch.setattr("pytest_rosey.servers.choice.missing_package", lambda: None)
+    monkeypatch.setattr("pytest_rosey.servers.docker.missing_package", lambda: None)
     monkeypatch.setattr(
         "pytest_rosey.servers.choice.ensure_image", lambda *asked: f"pulled for {asked[2]:g} s"
     )
@@ -129,7 +129,7 @@ def test_container_without_an_engine(no_engine):
 
 def test_container_without_its_package(engine, monkeypatch):
     lacking = "testcontainers is not installed (pip install 'pytest-rosey[container]')"
-    monkeypatch.setattr("pytest_rosey.servers.choice.missing_package", lambda: lacking)
+    monkeypatch.setattr("pytest_rosey.servers.docker.missing_package", lambda: lacking)
     assert refusal("container") == (
         "There is no NATS server for this test run. Looked for:\n"
         "  - a container: a Docker engine answers at /run/docker.sock, but testcontainers is not "

@@ -22,8 +22,8 @@ from pytest_rosey.servers import (
     address_of,
     read_banner,
 )
-from pytest_rosey.servers import container as container_module
-from pytest_rosey.servers.container import ensure_image, missing_package
+from pytest_rosey.servers import docker as docker_module
+from pytest_rosey.servers.docker import ensure_image, missing_package
 from pytest_rosey.servers.engine import Engine, probe
 from pytest_rosey.servers.run import LABEL, run_id
 
@@ -62,7 +62,7 @@ def test_start_and_stop(running):
         _ = server.url
     server.start()
     server.start()
-    guard = server._guard
+    guard = server._container._guard
     assert guard is not None
     address = address_of(server.url)
     assert address.host == "127.0.0.1"
@@ -211,7 +211,7 @@ def test_image_takes_too_long(running):
 
 def test_missing_package(monkeypatch):
     assert missing_package() is None
-    monkeypatch.setattr(container_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(docker_module.importlib.util, "find_spec", lambda name: None)
     assert missing_package() == (
         "testcontainers is not installed (pip install 'pytest-rosey[container]')"
     )
@@ -228,7 +228,7 @@ from pytest_rosey.servers.engine import probe
 
 server = ContainerServer(probe())
 server.start()
-print(server._guard.group, flush=True)
+print(server._container._guard.group, flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,11 +19,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import postgres_image as postgres_image_module
 import pytest
 from process_watch import PATIENCE, is_alive, wait_until
 
-from pytest_rosey.servers import BannerError, ContainerServer, address_of, read_banner
+from pytest_rosey.servers import (
+    BannerError,
+    ContainerServer,
+    ServerUnavailable,
+    address_of,
+    read_banner,
+)
 from pytest_rosey.servers.engine import Engine, probe
+from pytest_rosey.servers.postgres import PostgresContainer, unavailable_reason
 from pytest_rosey.servers.run import LABEL
 
 IMAGE = "rosey-test/nats:local"
@@ -201,6 +210,19 @@ def test_nothing_is_left_however_the_run_ends(
         read_banner(address_of(url), 0.2)
 
 
+def _stopped_in_the_middle(command: list[str], directory: Path, end: signal.Signals) -> str:
+    """Run a suite, end it in its long test, and return what it printed."""
+    output = ""
+    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True) as suite:
+        assert suite.stdout is not None
+        for line in suite.stdout:
+            output += line
+            if "in the middle of it" in line:
+                suite.send_signal(end)
+    assert "in the middle of it" in output
+    return output
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_suite_on_a_container(
     ours: Callable[[], list[str]], tmp_path: Path, end: signal.Signals
@@ -209,17 +231,74 @@ def test_a_suite_on_a_container(
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:randomly"]
     command += ["--rosey-nats=auto", f"--rosey-nats-image={IMAGE}"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as suite:
-        assert suite.stdout is not None
-        output = ""
-        for line in suite.stdout:
-            output += line
-            if "in the middle of it" in line:
-                suite.send_signal(end)
-    assert "in the middle of it" in output
+    output = _stopped_in_the_middle(command, tmp_path, end)
     if end == signal.SIGINT:
         assert "1 passed" in output
         assert "rosey: nats=container 2." in output
         assert f"(container {IMAGE}: Docker engine at " in output
         assert "image is local)" in output
     wait_until(lambda: ours() == [], "the end of the container")
+
+
+DATABASE_SUITE = """
+import time
+
+async def test_x(storage, db_service, rosey_migrations):
+    await rosey_migrations.apply("quote-db")
+    assert len(await rosey_migrations.rows("quote-db", "quotes")) == 5
+    assert db_service.database.engine.url.host == "127.0.0.1"
+
+def test_long():
+    print("in the middle of it", flush=True)
+    time.sleep(60)
+"""
+WITHOUT_BINARIES = """
+from pytest_rosey.servers.postgres import choice, search
+search._places = lambda: [("PATH", None)]
+choice.DEFAULT_IMAGE = "rosey-test/postgres:local"
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres_image(client: Any) -> Iterator[str]:
+    """An image with the PostgreSQL of this machine."""
+    reason = unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    archive, entry = postgres_image_module.packed()
+    name = "rosey-test/postgres"
+    client.api.import_image_from_data(archive, repository=name, tag="local", changes=entry)
+    yield f"{name}:local"
+    client.images.remove(f"{name}:local", force=True)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_suite_on_postgresql_in_a_container(
+    postgres_image: str, ours: Callable[[], list[str]], tmp_path: Path, end: signal.Signals
+) -> None:
+    (tmp_path / "test_suite.py").write_text(DATABASE_SUITE)
+    (tmp_path / "conftest.py").write_text(WITHOUT_BINARIES)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:randomly", "--rosey-db=postgres"]
+    output = _stopped_in_the_middle(command, tmp_path, end)
+    if end == signal.SIGINT:
+        assert "1 passed" in output
+        version = r"rosey: nats=in-process \(default\), db=PostgreSQL \d+\.\d+ "
+        where = rf"\(--rosey-db: container {postgres_image}: Docker engine at \S+, image is local\)"
+        assert re.search(version + where, output)
+    wait_until(lambda: ours() == [], "the end of the container")
+
+
+def test_a_postgresql_container_that_ends_shows_its_log(
+    client: Any, ours: Callable[[], list[str]]
+) -> None:
+    # It is the image of nats-server, which does not know what PostgreSQL is told.
+    server = PostgresContainer(probe(), image=IMAGE)
+    with pytest.raises(ServerUnavailable) as caught:
+        server.start()
+    assert f"the container of {IMAGE} ended before it was ready. Its last lines:" in str(
+        caught.value
+    )
+    assert ours() == []
+    with pytest.raises(ServerUnavailable, match="has not been started"):
+        server.url()

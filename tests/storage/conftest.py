@@ -20,7 +20,7 @@ from dbservice.storage.engine import Engine
 from dbservice.storage.postgres import PostgresEngine
 from dbservice.storage.sqlite import SqliteEngine
 from dbservice.storage.steps import Statement, Steps
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
+from pytest_rosey.servers.postgres import PostgresServer
 
 NOON = 1_700_000_000.0
 """2023-11-14T22:13:20Z"""
@@ -36,18 +36,6 @@ QUOTES = {
         {"name": "tags", "type": "json"},
     ]
 }
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Return a PostgreSQL server for all tests of the run."""
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -425,9 +425,7 @@ async def test_a_statement_that_takes_too_long_is_stopped_and_the_engine_goes_on
 
 
 @pytest.mark.parametrize("scan", [True, False])
-async def test_nobody_waits_for_a_slow_search_on_a_file(
-    on_file: SqliteEngine, scan: bool
-) -> None:
+async def test_nobody_waits_for_a_slow_search_on_a_file(on_file: SqliteEngine, scan: bool) -> None:
     """The search goes on until it is told to stop, which happens after all the rest was done."""
     started, stopped = threading.Event(), threading.Event()
 
