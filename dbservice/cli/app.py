@@ -404,7 +404,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     external = entry_points(group=EXTERNAL_COMMANDS)
     for entry in external:
-        if arguments[:1] == [entry.name]:
+        if arguments[:1] == [entry.name] and entry.name not in app:
             app.command(entry.load(), name=entry.name)
     if list(arguments) in ([], ["-h"], ["--help"]):
         # Named and not loaded: a page of help should not cost the imports of them all.

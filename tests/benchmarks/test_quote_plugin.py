@@ -1,4 +1,7 @@
-"""The quote plugin on the in-process bus and a database in memory."""
+"""The quote plugin on the in-process bus and a database in memory; with `--legacy` as it was.
+
+Side by side, over a real server and on files, they are measured by `rosey bench compare`.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,27 @@ async def test_add(quotes: QuoteDBPlugin, rosey_benchmark: RoseyBenchmark) -> No
         return await quotes.add_quote(f"quote number {next(numbers)}", "Somebody", "somebody")
 
     assert await rosey_benchmark(add) > 5
+
+
+async def test_upvote_and_downvote(quotes: QuoteDBPlugin, rosey_benchmark: RoseyBenchmark) -> None:
+    quote_id = await quotes.add_quote("a quote", "Somebody", "somebody")
+
+    async def there_and_back() -> int:
+        await quotes.upvote_quote(quote_id)
+        return await quotes.downvote_quote(quote_id)
+
+    assert await rosey_benchmark(there_and_back) == 0
+
+
+async def test_delete(quotes: QuoteDBPlugin, rosey_benchmark: RoseyBenchmark) -> None:
+    async def a_quote() -> tuple[tuple[int], dict[str, object]]:
+        return (await quotes.add_quote("a quote", "Somebody", "somebody"),), {}
+
+    assert await rosey_benchmark(quotes.delete_quote, setup=a_quote)
+
+
+async def test_random(quotes: QuoteDBPlugin, rosey_benchmark: RoseyBenchmark) -> None:
+    assert await rosey_benchmark(quotes.random_quote) is not None
 
 
 async def test_search(quotes: QuoteDBPlugin, rosey_benchmark: RoseyBenchmark) -> None:

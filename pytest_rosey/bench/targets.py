@@ -1,0 +1,408 @@
+"""What the figures are held against: the targets of the project (SPEC 9), as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from pytest_rosey.bench.figures import LARGEST, Figure, Measurement, Ratio, Run, percentile, ratio
+
+Verdict = Literal["met", "missed", "not measured"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One line of the table of targets.
+
+    Attributes:
+        what: what is measured.
+        seed: what the founding document asks for, or claims; empty if it is silent.
+        target: the aim, in words.
+        measured: the figure itself.
+        value: what the aim is about, most often a ratio; None if it was not measured.
+        low: a quarter of the rounds lies below this.
+        high: a quarter of the rounds lies above this.
+        limit: the aim.
+        at_most: whether the value is to be below the limit, or else above it.
+        unit: of value and limit: `x` for ratios.
+    """
+
+    what: str
+    seed: str
+    target: str
+    measured: str
+    value: float | None
+    low: float | None
+    high: float | None
+    limit: float
+    at_most: bool
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the aim was reached."""
+        if self.value is None:
+            return "not measured"
+        reached = self.value <= self.limit if self.at_most else self.value >= self.limit
+        return "met" if reached else "missed"
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the rounds of this run do not agree about it."""
+        if self.low is None or self.high is None:
+            return False
+        return self.low <= self.limit <= self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A ratio to reach.
+
+    Attributes:
+        what: what is measured.
+        seed: what the founding document says about it.
+        scenario: where it is measured.
+        operation: which.
+        contestant: whose.
+        base: whose is 1.
+        figures: which of them.
+        limits: the aim on asyncio, and the aim with uvloop.
+        at_most: whether the ratio is to be below the limit, or else above it.
+        clients: how many at a time.
+        base_scenario: where the base is measured, if that is elsewhere.
+    """
+
+    what: str
+    seed: str = ""
+    scenario: str = "latency"
+    operation: str
+    contestant: str = "service"
+    base: str = "echo"
+    figures: tuple[Figure, ...] = ("p50", "p95")
+    limits: tuple[float, float]
+    at_most: bool = True
+    clients: int = 1
+    base_scenario: str | None = None
+
+
+_READ: Final = (1.5, 1.3)
+_WRITE: Final = (2.0, 1.7)
+"""On asyncio, and with uvloop."""
+
+GOALS: Final = (
+    Goal(what="get by id", operation="get", limits=_READ),
+    Goal(what="random", operation="random", limits=_READ),
+    Goal(what="add (durable)", operation="add", limits=_WRITE),
+    Goal(what="upvote", operation="upvote", limits=_WRITE),
+    Goal(what="delete", operation="delete", limits=_WRITE),
+    Goal(what="KV get", operation="kv get", figures=("p95",), limits=_READ),
+    Goal(what="KV set (durable)", operation="kv set", figures=("p95",), limits=_WRITE),
+    Goal(
+        what="search, 10 of 1,000",
+        operation="search",
+        figures=("p95",),
+        limits=(4.0, 4.0),
+    ),
+    Goal(
+        what="reads, 100 in flight",
+        scenario="throughput",
+        operation="get",
+        figures=("rate",),
+        limits=(0.7, 0.7),
+        at_most=False,
+        clients=100,
+    ),
+    Goal(
+        what="durable writes, 100 in flight",
+        scenario="throughput",
+        operation="add",
+        figures=("rate",),
+        limits=(0.7, 0.7),
+        at_most=False,
+        clients=100,
+    ),
+)
+
+
+def _against_legacy(what: str, seed: str, operation: str, limit: float, clients: int = 10) -> Goal:
+    return Goal(
+        what=f"{what}, {clients} clients",
+        seed=seed,
+        scenario="throughput",
+        operation=operation,
+        contestant="plugin",
+        base="legacy",
+        figures=("rate",),
+        limits=(limit, limit),
+        at_most=False,
+        clients=clients,
+    )
+
+
+AGAINST_LEGACY: Final = (
+    _against_legacy("durable writes", "+42 %", "add", 2),
+    _against_legacy("durable writes", "+42 %", "add", 4, 100),
+    _against_legacy("updates", "+44 %", "upvote", 2),
+    _against_legacy("deletes", "+34 %", "delete", 2),
+    _against_legacy("mixed load", "34 % faster", "mixed", 2),
+    _against_legacy("searches", "+59 %", "search", 1),
+    Goal(
+        what="adds beside 10 clients that search",
+        scenario="beside searches",
+        operation="add",
+        contestant="plugin",
+        base="plugin",
+        base_scenario="without searches",
+        figures=("p95",),
+        limits=(1.5, 1.5),
+    ),
+    Goal(
+        what="hot get, through the plugin's cache",
+        operation="hot get",
+        contestant="plugin",
+        base="legacy",
+        figures=("p50",),
+        limits=(0.2, 0.2),
+    ),
+    Goal(
+        what="durable writes on PostgreSQL, 100 in flight",
+        scenario="throughput",
+        operation="add",
+        contestant="two replicas",
+        base="one replica",
+        figures=("rate",),
+        limits=(1.3, 1.3),
+        at_most=False,
+        clients=100,
+    ),
+)
+
+BASE_ROWS: Final = 1_000
+DATASET_LIMIT: Final = 1.5
+MEMORY_LIMIT: Final = 150.0
+RESTART_LIMIT: Final = 1.0
+HANDLER_LIMIT: Final = 0.1
+"""Milliseconds."""
+
+ELSEWHERE: Final = (
+    ("`fake_nats` request/reply round trip", "≤ 0.6 x echo"),
+    ("`db_service` with three migrations, per test", "≤ 5 ms, ≤ 0.25 x migrating each time"),
+    ("1,000 integration tests on the in-memory service", "≤ 10 s on one core"),
+    ("real server: start, `nats_client` per test", "≤ 50 ms binary, ≤ 400 ms container, ≤ 3 ms"),
+    ("plugin loaded, nothing used", "≤ 10 modules, ≤ 1.05 x bare pytest"),
+)
+"""Costs of the test harness: `tests/benchmarks` measures them."""
+
+
+class Asked(NamedTuple):
+    """What the product document asks of one client: p95 in ms."""
+
+    operation: str
+    contestant: str
+    p95: float
+
+
+ASKED: Final = (
+    Asked("get", "plugin", 20),
+    Asked("add", "plugin", 50),
+    Asked("upvote", "plugin", 30),
+    Asked("delete", "plugin", 30),
+    Asked("random", "plugin", 30),
+    Asked("search", "plugin", 100),
+    Asked("kv get", "client", 10),
+    Asked("kv set", "client", 10),
+)
+SUSTAINED: Final = 1_000.0
+"""Operations a second, which it asks for, too."""
+
+
+def outcomes(run: Run) -> list[Outcome]:
+    """Return what a run says about every target, also about those that it did not measure."""
+    found = [_asked(run, asked) for asked in ASKED]
+    found += [_sustained(run, operation) for operation in ("get", "add")]
+    found += [outcome for goal in GOALS for outcome in _of_goal(run, goal)]
+    found += _handler(run)
+    found += [outcome for goal in AGAINST_LEGACY for outcome in _of_goal(run, goal)]
+    return [*found, *_dataset(run), _memory(run), _restart(run)]
+
+
+def _asked(run: Run, asked: Asked) -> Outcome:
+    one = next(run.all("latency", operation=asked.operation, contestant=asked.contestant), None)
+    rounds = sorted(each.p95 * 1e3 for each in one.rounds) if one else []
+    return Outcome(
+        what=f"{asked.operation} of the {asked.contestant}, p95",
+        seed=f"p95 ≤ {asked.p95:g} ms",
+        target=f"≤ {asked.p95:g} ms",
+        measured=milliseconds(one.p95) if one else "",
+        value=one.p95 * 1e3 if one else None,
+        low=percentile(rounds, 25) if rounds else None,
+        high=percentile(rounds, 75) if rounds else None,
+        limit=asked.p95,
+        at_most=True,
+        unit="ms",
+    )
+
+
+def _sustained(run: Run, operation: str) -> Outcome:
+    one = next(run.all("throughput", operation=operation, contestant="plugin", clients=100), None)
+    rounds = sorted(each.rate for each in one.rounds) if one else []
+    return Outcome(
+        what=f"{operation} of the plugin, 100 in flight",
+        seed=f"{SUSTAINED:,.0f} ops/s",
+        target=f"≥ {SUSTAINED:,.0f}/s",
+        measured=shown(one, "rate") if one else "",
+        value=one.rate if one else None,
+        low=percentile(rounds, 25) if rounds else None,
+        high=percentile(rounds, 75) if rounds else None,
+        limit=SUSTAINED,
+        at_most=False,
+        unit="/s",
+    )
+
+
+def _of_goal(run: Run, goal: Goal) -> Iterator[Outcome]:
+    limit = goal.limits[run.loop == "uvloop"]
+    sign, base = ("≤" if goal.at_most else "≥"), _base_name(goal)
+    for figure in goal.figures:
+        measured, related = _measured(run, goal, figure)
+        yield Outcome(
+            what=goal.what if figure == "rate" else f"{goal.what}, {figure}",
+            seed=goal.seed,
+            target=f"{sign} {limit:g} x {base}",
+            measured=measured,
+            value=related.value if related else None,
+            low=related.low if related else None,
+            high=related.high if related else None,
+            limit=limit,
+            at_most=goal.at_most,
+        )
+
+
+def _base_name(goal: Goal) -> str:
+    return "alone" if goal.base_scenario else goal.base
+
+
+def _measured(run: Run, goal: Goal, figure: Figure) -> tuple[str, Ratio | None]:
+    try:
+        one = run.find(goal.scenario, goal.operation, goal.contestant, clients=goal.clients)
+        base = run.find(
+            goal.base_scenario or goal.scenario, goal.operation, goal.base, clients=goal.clients
+        )
+    except KeyError:
+        return "", None
+    return f"{shown(one, figure)}, {_base_name(goal)} {shown(base, figure)}", ratio(
+        one, base, figure
+    )
+
+
+def shown(one: Measurement, figure: Figure) -> str:
+    """Return a figure with its unit."""
+    value: float = getattr(one, figure)
+    return f"{value:,.0f}/s" if figure == "rate" else milliseconds(value)
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time with three digits that count."""
+    if seconds < 0.0001:
+        return f"{seconds * 1e6:.1f} µs"
+    value = seconds * 1e3
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def _handler(run: Run) -> list[Outcome]:
+    """What the service adds to the way over NATS where it asks no database."""
+    values: list[float] = []
+    try:
+        service, echo = (run.find("latency", "ping", name) for name in ("service", "echo"))
+        pairs = zip(service.rounds, echo.rounds, strict=True)
+        values = sorted((one.p50 - base.p50) * 1e3 for one, base in pairs)
+    except KeyError:
+        pass
+    return [
+        Outcome(
+            what="handler without database (ping, p50, less echo)",
+            seed="handler < 5 ms",
+            target=f"≤ {HANDLER_LIMIT:g} ms",
+            measured=f"{percentile(values, 50):.3f} ms" if values else "",
+            value=percentile(values, 50) if values else None,
+            low=percentile(values, 25) if values else None,
+            high=percentile(values, 75) if values else None,
+            limit=HANDLER_LIMIT,
+            at_most=True,
+            unit="ms",
+        )
+    ]
+
+
+def _dataset(run: Run) -> list[Outcome]:
+    rows = [size for size in run.values("dataset", "rows") if size > BASE_ROWS]
+    largest = max(rows, default=None)
+    found = []
+    for operation in ("get", "upvote", "top", "random", "count"):
+        related, measured = None, ""
+        if largest is not None and any(run.all("dataset", contestant="plugin")):
+            one = run.find("dataset", operation, "plugin", rows=largest)
+            base = run.find("dataset", operation, "plugin", rows=BASE_ROWS)
+            related = ratio(one, base, "p50")
+            measured = f"{shown(one, 'p50')}, {shown(base, 'p50')} with {BASE_ROWS:,}"
+        found.append(
+            Outcome(
+                what=f"{operation}, {largest or 0:,} rows, p50",
+                seed="",
+                target=f"≤ {DATASET_LIMIT:g} x with {BASE_ROWS:,}",
+                measured=measured,
+                value=related.value if related else None,
+                low=related.low if related else None,
+                high=related.high if related else None,
+                limit=DATASET_LIMIT,
+                at_most=True,
+            )
+        )
+    return found
+
+
+def _memory(run: Run) -> Outcome:
+    services = [one for one in run.memory if one.process in ("service", LARGEST)]
+    service = max(services, key=lambda one: one.rows, default=None)
+    rows = f" with {service.rows:,} rows" if service else ""
+    return Outcome(
+        what=f"memory of the service{rows}",
+        seed="peak 142 MB",
+        target=f"≤ {MEMORY_LIMIT:g} MB",
+        measured=f"{service.peak:.0f} MB" if service else "",
+        value=service.peak if service else None,
+        low=None,
+        high=None,
+        limit=MEMORY_LIMIT,
+        at_most=True,
+        unit="MB",
+    )
+
+
+def _restart(run: Run) -> Outcome:
+    restart = run.restarts[0] if run.restarts else None
+    seconds = sorted(restart.seconds) if restart else []
+    middle = percentile(seconds, 50) if seconds else None
+    rows = f", {restart.rows:,} rows" if restart else ""
+    return Outcome(
+        what=f"restart to first reply{rows}",
+        seed="",
+        target=f"≤ {RESTART_LIMIT:g} s",
+        measured=f"{middle:.2f} s" if middle is not None else "",
+        value=middle,
+        low=seconds[0] if seconds else None,
+        high=seconds[-1] if seconds else None,
+        limit=RESTART_LIMIT,
+        at_most=True,
+        unit="s",
+    )
+
+
+def tally(found: list[Outcome], wanted: Callable[[Outcome], bool] | None = None) -> str:
+    """Return how many of the targets were met, in words."""
+    counted = [one for one in found if wanted is None or wanted(one)]
+    by_verdict = dict.fromkeys(("met", "missed", "not measured"), 0)
+    for one in counted:
+        by_verdict[one.verdict] += 1
+    return ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)

@@ -1,0 +1,203 @@
+"""The two sides of `rosey bench`: the plugin as it was, and as it is.
+
+Entry point of the group `rosey.benchmarks`; copy it to measure a plugin of your own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reference_plugin_quote_db.bus import Bus
+
+AUTHORS = 10
+BATCH = 1_000
+PATIENCE = 30.0
+"""Seconds for a reply, instead of what chat users are asked to wait."""
+
+WORD = "number 5"
+"""What is searched for: 111 of 1,000 quotes have it."""
+
+
+def legacy(path: Path) -> Any:
+    """Return the plugin on raw SQLite, with its own file."""
+    return Legacy(path)
+
+
+def modern(nats: Bus) -> Any:
+    """Return the plugin on the storage service, as `rosey plugin start` runs it."""
+    return Modern(nats)
+
+
+class Legacy:
+    """The legacy plugin; all clients share this one instance and its connection."""
+
+    def __init__(self, path: Path) -> None:
+        from reference_plugin_quote_db.legacy import QuoteDBPlugin
+
+        self._plugin = QuoteDBPlugin(str(path))
+
+    async def open(self) -> None:
+        """Connect."""
+        await self._plugin.initialize()
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._plugin.close()
+
+    async def fill(self, rows: int) -> list[int]:
+        """Insert all quotes in one transaction: the plugin's own way takes a commit for each."""
+        connection = self._plugin.connection
+        assert connection is not None
+        quotes = [
+            (number, _text(number), _author(number), "bench", _second(number))
+            for number in range(1, rows + 1)
+        ]
+        await connection.executemany(
+            "INSERT INTO quotes (id, text, author, added_by, timestamp) VALUES (?, ?, ?, ?, ?)",
+            quotes,
+        )
+        await connection.commit()
+        return list(range(1, rows + 1))
+
+    async def add(self, number: int) -> int:
+        """Add a quote."""
+        return await self._plugin.add_quote(_text(number), _author(number), "bench")
+
+    async def get(self, key: int) -> dict[str, Any] | None:
+        """Get a quote."""
+        return await self._plugin.get_quote(key)
+
+    hot_get = get  # it has no cache
+
+    async def upvote(self, key: int) -> int:
+        """Vote for a quote."""
+        return await self._plugin.upvote_quote(key)
+
+    async def delete(self, key: int) -> bool:
+        """Delete a quote."""
+        return await self._plugin.delete_quote(key)
+
+    async def random(self) -> dict[str, Any] | None:
+        """Get any quote."""
+        return await self._plugin.random_quote()
+
+    async def search(self) -> list[dict[str, Any]]:
+        """Search for a word that many quotes have."""
+        return await self._plugin.search_quotes(WORD)
+
+    async def top(self) -> list[dict[str, Any]]:
+        """Get the best quotes."""
+        return await self._plugin.top_quotes()
+
+    async def count(self) -> int:
+        """Count the quotes."""
+        return await self._plugin.count_quotes()
+
+
+class Modern:
+    """The plugin with the settings of production: repeats, and so an idempotency key a write."""
+
+    def __init__(self, nats: Bus) -> None:
+        from dbservice.client import StorageClient
+        from reference_plugin_quote_db.plugin import QuoteDBPlugin
+        from reference_plugin_quote_db.schema import QUOTES, TOTAL_COUNT
+        from reference_plugin_quote_db.shipped import PLUGIN
+
+        class Plugin(QuoteDBPlugin):
+            """Is patient, so that a slow answer is measured, and can be made to forget."""
+
+            TIMEOUT_ADD = TIMEOUT_GET = TIMEOUT_SEARCH = PATIENCE
+            TIMEOUT_UPDATE = TIMEOUT_DELETE = PATIENCE
+
+            async def get_from_service(self, quote_id: int) -> dict[str, Any] | None:
+                self._cache.drop(quote_id)
+                return await self.get_quote(quote_id)
+
+        self._nats: Any = nats
+        self._plugin: Any = Plugin.for_production(nats)
+        self._quotes = StorageClient(nats, PLUGIN, timeout=PATIENCE).rows(QUOTES)
+        self._total = TOTAL_COUNT
+
+    async def open(self) -> None:
+        """Start the plugin."""
+        await self._plugin.initialize()
+
+    async def close(self) -> None:
+        """Stop the plugin and close its connection."""
+        await self._plugin.close()
+        await self._nats.close()
+
+    async def fill(self, rows: int) -> list[int]:
+        """Insert quotes, a thousand at a time, past the plugin and its events."""
+        keys: list[Any] = []
+        for first in range(1, rows + 1, BATCH):
+            numbers = range(first, min(first + BATCH, rows + 1))
+            batch = [
+                {
+                    "text": _text(number),
+                    "author": _author(number),
+                    "added_by": "bench",
+                    "timestamp": _second(number),
+                }
+                for number in numbers
+            ]
+            keys += await self._quotes.insert_many(batch, counters={self._total: len(batch)})
+        return keys
+
+    async def add(self, number: int) -> int:
+        """Add a quote."""
+        added: int = await self._plugin.add_quote(_text(number), _author(number), "bench")
+        return added
+
+    async def get(self, key: int) -> dict[str, Any] | None:
+        """Get a quote from the service."""
+        quote: dict[str, Any] | None = await self._plugin.get_from_service(key)
+        return quote
+
+    async def hot_get(self, key: int) -> dict[str, Any] | None:
+        """Get a quote, from the plugin's cache if it is there."""
+        quote: dict[str, Any] | None = await self._plugin.get_quote(key)
+        return quote
+
+    async def upvote(self, key: int) -> int:
+        """Vote for a quote."""
+        score: int = await self._plugin.upvote_quote(key)
+        return score
+
+    async def delete(self, key: int) -> bool:
+        """Delete a quote."""
+        deleted: bool = await self._plugin.delete_quote(key)
+        return deleted
+
+    async def random(self) -> dict[str, Any] | None:
+        """Get any quote."""
+        quote: dict[str, Any] | None = await self._plugin.random_quote()
+        return quote
+
+    async def search(self) -> list[dict[str, Any]]:
+        """Search for a word that many quotes have."""
+        found: list[dict[str, Any]] = await self._plugin.search_quotes(WORD)
+        return found
+
+    async def top(self) -> list[dict[str, Any]]:
+        """Get the best quotes."""
+        best: list[dict[str, Any]] = await self._plugin.top_quotes()
+        return best
+
+    async def count(self) -> int:
+        """Ask for the number of quotes."""
+        number: int = await self._plugin.count_quotes()
+        return number
+
+
+def _text(number: int) -> str:
+    return f"quote number {number}"
+
+
+def _author(number: int) -> str:
+    return f"author {number % AUTHORS}"
+
+
+def _second(number: int) -> int:
+    return 1_700_000_000 + number
