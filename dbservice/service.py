@@ -180,11 +180,15 @@ class DatabaseService:
             self._sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._sweeper
-        try:
-            async with asyncio.timeout(self.settings.drain_timeout):
-                await self._drain()
-        except TimeoutError:
+        # Not a timeout around it: within its drain(), nats-py swallows the cancellation.
+        draining = asyncio.create_task(self._drain())
+        await asyncio.wait([draining], timeout=self.settings.drain_timeout)
+        if draining.done():
+            draining.result()
+        else:
+            draining.cancel()
             await self._abandon()
+            await asyncio.wait([draining], timeout=_CLOSING_TIMEOUT)
         await self._discovery.stop()
         if self._nats.is_connected:
             await asyncio.sleep(0)

@@ -89,6 +89,9 @@ class Connections:
 
     def open_clients(self) -> dict[Client, str]:
         """Return the clients that are connected, or try to be, and where each was opened."""
+        # Those of earlier tests may wait long for the garbage collector.
+        for client in [client for client in self._opened if client.is_closed]:
+            del self._opened[client]
         return {
             client: place
             for client, place in self._opened.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -49,8 +49,9 @@ class LeakWatch:
 
         A task that comes to its end within a few turns of the loop is not left.
         """
-        clients = self._new_clients()
-        tasks = await self._new_tasks()
+        new = self._new_tasks()
+        clients = self._new_clients(new)
+        tasks = await self._lasting(new)
         left = [_described_task(task) for task in tasks if not _is_of_nats_py(task)]
         left += [_described_client(client, place) for client, place in clients.items()]
         for client in clients:
@@ -61,32 +62,31 @@ class LeakWatch:
             await asyncio.wait(tasks, timeout=_GRACE)
         return left
 
-    def _new_clients(self) -> dict[Client, str]:
-        loop = asyncio.get_running_loop()
-        reading = {
-            _self_of(task)
-            for task in asyncio.all_tasks(loop)
-            if task not in self._tasks and _is_of_nats_py(task)
-        }
+    def _new_clients(self, tasks: Iterable[asyncio.Task[Any]]) -> dict[Client, str]:
+        reading = {_self_of(task) for task in tasks if _is_of_nats_py(task)}
+        if not reading:
+            return {}
         return {
             client: place
             for client, place in self._connections.open_clients().items()
             if client not in self._clients and client in reading
         }
 
-    async def _new_tasks(self) -> list[asyncio.Task[Any]]:
+    async def _lasting(self, tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
         for _ in range(_TURNS):
-            if not self._pending():
+            if not tasks:
                 return []
             await asyncio.sleep(0)
-        pending = self._pending()
-        if pending:
-            await asyncio.wait(pending, timeout=_GRACE)
-        return [task for task in pending if not task.done()]
+            tasks = self._new_tasks()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE)
+        return sorted((task for task in tasks if not task.done()), key=_age)
 
-    def _pending(self) -> list[asyncio.Task[Any]]:
-        known = {*self._tasks, asyncio.current_task()}
-        return sorted((task for task in asyncio.all_tasks() if task not in known), key=_age)
+    def _new_tasks(self) -> set[asyncio.Task[Any]]:
+        # Each look goes through all tasks of the process, so there are as few as can be.
+        tasks = asyncio.all_tasks() - self._tasks
+        tasks.discard(asyncio.current_task())
+        return tasks
 
 
 def _age(task: asyncio.Task[Any]) -> tuple[int, str]:

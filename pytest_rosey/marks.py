@@ -141,6 +141,12 @@ def report_of_faults(item: pytest.Item) -> str:
     return "" if faults is None else faults.report()
 
 
+def forget_faults(item: pytest.Item) -> None:
+    """Let go of the faults of a test that is over, and with them of its bus."""
+    if _FAULTS in item.stash:
+        del item.stash[_FAULTS]
+
+
 def failure_of(item: pytest.Item) -> BaseException | None:
     """Return what made the test or its set-up fail, during the tear-down of its fixtures."""
     return item.stash.get(_OUTCOME, None)

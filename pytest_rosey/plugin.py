@@ -141,4 +141,6 @@ def pytest_runtest_makereport(
         report.sections.append(("nats-server log", log))
     if report.failed and (faults := marks.report_of_faults(item)):
         report.sections.append(("nats_faults", faults))
+    if call.when == "teardown":
+        marks.forget_faults(item)
     return report

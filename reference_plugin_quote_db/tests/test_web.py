@@ -82,6 +82,7 @@ async def test_a_quote_is_safe_in_a_page(plugin: QuoteDBPlugin, get: Get) -> Non
         ("/quotes/1/../2", 400, "Invalid quote ID"),
         ("/quotes/%3Cscript%3E", 400, "Invalid quote ID"),
         ("/quotes/99999999999999999999", 400, "Invalid quote ID"),
+        ("/nothing", 404, "Nothing is served at '/nothing'"),
     ],
 )
 async def test_what_is_no_quote(get: Get, path: str, status: int, message: str) -> None:
@@ -89,7 +90,9 @@ async def test_what_is_no_quote(get: Get, path: str, status: int, message: str) 
     assert got == status
     assert message in json.loads(body)["error"]["message"]
     assert b"script" not in body
+    assert headers["Content-Security-Policy"] == "default-src 'self'; script-src 'self'"
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
 
 
 async def test_health_when_all_is_well(get: Get) -> None:

@@ -14,9 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import nats
 from rich.console import Console
@@ -27,14 +26,6 @@ from pytest_rosey.servers.postgres import PostgresServer
 
 IN_FLIGHT = 100
 ADD = request(table="quotes", data=quote(0))
-
-
-class DurablePostgres(PostgresServer):
-    """PostgreSQL as it is used outside of tests: it waits for the disk."""
-
-    def _command(self, directory: Path) -> Sequence[str | Path]:
-        waits = ("fsync", "synchronous_commit", "full_page_writes")
-        return [*super()._command(directory), *(f"--{name}=on" for name in waits)]
 
 
 @contextmanager
@@ -56,23 +47,29 @@ def replicas(count: int, nats_url: str, database: str) -> Iterator[None]:
         process.wait(timeout=30)
 
 
-async def writes_per_second(url: str, batches: int) -> float:
+async def writes_per_second(url: str, writes: int) -> float:
+    """Let 100 workers write, each the next when it has its reply."""
     client = await nats.connect(url)
+    numbers = iter(range(writes))
+
+    async def work() -> None:
+        for _ in numbers:
+            reply = await client.request(ROW + "insert", ADD, timeout=30)
+            if not reply.data.startswith(b'{"success":true'):
+                raise SystemExit(f"a write failed: {reply.data.decode()}")
+
     started = time.perf_counter()
-    for _ in range(batches):
-        await asyncio.gather(
-            *(client.request(ROW + "insert", ADD, timeout=30) for _ in range(IN_FLIGHT))
-        )
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
     seconds = time.perf_counter() - started
     await client.close()
-    return batches * IN_FLIGHT / seconds
+    return writes / seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    server, postgres = choose("binary").server, DurablePostgres()
+    server, postgres = choose("binary").server, PostgresServer(durable=True)
     server.start()
     postgres.start()
     rates: dict[int, list[float]] = {1: [], 2: []}
@@ -80,7 +77,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for count, found in rates.items():
                 with replicas(count, server.url, postgres.url()):
-                    found.append(asyncio.run(writes_per_second(server.url, batches=20)))
+                    found.append(asyncio.run(writes_per_second(server.url, writes=2_000)))
     finally:
         server.stop()
         postgres.stop()

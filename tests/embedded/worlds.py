@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlparse
 
 import pytest
@@ -232,12 +232,35 @@ def describe(value: Any) -> Any:
     return steady(value)
 
 
+def error_in(value: Any) -> str | None:
+    """Name the error that a client sees in a value: an exception's class, or `503`."""
+    if isinstance(value, BaseException):
+        return type(value).__name__
+    if isinstance(value, Msg) and (value.headers or {}).get("Status") == "503":
+        return "503"
+    return None
+
+
+class Observation(NamedTuple):
+    """What a script saw at one point.
+
+    Attributes:
+        label: where.
+        values: what, as far as it can be compared.
+        error: what went wrong there, if something did: raised, answered, or told to error_cb.
+    """
+
+    label: str
+    values: tuple[Any, ...]
+    error: str | None
+
+
 class Session:
     """One run of a script: opens clients and notes what it sees."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.observations: list[tuple[str, Any]] = []
+        self.observations: list[Observation] = []
         self._errors: asyncio.Queue[Exception] = asyncio.Queue()
         self._clients: list[Client] = []
 
@@ -258,7 +281,8 @@ class Session:
 
     def note(self, label: str, *values: Any) -> None:
         """Record an observation."""
-        self.observations.append((label, tuple(describe(value) for value in values)))
+        error = next(filter(None, map(error_in, values)), None)
+        self.observations.append(Observation(label, tuple(map(describe, values)), error))
 
     async def outcome(self, label: str, awaitable: Awaitable[Any]) -> Any:
         """Record what `awaitable` returns or raises."""
@@ -315,7 +339,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 Script = Callable[[Session], Coroutine[Any, Any, None]]
 
 
-async def observe(script: Script, world: World) -> list[tuple[str, Any]]:
+async def observe(script: Script, world: World) -> list[Observation]:
     """Run `script` on `world` and return what it noted."""
     session = Session(world)
     try:

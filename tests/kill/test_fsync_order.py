@@ -1,103 +1,130 @@
-"""What was acknowledged is on the disk: seen in the order of the service's system calls.
+"""What was acknowledged is on the disk: seen in the order of the system calls.
 
-A killed process leaves the page cache alive, so a kill cannot show this.
+On an SQLite file the service syncs by itself. On PostgreSQL its processes do, and are traced
+together with the service, so that there is one order of all calls. A killed process leaves the
+page cache alive, so a kill cannot show this.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
-import shutil
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import nats
 import pytest
 from nats.aio.client import Client
+from system_calls import (
+    RECEIVES,
+    SENDS,
+    SYNCS,
+    WRITES,
+    Call,
+    calls_in,
+    children_of,
+    first,
+    made,
+    strace,
+    strace_problem,
+)
 
 from dbservice.protocol.headers import REQUEST_ID
+from pytest_rosey.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.kill
 
-TRACED = "pwrite64,write,fsync,fdatasync,sendto,sendmsg"
-WRITES = ("pwrite64", "write")
-SYNCS = ("fsync", "fdatasync")
-SENDS = ("sendto", "sendmsg")
 ALONE, TOGETHER = 50, 50
+NAMES = [
+    *(f"alone-{number:03}-" for number in range(ALONE)),
+    *(f"together-{number:03}-" for number in range(TOGETHER)),
+]
 
-_BEGUN = re.compile(r"(\d+) +(\w+)\(\d+<(.*?)>(.*)")
-_RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)")
+READY_FOR_QUERY = r"Z\0\0\0\5I"
+"""What PostgreSQL says when no transaction is open any more, as strace prints it."""
 
-
-@dataclass
-class Call:
-    """A system call.
-
-    Attributes:
-        name: of the call.
-        target: the file or socket.
-        text: what it wrote.
-        begun: the line of the trace at which it began.
-        ended: the line at which it returned, later if calls of other threads came between.
-    """
-
-    name: str
-    target: str
-    text: str
-    begun: int
-    ended: int
-
-
-def strace_problem() -> str | None:
-    """Return why no system calls can be traced here, or None."""
-    if shutil.which("strace") is None:
-        return "strace is not installed (on Debian: apt-get install strace)"
-    tried = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False)
-    return tried.stderr.decode() if tried.returncode else None
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def traced(real_nats: str, disk: Path) -> Iterator[subprocess.Popen[bytes]]:
+def traced(real_nats: str, disk: Path) -> Iterator[Start]:
     """Run `rosey serve` under strace; the trace is written to `disk/trace`."""
     problem = strace_problem()
     if problem is not None:
         pytest.skip(problem)
-    # Whole WAL frames are printed: a page in octal has four characters for each byte.
-    command = ["strace", "-f", "-y", "-s", "70000", "-e", f"trace={TRACED}", "-o", "trace"]
-    command += [sys.executable, "-m", "dbservice", "serve", "--nats", real_nats, "--db", "kept.db"]
-    with (disk / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=disk, stdout=subprocess.PIPE, stderr=log)
-    assert process.stdout is not None
-    ready = process.stdout.readline()
-    assert ready.startswith(b"rosey: ready"), (disk / "log").read_text()
-    yield process
-    if process.poll() is None:
-        os.kill(served(disk / "trace"), signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(database: str, *processes: int) -> subprocess.Popen[bytes]:
+        serve = [sys.executable, "-m", "dbservice", "serve", "--nats", real_nats, "--db", database]
+        log = disk / "log"
+        with log.open("wb") as stderr:
+            command = strace(disk / "trace", serve, *processes)
+            process = subprocess.Popen(command, cwd=disk, stdout=subprocess.PIPE, stderr=stderr)
+        started.append(process)
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        if "attach: ptrace" in log.read_text():
+            pytest.skip(f"other processes cannot be traced here: {log.read_text().strip()}")
+        assert ready.startswith(b"rosey: ready"), log.read_text()
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for child in children_of(process.pid):
+                os.kill(child, signal.SIGKILL)
+            process.terminate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 async def test_each_reply_follows_the_sync_of_its_transaction(
-    traced: subprocess.Popen[bytes], real_nats: str, disk: Path
+    traced: Start, real_nats: str, disk: Path
 ) -> None:
-    client = await nats.connect(real_nats)
-    alone = [f"alone-{number:03}-" for number in range(ALONE)]
-    together = [f"together-{number:03}-" for number in range(TOGETHER)]
-    for name in alone:
+    service = await asyncio.to_thread(traced, "kept.db")
+    await write_all(real_nats)
+    await ended(service)
+    assert await asyncio.to_thread(service.wait, 30) == 0
+    calls = calls_in(disk / "trace")
+    report("SQLite file", [synced_by_service(calls, name) for name in NAMES])
+
+
+async def test_each_reply_follows_the_sync_that_postgresql_made(
+    traced: Start, durable_postgres: PostgresServer, real_nats: str, disk: Path
+) -> None:
+    assert durable_postgres.pid is not None
+    processes = [durable_postgres.pid, *children_of(durable_postgres.pid)]
+    service = await asyncio.to_thread(traced, durable_postgres.url(), *processes)
+    await write_all(real_nats)
+    await ended(service)
+    await asyncio.to_thread(durable_postgres.stop)
+    assert await asyncio.to_thread(service.wait, 30) == 0
+    calls = calls_in(disk / "trace")
+    report("PostgreSQL", [synced_by_postgres(calls, name) for name in NAMES])
+
+
+async def ended(service: subprocess.Popen[bytes]) -> None:
+    """Let the service that strace has started come to its end."""
+    [process] = children_of(service.pid)
+    watched = os.pidfd_open(process)
+    os.kill(process, signal.SIGTERM)
+    has_ended, _, _ = await asyncio.to_thread(select.select, [watched], [], [], 30)
+    os.close(watched)
+    assert has_ended
+
+
+async def write_all(nats_url: str) -> None:
+    """Write one by one, then all at once."""
+    client = await nats.connect(nats_url)
+    for name in NAMES[:ALONE]:
         await acknowledged(client, name)
-    await asyncio.gather(*(acknowledged(client, name) for name in together))
+    await asyncio.gather(*(acknowledged(client, name) for name in NAMES[ALONE:]))
     await client.close()
-    os.kill(served(disk / "trace"), signal.SIGTERM)
-    assert await asyncio.to_thread(traced.wait, 30) == 0
-    calls = list(parsed((disk / "trace").read_text(errors="replace").splitlines()))
-    syncs = [sync_before_reply(calls, name) for name in (*alone, *together)]
-    assert len({sync.begun for sync in syncs[:ALONE]}) == ALONE
-    report(syncs)
 
 
 async def acknowledged(client: Client, name: str) -> None:
@@ -109,58 +136,44 @@ async def acknowledged(client: Client, name: str) -> None:
     assert b'"success":true' in reply.data
 
 
-def sync_before_reply(calls: Sequence[Call], name: str) -> Call:
+def synced_by_service(calls: Sequence[Call], name: str) -> Call:
     """Return the sync that made a write durable before its reply was sent."""
-    written = first(call for call in calls if is_page(call) and name in call.text)
-    synced = first(call for call in calls if is_sync(call) and call.begun > written.ended)
-    replied = first(call for call in calls if call.name in SENDS and name in call.text)
-    assert synced.ended < replied.begun, f"{name} was acknowledged before it was on the disk"
+    wal = [call for call in calls if call.target.endswith("-wal")]
+    written = first(made(wal, WRITES, name))
+    synced = first(call for call in wal if call.name in SYNCS and call.begun > written.ended)
+    assert synced.ended < reply_to(calls, name).begun, f"{name}: acknowledged before it was synced"
     return synced
 
 
-def is_page(call: Call) -> bool:
-    return call.name in WRITES and call.target.endswith("-wal")
+def synced_by_postgres(calls: Sequence[Call], name: str) -> Call:
+    """Return the sync that made a write durable before its transaction was acknowledged.
+
+    The one that was first to begin after the backend had heard the end of the transaction: by
+    itself, or by another one whose sync it waited for.
+    """
+    wal = [call for call in calls if "/pg_wal/" in call.target]
+    written = first(made(wal, WRITES, name))
+    backends = {call.thread for call in made(calls, SENDS, READY_FOR_QUERY)}
+    told = first(call for call in made(calls, RECEIVES, name) if call.thread in backends)
+    own = [call for call in calls if call.thread == told.thread and call.begun >= told.begun]
+    done = first(made(own, SENDS, READY_FOR_QUERY))
+    heard = [call for call in own if call.name in RECEIVES and call.ended < done.begun][-1]
+    begun = max(heard.ended, written.ended)
+    synced = first(call for call in wal if call.name in SYNCS and call.begun > begun)
+    assert synced.ended < done.begun, f"{name}: committed before it was synced"
+    assert done.begun < reply_to(calls, name).begun, f"{name}: acknowledged before it was committed"
+    return synced
 
 
-def is_sync(call: Call) -> bool:
-    return call.name in SYNCS and call.target.endswith("-wal")
+def reply_to(calls: Sequence[Call], name: str) -> Call:
+    """Return the call that sent the reply, which carries the request id."""
+    return first(call for call in made(calls, SENDS, name) if REQUEST_ID in call.text)
 
 
-def first(calls: Iterator[Call]) -> Call:
-    found = next(calls, None)
-    assert found is not None, "no such system call in the trace"
-    return found
-
-
-def parsed(lines: Sequence[str]) -> Iterator[Call]:
-    """Yield the calls of a trace in the order in which they began, with their ends."""
-    open_calls: dict[str, Call] = {}
-    calls: list[Call] = []
-    for number, line in enumerate(lines):
-        if begun := _BEGUN.match(line):
-            thread, name, target, rest = begun.groups()
-            calls.append(Call(name, target, rest, number, number))
-            if rest.endswith("<unfinished ...>"):
-                open_calls[thread] = calls[-1]
-        elif resumed := _RESUMED.match(line):
-            thread, name, rest = resumed.groups()
-            call = open_calls.pop(thread)
-            assert call.name == name
-            call.text += rest
-            call.ended = number
-    assert not open_calls
-    yield from calls
-
-
-def served(trace: Path) -> int:
-    """Return the process that strace started: the first that it tells of."""
-    with trace.open(errors="replace") as lines:
-        return int(next(lines).split()[0])
-
-
-def report(syncs: Sequence[Call]) -> None:
+def report(engine: str, syncs: Sequence[Call]) -> None:
+    assert len({sync.begun for sync in syncs[:ALONE]}) == ALONE
     shared = len({sync.begun for sync in syncs[ALONE:]})
     sys.stdout.write(
-        f"\n{ALONE} writes one by one: each had a sync ({syncs[0].name}) of its own between its "
-        f"page and its reply; {TOGETHER} at once shared {shared}\n"
+        f"\n{engine}: {ALONE} writes one by one: each had a sync ({syncs[0].name}) of its own "
+        f"between its page and its reply; {TOGETHER} at once shared {shared}\n"
     )

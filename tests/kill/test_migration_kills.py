@@ -29,7 +29,7 @@ from dbservice.storage.dialect import Dialect
 from dbservice.storage.engine import Engine
 from dbservice.storage.engines import engine_for
 from dbservice.storage.steps import Statement, Steps
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
+from pytest_rosey.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.kill
 
@@ -122,13 +122,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite+aiosqlite:///{tmp_path / 'killed.db'}"
         return
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgresServer()
-    server.start()
+    server: PostgresServer = request.getfixturevalue("own_postgres")
     yield server.url()
-    server.stop()
 
 
 def test_a_killed_migration_leaves_the_version_before_or_after(url: str, root: Path) -> None:

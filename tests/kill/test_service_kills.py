@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import nats
@@ -23,7 +23,7 @@ from replica import Death, Replica
 from traced_service import Marks
 from writers import PLUGIN, TABLE, Writers
 
-from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
+from pytest_rosey.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.kill
 
@@ -33,30 +33,11 @@ LONGEST_LIFE = 0.4
 """Seconds from the readiness of a service to its end."""
 
 
-class DurablePostgres(PostgresServer):
-    """PostgreSQL as it is used outside of tests: it waits for the disk."""
-
-    def _command(self, directory: Path) -> Sequence[str | Path]:
-        waits = ("fsync", "synchronous_commit", "full_page_writes")
-        return [*super()._command(directory), *(f"--{name}=on" for name in waits)]
-
-
 @pytest.fixture
 async def writers(real_nats: str) -> AsyncIterator[Writers]:
     client = await nats.connect(real_nats)
     yield Writers(client)
     await client.close()
-
-
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    reason = unavailable_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    server = DurablePostgres()
-    server.start()
-    yield server.url()
-    server.stop()
 
 
 async def test_a_killed_service_keeps_what_it_acknowledged(
@@ -83,9 +64,10 @@ async def test_a_killed_service_keeps_what_it_acknowledged(
 
 
 async def test_one_of_two_replicas_is_killed(
-    replica: Callable[..., Replica], postgres: str, writers: Writers
+    replica: Callable[..., Replica], durable_postgres: PostgresServer, writers: Writers
 ) -> None:
-    replicas, dice, deaths = [replica(postgres), replica(postgres)], random.Random(ROUNDS), []
+    url = durable_postgres.url()
+    replicas, dice, deaths = [replica(url), replica(url)], random.Random(ROUNDS), []
     began = time.perf_counter()
     for each in replicas:
         await asyncio.to_thread(each.start)

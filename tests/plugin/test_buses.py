@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_rosey import NatsServer
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers import ServerUnavailable, find_binary
 
 pytest_plugins = ["pytester"]
 
@@ -110,6 +110,30 @@ async def test_x(storage, db_service, nats_client):
         BINARY,
     )
     result.assert_outcomes(passed=1)
+
+
+def test_without_a_server_the_test_that_needs_one_fails_and_the_run_goes_on(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(*_: object, **__: object) -> None:
+        raise ServerUnavailable("none on this machine")
+
+    monkeypatch.setattr("pytest_rosey.servers.choose", choose)
+    project.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.rosey_nats("real")
+        async def test_real(nats_client):
+            pass
+
+        async def test_fake(nats_client):
+            pass
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:randomly")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*none on this machine*"])
 
 
 @needs_binary

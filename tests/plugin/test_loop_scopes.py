@@ -101,7 +101,7 @@ async def test_{scope}(n, storage):
     )
     pytester.makepyfile(f"import pytest\n{tests}")
     for seed in ("1", "2", "3"):
-        result = pytester.runpytest_inprocess(f"--randomly-seed={seed}")
+        result = pytester.runpytest_subprocess(f"--randomly-seed={seed}")
         result.assert_outcomes(passed=10)
 
 

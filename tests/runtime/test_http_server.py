@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dbservice.runtime.http import HttpServer, Response, json_response
+from dbservice.runtime.http import SECURITY_HEADERS, HttpServer, Response, json_response
 
 
 async def hello(request):
@@ -16,7 +16,7 @@ async def hello(request):
 
 
 async def page(_request):
-    return Response(201, "text/plain", b"made", {"X-Content-Type-Options": "nosniff"})
+    return Response(201, "text/plain", b"made", {"X-Frame-Options": "SAMEORIGIN"})
 
 
 async def broken(_request):
@@ -80,6 +80,7 @@ async def test_get(server):
 
     assert status == "HTTP/1.1 200 OK"
     assert headers == {
+        **SECURITY_HEADERS,
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "Connection": "close",
@@ -101,7 +102,7 @@ async def test_a_response_is_sent_as_it_is(server):
 
     assert (status, body) == ("HTTP/1.1 201 Created", b"made")
     assert headers["Content-Type"] == "text/plain"
-    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
 async def test_a_status_without_a_name_of_its_own(server):
@@ -196,6 +197,26 @@ async def test_a_handler_that_fails_tells_the_log_only(server, caplog):
     [record] = caplog.records
     assert record.path == "/broken"
     assert record.exc_info[0] is KeyError
+
+
+@pytest.mark.parametrize(
+    ("status", "request_bytes"),
+    [
+        ("200", b"GET /hello HTTP/1.1\r\n\r\n"),
+        ("400", b"hello\r\n\r\n"),
+        ("404", b"GET /nothing HTTP/1.1\r\n\r\n"),
+        ("405", b"DELETE /hello HTTP/1.1\r\n\r\n"),
+        ("431", b"GET /hello HTTP/1.1\r\nA: " + b"x" * 2000 + b"\r\n\r\n"),
+        ("500", b"GET /broken HTTP/1.1\r\n\r\n"),
+    ],
+)
+async def test_every_answer_keeps_browsers_from_doing_harm(server, status, request_bytes):
+    line, headers, _ = await exchange(server, request_bytes)
+
+    assert line.split()[1] == status
+    assert headers["Content-Security-Policy"] == "default-src 'self'; script-src 'self'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
 
 
 async def test_a_header_cannot_forge_another(server):

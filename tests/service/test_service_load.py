@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,26 @@ async def test_stopping_ends_when_its_time_is_over():
             with pytest.raises(ShuttingDown) as refused:
                 await request
             assert refused.value.retryable
+        assert not held.done()
+        held.cancel()
+
+
+async def test_stopping_ends_when_its_time_is_over_within_the_draining_of_nats_py(monkeypatch):
+    """Its drain() swallows the cancellation that a timeout consists of."""
+    async with running(max_in_flight=1, drain_timeout=0.05) as bus:
+        gate = Gate("shop").stand_before(bus.service)
+        held = asyncio.create_task(StorageClient(bus.client, "shop", timeout=30).kv.incr("n"))
+        await gate.has_let_in(1)
+        nats = bus.service._nats
+        unsubscribe = nats._send_unsubscribe
+
+        async def longer_than_the_time(*arguments: int, **named: int) -> None:
+            await unsubscribe(*arguments, **named)
+            time.sleep(0.1)  # noqa: ASYNC251 - as if the event loop were busy
+
+        monkeypatch.setattr(nats, "_send_unsubscribe", longer_than_the_time)
+        async with asyncio.timeout(20):
+            await bus.service.stop()
         assert not held.done()
         held.cancel()
 

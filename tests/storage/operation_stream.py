@@ -399,7 +399,8 @@ class OperationStream:
             (self.wrong, 24),
             (self.schema, 4),
             (self.query, 2.5),
-            (self.migrations, 20),
+            (self.migrations, 23),
+            (self.service, 3.5),
             (self.transfer, 1.2),
             (self.exhausted, 0.8),
             (self.rare, 0.12),
@@ -851,7 +852,7 @@ class OperationStream:
         if self.rng.random() < 0.3:
             body["if_absent"] = True
             self._labels.append("if_absent")
-        elif self.rng.random() < 0.3:
+        elif self.rng.random() < 0.4:
             body["if_value"] = self.rng.choice([document(self.rng), integer(self.rng), 1, 1.0])
             self._labels.append("if_value")
 
@@ -955,9 +956,18 @@ class OperationStream:
             (BROKEN, "apply", {"version": self.rng.choice(["007", "nonsense", 99])}, None),
             (BROKEN, "status", {}, None),
             (PLUGIN, "status", {}, None),
+            (self.rng.choice([SEALED, SEALED, BROKEN, EDITED]), "verify", {}, None),
+            (self.rng.choice([SEALED, GAPPED]), "verify", {}, None),
         ]
         plugin, operation, body, before = self.rng.choice(choices)
         self.send("migrate", operation, body, plugin=plugin, before=before)
+
+    def service(self) -> None:
+        """Ask the service about itself."""
+        operation = self.rng.choice(["ping", "info"])
+        body = {"verbose": True} if self.rng.random() < 0.05 else {}
+        subject = f"rosey.db.{operation}"
+        self.send("service", operation, body, subject=subject)
 
     def transfer(self) -> None:
         """Fill a small namespace, write it out, clear it, read it in again."""
@@ -1013,7 +1023,7 @@ class OperationStream:
     def wrong(self) -> None:
         maker = self.rng.choice(
             [self.bad_json, self.bad_subject, self.missing, self.forbidden, self.too_large]
-            + [self.bad_field] * 9
+            + [self.bad_field] * 10
             + [self.refused_by_constraint] * 2
             + [self.claimed_otherwise]
         )
@@ -1127,7 +1137,7 @@ def _bad_requests() -> list[tuple[str, Json]]:
     return [
         where(scroe=1),
         where(score="1"),
-        *[where(score={"$gtt": 1})] * 2,
+        *[where(score={"$gtt": 1})] * 4,
         where(score={"$like": "a"}),
         where(active={"$gt": True}),
         where(extra={"$in": [1]}),

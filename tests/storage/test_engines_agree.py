@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from operation_stream import Call, OperationStream, tables, write_migrations
+from replies import UNDER_PRESSURE, alike, without_times
 
-from dbservice.protocol import OPERATIONS, ErrorCode, Family, Reason
+from dbservice.protocol import OPERATIONS, ErrorCode, Reason
 from dbservice.protocol.filters import Logic, Operator
 from dbservice.protocol.updates import UpdateOperator
 from dbservice.runtime.clock import ManualClock
@@ -32,20 +33,6 @@ LONG = 100_000
 OFTEN = 500
 OPERATIONS_ASKED = int(os.environ.get("ROSEY_STREAM_OPS", SHORT))
 SEED = int(os.environ.get("ROSEY_STREAM_SEED", "20231114"))
-
-LEFT_OUT = {
-    (Family.SERVICE, "info"): "names the engine",
-    (Family.SERVICE, "ping"): "does not touch the database",
-    (Family.MIGRATE, "verify"): "tries migrations on a database of its own; see tests/migrate",
-}
-OUT_OF_REACH = {
-    ErrorCode.TIMEOUT: "depends on the machine's speed",
-    ErrorCode.LOCK_TIMEOUT: "needs two migrations at the same time",
-    ErrorCode.OVERLOADED: "needs more requests at the same time than the service takes",
-    ErrorCode.SHUTTING_DOWN: "needs a service that is stopping",
-    ErrorCode.INTERNAL_ERROR: "a fault of the service; the stream fails where it meets one",
-}
-
 
 UNIQUE_KEYS = [key for table in tables().values() for key in table.uniques]
 
@@ -131,16 +118,28 @@ def compared(call: Call, reply: Json) -> Any:
             return {**reply, "rows": sorted(shown, key=canonical)}
         case "as lines":
             return [told(json.loads(line)) for line in reply["text"].splitlines()]
-    if call.what == "row.schema.describe":
-        # The engine names the index of a UNIQUE that has no name.
-        for index in reply["indexes"]:
-            if index["name"].startswith("sqlite_autoindex_") or index["name"].endswith("_key"):
-                index["name"] = ""
-        reply["indexes"].sort(key=canonical)
-    if call.what == "migrate.apply":
-        for step in reply["migrations"]:
-            step.pop("executed", None)  # each engine has its own section of the file
+    without_the_engine(call, reply)
     return reply
+
+
+def without_the_engine(call: Call, reply: Json) -> None:
+    """Remove from a reply what names the engine, or is its own."""
+    match call.what:
+        case "row.schema.describe":
+            # The engine names the index of a UNIQUE that has no name.
+            for index in reply["indexes"]:
+                if index["name"].startswith("sqlite_autoindex_") or index["name"].endswith("_key"):
+                    index["name"] = ""
+            reply["indexes"].sort(key=canonical)
+        case "migrate.apply":
+            for step in reply["migrations"]:
+                step.pop("executed", None)  # each engine has its own section of the file
+        case "migrate.verify":
+            for check in reply["checks"]:
+                if not check["passed"]:
+                    del check["message"]  # ends in the engine's own words
+        case "service.info":
+            del reply["engine"], reply["uptime_s"]
 
 
 def refusal(call: Call, error: Json) -> Any:
@@ -176,31 +175,8 @@ def number(digits: str) -> int | float:
     return value if -(2**63) <= value < 2**63 else float(value)
 
 
-def without_times(value: Any) -> None:
-    """Remove how long things took."""
-    if isinstance(value, dict):
-        value.pop("duration_ms", None)
-        value.pop("execution_ms", None)
-    for part in value.values() if isinstance(value, dict) else value:
-        if isinstance(part, dict | list):
-            without_times(part)
-
-
 def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def alike(left: Any, right: Any) -> bool:
-    """Return whether two JSON values are the same: numbers by value and, up to 1e16, by form."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(alike(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(alike, left, right))
-    if type(left) is not type(right):
-        # A document may hold 1e16, which PostgreSQL writes out: it is the same JSON number.
-        are_numbers = {type(left), type(right)} == {int, float}
-        return are_numbers and abs(left) >= 1e16 and bool(left == right)
-    return bool(left == right)
 
 
 # --- what came ---------------------------------------------------------------------------------
@@ -223,15 +199,11 @@ def count(met: Counter[str], call: Call, reply: Json) -> None:
 
 def expected() -> list[str]:
     """Return everything that has to come often in a long stream."""
-    operations = [
-        f"operation {family}.{name}"
-        for family, name in OPERATIONS
-        if (family, name) not in LEFT_OUT
-    ]
+    operations = [f"operation {family}.{name}" for family, name in OPERATIONS]
     filters = [f"filter {name}" for name in (*Operator, *Logic, "$not (column)", "plain")]
     updates = [f"update {name}" for name in UpdateOperator]
     computations = [f"aggregate {name}" for name in ("$count", "$sum", "$avg", "$min", "$max")]
-    codes = [f"code {code}" for code in ErrorCode if code not in OUT_OF_REACH]
+    codes = [f"code {code}" for code in ErrorCode if code not in UNDER_PRESSURE]
     more = ["sort asc", "sort desc", "sort $random", "after", "having", "group_by", "returning"]
     more += ["counters", "replayed", "ttl", "if_absent", "if_value", "global kv"]
     more += [*(f"reason {reason}" for reason in Reason), "upsert operations"]
@@ -241,5 +213,4 @@ def expected() -> list[str]:
 def tell(met: Counter[str]) -> None:
     for what, number in sorted(met.items()):
         print(f"{number:8} {what}")
-    print("not part of the stream:", {str(name[1]): why for name, why in LEFT_OUT.items()})
-    print("codes out of reach:", {str(code): why for code, why in OUT_OF_REACH.items()})
+    print("in test_engines_under_pressure.py:", *UNDER_PRESSURE)

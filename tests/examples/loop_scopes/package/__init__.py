@@ -1,0 +1,3 @@
+"""A package of tests that share a loop."""
+
+LOOPS = set()
