@@ -357,7 +357,8 @@ class DatabaseService:
         if address.family is Family.MIGRATE:
             return await self._migrate(namespace, operation, request)
         key = idempotency_key(operation, request, sent)
-        work = self.database.execute(namespace, operation, request, key)
+        alone = self._admission.active == 1
+        work = self.database.execute(namespace, operation, request, key, alone=alone)
         if self._tracing is None:
             return await work
         table = getattr(request, "table", None)

@@ -73,7 +73,13 @@ class Database:
         await self.engine.close()
 
     async def execute(
-        self, namespace: Namespace, operation: Operation, request: Request, key: str | None = None
+        self,
+        namespace: Namespace,
+        operation: Operation,
+        request: Request,
+        key: str | None = None,
+        *,
+        alone: bool = False,
     ) -> Reply:
         """Execute a request and return its reply, once what it wrote is durable.
 
@@ -82,6 +88,7 @@ class Database:
             operation: what to do.
             request: the decoded message.
             key: the idempotency key, if the request has one.
+            alone: no other request is being served.
 
         Raises:
             RequestError: the request cannot be served.
@@ -105,7 +112,7 @@ class Database:
             if isinstance(reply, system.Cleared):
                 self._admitted.discard(namespace)
             return reply
-        return await self.engine.write(write, quick=touches_few_rows(request))
+        return await self.engine.write(write, quick=touches_few_rows(request), alone=alone)
 
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.

@@ -37,12 +37,15 @@ class Engine(Protocol):
             scan: it may look at many rows; keep it out of the way of quick reads.
         """
 
-    async def write(self, operation: Callable[[], Steps[T]], *, quick: bool = False) -> T:
+    async def write(
+        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+    ) -> T:
         """Run an operation that writes; return when it is durable.
 
         Args:
             operation: makes the generator.
             quick: it touches a few rows that keys find.
+            alone: nobody would be held up by it, as far as the caller knows.
         """
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:

@@ -135,6 +135,7 @@ class PostgresEngine:
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,  # noqa: ARG002 - a round trip is never quick
+        alone: bool = False,  # noqa: ARG002 - and holds nobody up
     ) -> T:
         """Run an operation that writes; see Engine.write."""
         try:

@@ -135,9 +135,12 @@ class SqliteEngine:
         answer: T = await self._scanner.do(Work(operation, self._timeout))
         return answer
 
-    async def write(self, operation: Callable[[], Steps[T]], *, quick: bool = False) -> T:
+    async def write(
+        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+    ) -> T:
         """Run an operation that writes; see Engine.write."""
-        answer: T = await self._writer.do(Work(operation, self._timeout, quick=quick))
+        work = Work(operation, self._timeout, quick=quick, alone=alone)
+        answer: T = await self._writer.do(work)
         return answer
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:

@@ -41,6 +41,7 @@ class Work:
         operation: makes the generator of its statements.
         timeout: seconds that all of them may take together.
         quick: it touches a few rows that keys find, so that it may be tried on the event loop.
+        alone: nobody else waits for anything at this moment.
         exclusive: it changes schemas and runs in a transaction of its own.
         keep: False undoes everything at the end.
     """
@@ -48,6 +49,7 @@ class Work:
     operation: Callable[[], Steps[Any]]
     timeout: float
     quick: bool = False
+    alone: bool = False
     exclusive: bool = False
     keep: bool = True
 

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from dbservice.storage.errors import StatementTimeoutError, UnavailableError
@@ -87,8 +88,8 @@ class WriterLane:
     """Writes in rounds: what waits when a round begins shares its commit.
 
     The statements of quick writes run on the event loop, those of the others on a thread, and so
-    does the commit, which waits for the disk. A lone write is committed on the event loop where
-    commits have been quick: handing it over would take as long again.
+    does the commit, which waits for the disk. Where commits have been quick, a write that is alone
+    is made and committed on the spot: handing it over would take as long again.
 
     Args:
         name: the thread's name.
@@ -143,6 +144,13 @@ class WriterLane:
         connection = self._connection
         if connection is None:
             raise UnavailableError("the database is closed")
+        if work.alone and work.quick and self._idle.is_set() and self._commits_are_quick:
+            job = Job(work)
+            if self._is_done_at_once(connection, job):
+                if job.error is not None:
+                    raise job.error
+                return job.value
+            work = replace(work, quick=False)
         loop = asyncio.get_running_loop()
         job = Job(work, loop.create_future())
         assert job.future is not None
@@ -156,6 +164,21 @@ class WriterLane:
         finally:
             self._taken -= 1
 
+    @property
+    def _commits_are_quick(self) -> bool:
+        return self._commit_seconds < _QUICK_COMMIT
+
+    def _is_done_at_once(self, connection: Connection, job: Job) -> bool:
+        """Make a write and commit it; return whether it is over, or was undone."""
+        if not self._perform_here(connection, [job]):
+            return False
+        try:
+            self._timed_commit(connection, [job])
+        except sqlite3.Error:
+            self._forget(connection, [job])
+            return False
+        return True
+
     def _begin_round(self, connection: Connection) -> None:
         jobs = self._next_jobs()
         if not jobs:
@@ -167,13 +190,10 @@ class WriterLane:
             return
         self._waiting.extendleft(reversed(jobs[performed:]))
         del jobs[performed:]
-        if performed == 1 and self._commit_seconds < _QUICK_COMMIT:
-            self._commit_here(connection, jobs)
-        else:
-            self._worker.submit(
-                lambda: attempt(self._commit, connection, jobs),
-                lambda: self._end_round(connection, jobs),
-            )
+        self._worker.submit(
+            lambda: attempt(self._commit, connection, jobs),
+            lambda: self._end_round(connection, jobs),
+        )
 
     def _end_round(self, connection: Connection, jobs: list[Job]) -> None:
         for job in jobs:
@@ -205,15 +225,6 @@ class WriterLane:
             return performed
         self._forget(connection, jobs)
         return 0
-
-    def _commit_here(self, connection: Connection, jobs: list[Job]) -> None:
-        try:
-            self._timed_commit(connection, jobs)
-        except sqlite3.Error:
-            self._forget(connection, jobs)
-            self._hand_over(connection, jobs)
-        else:
-            self._end_round(connection, jobs)
 
     def _hand_over(self, connection: Connection, jobs: list[Job]) -> None:
         """Have everything done on the thread, where it may wait for whatever it has to."""

@@ -70,10 +70,12 @@ class FaultyEngine:
         await self._strike()
         return await self.engine.read(operation, scan=scan)
 
-    async def write(self, operation: Callable[[], Steps[T]], *, quick: bool = False) -> T:
+    async def write(
+        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+    ) -> T:
         """Run an operation that writes; see Engine."""
         await self._strike()
-        return await self.engine.write(operation, quick=quick)
+        return await self.engine.write(operation, quick=quick, alone=alone)
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
         """Run an operation that changes schemas; see Engine."""

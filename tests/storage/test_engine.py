@@ -224,6 +224,26 @@ async def test_a_quick_write_that_is_not_quick_is_made_anew_where_it_holds_nobod
     assert await on_file.read(everything) == [0, 1, 3]
 
 
+async def test_a_write_alone_is_made_on_the_spot_where_commits_are_quick(
+    on_file: SqliteEngine,
+) -> None:
+    threads: list[str] = []
+
+    def steps() -> Steps[int]:
+        threads.append(threading.current_thread().name)
+        yield Statement(A_WHILE.replace("50000", "2000000") if len(threads) == 2 else "SELECT 1")
+        return len(threads)
+
+    here = threading.current_thread().name
+    on_file._writer._commit_seconds = 0.0
+    writing = asyncio.create_task(on_file.write(steps, quick=True, alone=True))
+    await asyncio.sleep(0)
+    assert writing.done()
+    assert await on_file.write(steps, quick=True, alone=True) > 2  # was tried, and took too long
+    assert threads[:2] == [here, here]
+    assert threads[-1] == "rosey-db-writer"
+
+
 async def test_quick_writes_that_together_take_long_make_way_in_between(
     on_file: SqliteEngine,
 ) -> None:
@@ -246,18 +266,19 @@ async def test_quick_writes_that_together_take_long_make_way_in_between(
 
 
 @pytest.mark.parametrize("others", [0, 3])
+@pytest.mark.parametrize("alone", [False, True])
 async def test_a_quick_write_whose_commit_fails_costs_no_other_its_commit(
-    on_file: SqliteEngine, others: int
+    on_file: SqliteEngine, others: int, alone: bool
 ) -> None:
     await on_file.exclusive(
         lambda: iter_statement(
             "CREATE TABLE c (n INTEGER REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)"
         )
     )
-    # So that a lone write is committed on the event loop, as it is where commits are quick.
-    on_file._writer._commit_seconds = 0.0
+    on_file._writer._commit_seconds = 0.0  # so that a write alone is committed on the event loop
+    orphan = "INSERT INTO c (n) VALUES (99)"
     outcomes = await asyncio.gather(
-        on_file.write(lambda: iter_statement("INSERT INTO c (n) VALUES (99)"), quick=True),
+        on_file.write(lambda: iter_statement(orphan), quick=True, alone=alone),
         *(on_file.write(add(number), quick=True) for number in range(others)),
         return_exceptions=True,
     )
@@ -265,16 +286,18 @@ async def test_a_quick_write_whose_commit_fails_costs_no_other_its_commit(
     assert outcomes[0].kind == "foreign key"
     assert outcomes[1:] == list(range(others))
     assert await on_file.read(everything) == list(range(others))
-    assert await on_file.write(add(50), quick=True) == 50
+    assert await on_file.write(add(50), quick=True, alone=alone) == 50
 
 
+@pytest.mark.parametrize("alone", [False, True])
 async def test_a_quick_write_waits_for_a_lock_without_holding_up_reads(
-    on_file: SqliteEngine, tmp_path: Path
+    on_file: SqliteEngine, tmp_path: Path, alone: bool
 ) -> None:
+    on_file._writer._commit_seconds = 0.0
     await on_file.write(add(1))
     other = sqlite3.connect(tmp_path / "rosey.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writing = asyncio.create_task(on_file.write(add(2), quick=True))
+    writing = asyncio.create_task(on_file.write(add(2), quick=True, alone=alone))
     for _ in range(20):
         assert await on_file.read(everything) == [1]
         await asyncio.sleep(0)
@@ -291,7 +314,7 @@ async def test_slow_and_fast_commits_alike_are_durable_when_they_are_acknowledge
     with closing(sqlite3.connect(tmp_path / "rosey.db")) as other:
         for number, seconds in enumerate([0.0, 1.0] * 5):
             on_file._writer._commit_seconds = seconds
-            await on_file.write(add(number), quick=True)
+            await on_file.write(add(number), quick=True, alone=True)
             seen = other.execute("SELECT n FROM t ORDER BY n").fetchall()
             assert seen == [(n,) for n in range(number + 1)]
 
@@ -319,12 +342,13 @@ async def test_it_tells_how_many_operations_it_has(on_file: SqliteEngine) -> Non
     assert on_file.busy == 0
 
 
-@pytest.mark.parametrize("quick", [False, True])
-async def test_an_operation_that_fails_leaves_nothing(opened: Engine, quick: bool) -> None:
-    with pytest.raises(RequestError, match="no to 5"):
-        await opened.write(add_then_fail(5), quick=quick)
-    with pytest.raises(ConstraintError):
-        await opened.write(add(6, 7, 6), quick=quick)
+@pytest.mark.parametrize("how", [{}, {"quick": True}, {"quick": True, "alone": True}], ids=str)
+async def test_an_operation_that_fails_leaves_nothing(opened: Engine, how: dict[str, bool]) -> None:
+    for _ in range(2):  # the first commit tells whether commits are quick
+        with pytest.raises(RequestError, match="no to 5"):
+            await opened.write(add_then_fail(5), **how)
+        with pytest.raises(ConstraintError):
+            await opened.write(add(6, 7, 6), **how)
     assert await opened.read(everything) == []
 
 
