@@ -156,7 +156,7 @@ async def test_the_limit_counts_the_bytes_of_compact_json(ask, length, stored):
 @criterion("AC-6")
 @pytest.mark.parametrize("operation", ["get", "set", "delete", "list"])
 async def test_a_lost_database_is_an_internal_error(ask, db_service, monkeypatch, operation):
-    async def lost(*_args: object) -> None:
+    async def lost(*_args: object, **_named: object) -> None:
         raise UnavailableError("disk I/O error")
 
     monkeypatch.setattr(Database, "execute", lost)
@@ -180,7 +180,7 @@ async def test_a_lost_database_is_an_internal_error(ask, db_service, monkeypatch
 
 @criterion("AC-6")
 async def test_the_service_goes_on_after_an_unexpected_error(ask, monkeypatch, caplog):
-    async def broken(*_args: object) -> None:
+    async def broken(*_args: object, **_named: object) -> None:
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:

@@ -162,11 +162,11 @@ from dbservice.storage.database import Database
 
 execute = Database.execute
 
-async def held(self, namespace, *rest):
+async def held(self, namespace, *rest, **named):
     if namespace.plugin == "held":
         print("taken", flush=True)
         await asyncio.Event().wait()
-    return await execute(self, namespace, *rest)
+    return await execute(self, namespace, *rest, **named)
 
 Database.execute = held
 from dbservice.cli import main

@@ -120,7 +120,7 @@ async def test_log_lines_carry_the_id_of_their_request(log_lines):
 
 
 async def test_an_internal_error_says_under_which_id_the_log_has_it(log_lines, monkeypatch):
-    async def broken(*_args: object) -> None:
+    async def broken(*_args: object, **_named: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Database, "execute", broken)

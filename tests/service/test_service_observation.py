@@ -273,7 +273,7 @@ async def test_the_trace_of_the_caller_is_continued(spans):
 
 
 async def test_a_refused_request_is_no_fault_of_the_service(spans, monkeypatch):
-    async def lost(*_args: object) -> None:
+    async def lost(*_args: object, **_named: object) -> None:
         raise UnavailableError("disk I/O error in /secret/path")
 
     async with running() as bus:
