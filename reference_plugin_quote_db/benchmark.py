@@ -21,78 +21,14 @@ WORD = "number 5"
 
 def legacy(path: Path) -> Any:
     """Return the plugin on raw SQLite, with its own file."""
+    from reference_plugin_quote_db.legacy_benchmark import Legacy
+
     return Legacy(path)
 
 
 def modern(nats: Bus) -> Any:
     """Return the plugin on the storage service, as `rosey plugin start` runs it."""
     return Modern(nats)
-
-
-class Legacy:
-    """The legacy plugin; all clients share this one instance and its connection."""
-
-    def __init__(self, path: Path) -> None:
-        from reference_plugin_quote_db.legacy import QuoteDBPlugin
-
-        self._plugin = QuoteDBPlugin(str(path))
-
-    async def open(self) -> None:
-        """Connect."""
-        await self._plugin.initialize()
-
-    async def close(self) -> None:
-        """Close the file."""
-        await self._plugin.close()
-
-    async def fill(self, rows: int) -> list[int]:
-        """Insert all quotes in one transaction: the plugin's own way takes a commit for each."""
-        connection = self._plugin.connection
-        assert connection is not None
-        quotes = [
-            (number, _text(number), _author(number), "bench", _second(number))
-            for number in range(1, rows + 1)
-        ]
-        await connection.executemany(
-            "INSERT INTO quotes (id, text, author, added_by, timestamp) VALUES (?, ?, ?, ?, ?)",
-            quotes,
-        )
-        await connection.commit()
-        return list(range(1, rows + 1))
-
-    async def add(self, number: int) -> int:
-        """Add a quote."""
-        return await self._plugin.add_quote(_text(number), _author(number), "bench")
-
-    async def get(self, key: int) -> dict[str, Any] | None:
-        """Get a quote."""
-        return await self._plugin.get_quote(key)
-
-    hot_get = get  # it has no cache
-
-    async def upvote(self, key: int) -> int:
-        """Vote for a quote."""
-        return await self._plugin.upvote_quote(key)
-
-    async def delete(self, key: int) -> bool:
-        """Delete a quote."""
-        return await self._plugin.delete_quote(key)
-
-    async def random(self) -> dict[str, Any] | None:
-        """Get any quote."""
-        return await self._plugin.random_quote()
-
-    async def search(self) -> list[dict[str, Any]]:
-        """Search for a word that many quotes have."""
-        return await self._plugin.search_quotes(WORD)
-
-    async def top(self) -> list[dict[str, Any]]:
-        """Get the best quotes."""
-        return await self._plugin.top_quotes()
-
-    async def count(self) -> int:
-        """Count the quotes."""
-        return await self._plugin.count_quotes()
 
 
 class Modern:
@@ -135,10 +71,10 @@ class Modern:
             numbers = range(first, min(first + BATCH, rows + 1))
             batch = [
                 {
-                    "text": _text(number),
-                    "author": _author(number),
+                    "text": text(number),
+                    "author": author(number),
                     "added_by": "bench",
-                    "timestamp": _second(number),
+                    "timestamp": second(number),
                 }
                 for number in numbers
             ]
@@ -147,7 +83,7 @@ class Modern:
 
     async def add(self, number: int) -> int:
         """Add a quote."""
-        added: int = await self._plugin.add_quote(_text(number), _author(number), "bench")
+        added: int = await self._plugin.add_quote(text(number), author(number), "bench")
         return added
 
     async def get(self, key: int) -> dict[str, Any] | None:
@@ -191,13 +127,16 @@ class Modern:
         return number
 
 
-def _text(number: int) -> str:
+def text(number: int) -> str:
+    """Return the text of a quote."""
     return f"quote number {number}"
 
 
-def _author(number: int) -> str:
+def author(number: int) -> str:
+    """Return the author of a quote."""
     return f"author {number % AUTHORS}"
 
 
-def _second(number: int) -> int:
+def second(number: int) -> int:
+    """Return when a quote was added, in Unix seconds."""
     return 1_700_000_000 + number
