@@ -59,6 +59,8 @@ class World:
         await self.directly("rosey.db.row.trivia.insert", table="questions", data=row)
         await self.directly("rosey.db.kv.trivia.set", key="answer", value=SECRET)
         self.before = await self.belongings("trivia")
+        # The event of the migration leaves before anybody can subscribe to it.
+        await settled(self.service._nats)
 
     async def directly(self, subject: str, **body: Any) -> Json:
         """Return the service's answer to a request that no server stands before."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -529,8 +530,8 @@ def test_nobody_answers(project: pytest.Pytester, free_port: int) -> None:
 def test_something_else_listens_and_says_nothing(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_rosey.databases import administration
-
+    # Not `from … import`: that may find the module of a run within this one, which is over.
+    administration = import_module("pytest_rosey.databases.administration")
     monkeypatch.setattr(administration, "_CONNECT_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
