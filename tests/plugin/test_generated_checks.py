@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -152,10 +153,11 @@ def test_a_service_that_leaves_traces_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str, broken: str, said: str
 ) -> None:
     original = getattr(under_check.Migrator, broken)
+    numbers = itertools.count()
 
     async def leaves_something(self, owner, request):  # type: ignore[no-untyped-def]
         if broken == "rollback" or request.dry_run or check.startswith("test_apply"):
-            self._engine._in_memory().execute(f"CREATE TABLE t{id(request)} (a)")
+            self._engine._in_memory().execute(f"CREATE TABLE t{next(numbers)} (a)")
         return await original(self, owner, request)
 
     monkeypatch.setattr(under_check.Migrator, broken, leaves_something)
