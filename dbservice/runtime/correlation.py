@@ -6,7 +6,7 @@ client sends it on and every log line carries it without being told.
 
 from __future__ import annotations
 
-import random
+import os
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
@@ -18,11 +18,9 @@ _WELL_FORMED = re.compile(r"[!-~]{1,128}")
 
 
 def new_request_id() -> str:
-    """Return a fresh id: 32 hexadecimal digits.
-
-    It tells requests apart and guards nothing, so that it need not be unpredictable.
-    """
-    return f"{random.getrandbits(128):032x}"
+    """Return a fresh id: 32 hexadecimal digits."""
+    # Not from `random`: that belongs to the plugin, which may have seeded it.
+    return os.urandom(16).hex()
 
 
 def current_request_id() -> str | None:

@@ -81,28 +81,20 @@ class Lane(Protocol):
         """
 
 
-class DirectLane(Generic[C]):
+class LaneOnTheLoop(Generic[C]):
     """Works on the event loop's own thread, at once.
 
     Handing work to a thread and being woken again costs several times as much as looking up a
-    row. So this is the lane for what takes microseconds, and for a database in memory.
+    row. So these are the lanes for what takes microseconds, and for a database in memory.
 
     Args:
         connect: opens the connection.
         disconnect: closes it.
-        run: does the jobs of a list and leaves an outcome in each.
     """
 
-    def __init__(
-        self,
-        *,
-        connect: Callable[[], C],
-        disconnect: Callable[[C], None],
-        run: Callable[[C, Sequence[Job]], None],
-    ) -> None:
+    def __init__(self, *, connect: Callable[[], C], disconnect: Callable[[C], None]) -> None:
         self._connect = connect
         self._disconnect = disconnect
-        self._run = run
         self._connection: C | None = None
 
     @property
@@ -126,6 +118,26 @@ class DirectLane(Generic[C]):
         if self._connection is None:
             raise UnavailableError("the database is closed")
         return self._connection
+
+
+class DirectLane(LaneOnTheLoop[C]):
+    """Does one job after the other, each by itself.
+
+    Args:
+        connect: opens the connection.
+        disconnect: closes it.
+        run: does the jobs of a list and leaves an outcome in each.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], C],
+        disconnect: Callable[[C], None],
+        run: Callable[[C, Sequence[Job]], None],
+    ) -> None:
+        super().__init__(connect=connect, disconnect=disconnect)
+        self._run = run
 
     async def do(self, work: Any) -> Any:
         """Do the work and return its answer, or raise its error.

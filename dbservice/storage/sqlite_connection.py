@@ -192,17 +192,18 @@ def perform(connection: Connection, jobs: Sequence[Job], limit: float = float("i
     return len(jobs)
 
 
-def commit(connection: Connection, jobs: Sequence[Job]) -> None:
-    """Make durable what was performed.
+def commit(connection: Connection, jobs: Sequence[Job]) -> bool:
+    """Make durable what was performed; return whether there was anything left of it.
 
     Raises:
         sqlite3.Error: the transaction is lost.
     """
     if not connection.raw.in_transaction:
-        return  # the only write failed
+        return False  # the only write failed
     connection.execute("COMMIT")
     if connection.on_commit is not None:
         connection.on_commit(len(jobs))
+    return True
 
 
 def _commit_together(connection: Connection, jobs: Sequence[Job]) -> None:

@@ -7,7 +7,6 @@ costs several times as much as looking up a row.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections import deque
@@ -16,12 +15,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dbservice.storage.errors import StatementTimeoutError, UnavailableError
-from dbservice.storage.lane import DirectLane, Job, Workers, attempt
+from dbservice.storage.lane import Job, LaneOnTheLoop, Workers, attempt
 from dbservice.storage.sqlite_connection import (
     Connection,
     commit,
     perform,
-    run_reads,
     run_writes,
     translated,
 )
@@ -40,10 +38,8 @@ _PATIENCE: Final = 5_000
 _WEIGHT: Final = 0.1
 """Of the newest commit in the running mean of their seconds."""
 
-log = logging.getLogger(__name__)
 
-
-class ReaderLane(DirectLane[Connection]):
+class ReaderLane(LaneOnTheLoop[Connection]):
     """Answers reads on the event loop; those of one turn of the loop share a snapshot.
 
     The snapshot ends before anything that the turn scheduled: whoever learns of a commit reads
@@ -53,11 +49,6 @@ class ReaderLane(DirectLane[Connection]):
         connect: opens the connection.
         disconnect: closes it.
     """
-
-    def __init__(
-        self, *, connect: Callable[[], Connection], disconnect: Callable[[Connection], None]
-    ) -> None:
-        super().__init__(connect=connect, disconnect=disconnect, run=run_reads)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -241,12 +232,10 @@ class WriterLane:
             _run_patiently(connection, jobs)
 
     def _timed_commit(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        if not connection.raw.in_transaction:
-            return  # the only write failed
         started = time.perf_counter()
-        commit(connection, jobs)
-        seconds = time.perf_counter() - started
-        self._commit_seconds += _WEIGHT * (seconds - self._commit_seconds)
+        if commit(connection, jobs):
+            seconds = time.perf_counter() - started
+            self._commit_seconds += _WEIGHT * (seconds - self._commit_seconds)
 
     @staticmethod
     def _forget(connection: Connection, jobs: Sequence[Job]) -> None:
