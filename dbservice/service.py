@@ -182,11 +182,13 @@ class DatabaseService:
                 await self._sweeper
         # Not a timeout around it: within its drain(), nats-py swallows the cancellation.
         draining = asyncio.create_task(self._drain())
-        await asyncio.wait([draining], timeout=self.settings.drain_timeout)
+        try:
+            await asyncio.wait([draining], timeout=self.settings.drain_timeout)
+        finally:
+            draining.cancel()  # which does nothing to one that is done
         if draining.done():
             draining.result()
         else:
-            draining.cancel()
             await self._abandon()
             await asyncio.wait([draining], timeout=_CLOSING_TIMEOUT)
         await self._discovery.stop()
