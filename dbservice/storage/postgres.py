@@ -54,6 +54,7 @@ INSERT INTO _schema_version SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM _schema_ver
 COMMIT
 """
 _NEXT_VERSION = "UPDATE _schema_version SET version = version + 1"
+_SET_VERSION = "UPDATE _schema_version SET version = ?"
 _ENCODING = "SELECT current_setting('server_encoding')"
 
 # These travel as text: a value is then bound and read in the same form as on SQLite.
@@ -122,6 +123,23 @@ class PostgresEngine:
     async def close(self) -> None:
         """Finish what has been taken, then disconnect."""
         await self._pool.close()
+
+    def move(self, url: str | sa.URL) -> None:
+        """Go on with another database; only while the engine is not busy.
+
+        Args:
+            url: of that database.
+        """
+        self.url = sa.make_url(url)
+        self._pool.cut()
+
+    async def set_schema_version(self, version: int) -> None:
+        """Number the schemas anew, so that what anyone remembers of them no longer fits.
+
+        Args:
+            version: one that no other database has which an engine may move to.
+        """
+        await self.write(lambda: _set_version(version))
 
     async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
         """Run an operation that only reads, all of it from one snapshot; see Engine.read."""
@@ -212,7 +230,7 @@ class PostgresEngine:
         asyncpg = _driver()
         try:
             raw = await asyncpg.connect(
-                _dsn(self.url),
+                dsn(self.url),
                 timeout=_CONNECT_TIMEOUT,
                 server_settings={
                     "application_name": "rosey-db",
@@ -384,6 +402,11 @@ class _Pool:
         while self._idle:
             await self._idle.pop().raw.close()
 
+    def cut(self) -> None:
+        """Disconnect what is not lent, at once."""
+        while self._idle:
+            self._idle.pop().raw.terminate()
+
     async def _take(self) -> _Connection:
         while self._idle:
             connection = self._idle.pop()
@@ -443,6 +466,10 @@ def _compiled(sql: str, has_parameters: bool) -> _Compiled:
     return _Compiled(numbered if has_parameters else sql, answers, returns)
 
 
+def _set_version(version: int) -> Steps[None]:
+    yield Statement(_SET_VERSION, (version,))
+
+
 def _tuples(records: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
     return [tuple(record) for record in records]
 
@@ -479,8 +506,8 @@ def _driver() -> Any:
     return asyncpg
 
 
-def _dsn(url: sa.URL) -> str:
-    """Return a URL as libpq and asyncpg spell it."""
+def dsn(url: sa.URL) -> str:
+    """Return a URL as libpq and asyncpg spell it, with its password."""
     query = dict(url.query)
     if "ssl" in query:
         query["sslmode"] = query.pop("ssl")

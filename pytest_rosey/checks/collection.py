@@ -145,7 +145,7 @@ def _items(
 def _check_access(name: Path, file: Path) -> None:
     from pytest_rosey.checks.storage_access import findings
 
-    found = findings(name, file.read_text(encoding="utf-8-sig"))
+    found = findings(file, name)
     if found:
         raise CheckFailed(
             f"{name} goes past the storage service. If a line is meant as it is, end it with "

@@ -120,23 +120,39 @@ def python_files(paths: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
-def findings(path: Path, source: str | None = None) -> list[Finding]:
+def findings(file: Path, name: Path | None = None) -> list[Finding]:
     """Return what one file has that goes past the service, in the order of its lines.
 
     Args:
-        path: of the file.
-        source: its text; by default it is read.
+        file: is read.
+        name: what to call it; by default as it is given.
     """
-    text = path.read_text(encoding="utf-8-sig") if source is None else source
+    shown = str(file if name is None else name)
     try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        return [Finding(str(path), error.lineno or 1, f"it is no Python: {error.msg}", "Python")]
-    lines = text.splitlines()
+        source = file.read_bytes()
+    except OSError as error:
+        return [Finding(shown, 1, f"it cannot be read: {error.strerror}", "a file that can be")]
+    return findings_in(source, shown)
+
+
+def findings_in(source: bytes, name: str) -> list[Finding]:
+    """Return what the text of a file has that goes past the service, in the order of its lines.
+
+    Args:
+        source: as it is in the file, in the encoding that it declares.
+        name: what to call the file.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:  # the latter for a NUL byte, before Python 3.11.4
+        line, reason = getattr(error, "lineno", None), getattr(error, "msg", error)
+        return [Finding(name, line or 1, f"it is no Python: {reason}", "Python")]
+    lines = _lines(source)
     found = {
-        Finding(str(path), line, what, instead)
+        Finding(name, line, what, instead)
         for line, what, instead in _Reader(tree).found()
-        if not ALLOWED.search(lines[line - 1])
+        # A slice: there are encodings in which an escape is a newline.
+        if not ALLOWED.search("".join(lines[line - 1 : line]))
     }
     return sorted(found)
 
@@ -166,6 +182,12 @@ class _Reader:
                     yield from _sql(text, node.lineno)
                 case ast.JoinedStr() if node not in self._passed_over:
                     yield from _sql(_template(node), node.lineno)
+
+
+def _lines(source: bytes) -> list[str]:
+    """Return the lines as Python counts them: a form feed, for one, begins none."""
+    text = source.decode(errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _is_code(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dbservice.migrate import Migrator, plugins
-from dbservice.migrate.files import MigrationFile, read_migrations
+from dbservice.migrate.files import MigrationFile, migration_paths, read_migrations
 from dbservice.migrate.scratch import Scratch, postgres_scratch, sqlite_scratch
 from dbservice.migrate.structure import Structure, read
 from dbservice.protocol import Namespace, RequestError, namespace
@@ -48,7 +48,7 @@ class PluginMigrations:
     @property
     def paths(self) -> list[Path]:
         """The files, by name."""
-        return sorted(p for p in self.directory.glob("*.sql") if not p.name.startswith("."))
+        return migration_paths(self.directory)
 
     def owner(self) -> Namespace:
         """Return the plugin's namespace.

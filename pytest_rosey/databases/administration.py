@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 import sqlalchemy as sa
 
+from dbservice.storage.postgres import dsn
 from dbservice.storage.postgres_errors import cannot_open
 from pytest_rosey.servers.errors import ServerUnavailable
 
@@ -123,7 +124,7 @@ class Administration:
         if self._raw is None or self._raw.is_closed():
             try:
                 self._raw = await asyncpg.connect(
-                    _dsn(self._url),
+                    dsn(self._url),
                     timeout=_CONNECT_TIMEOUT,
                     statement_cache_size=0,  # hardly any statement comes twice
                     server_settings={"application_name": self._name},
@@ -141,11 +142,3 @@ class Administration:
     async def _disconnected(self) -> None:
         if self._raw is not None and not self._raw.is_closed():
             await self._raw.close(timeout=_CONNECT_TIMEOUT)
-
-
-def _dsn(url: sa.URL) -> str:
-    """Return a URL as asyncpg has it; the name of the application is ours to give."""
-    query = {name: value for name, value in url.query.items() if name != "application_name"}
-    if "ssl" in query:
-        query["sslmode"] = query.pop("ssl")
-    return url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)

@@ -24,7 +24,6 @@ from dbservice.runtime.clock import SystemClock
 from dbservice.storage.database import Database
 from dbservice.storage.errors import EngineError
 from dbservice.storage.postgres import PostgresEngine
-from dbservice.storage.steps import Statement, Steps
 from pytest_rosey.databases.administration import OLDEST, About, Administration
 from pytest_rosey.servers.errors import ServerUnavailable
 
@@ -98,7 +97,7 @@ class PostgresDatabases:
         self.copies = PostgresCopies(self)
 
     def open(self) -> About:
-        """Start the server, connect to it, and drop what dead runs left.
+        """Start the server, connect to it, and drop what dead runs left, unless it is in use.
 
         Raises:
             ServerUnavailable: it cannot be reached, or is not ours to use; the text says why.
@@ -114,7 +113,9 @@ class PostgresDatabases:
         if self._server.provider != "url" and about.major >= _FIRST_WITH_STRATEGIES:
             self._how = _BY_FILE
         for (name,) in self._administration.ask_now(_LEFT_BEHIND, PREFIX):
-            self._administration.ask_now(f"DROP DATABASE IF EXISTS {name}")
+            # Somebody may be looking into it, or another run be dropping it: the next one will.
+            with suppress(ServerUnavailable):
+                self._administration.ask_now(f"DROP DATABASE IF EXISTS {name}")
         return about
 
     def close(self) -> None:
@@ -291,7 +292,8 @@ class PostgresCopies:
         try:
             await engine.open()
             applied = await migrate(engine)
-            await engine.write(lambda: _set_apart(number))
+            # What a service knows of another template must not fit this one.
+            await engine.set_schema_version(number * _FAR_APART)
         except (RequestError, EngineError):
             await engine.close()
             await self._databases.drop(name)
@@ -308,22 +310,10 @@ class PostgresCopies:
         if was_at_work or not isinstance(engine, PostgresEngine) or engine.busy:
             await self._databases.drop(clone.name)
             return False
-        _move(engine, self._databases.url(clone.name))
+        engine.move(self._databases.url(clone.name))
         await self._databases.replace(clone)
         return True
 
     async def forget(self, template: str) -> None:
         """Drop a template; see `Copies`."""
         await self._databases.forget(template)
-
-
-def _set_apart(number: int) -> Steps[None]:
-    """Give a template a version of its own: what a service knows of another one must not fit."""
-    yield Statement("UPDATE _schema_version SET version = ?", (number * _FAR_APART,))
-
-
-def _move(engine: PostgresEngine, url: sa.URL) -> None:
-    """Let an engine that is not at work go on with another database."""
-    engine.url = url
-    while engine._pool._idle:  # noqa: SLF001 - the engine has no word for this
-        engine._pool._idle.pop().raw.terminate()  # noqa: SLF001

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pytest_rosey.servers import run
 from pytest_rosey.servers.banner import Address, Banner, BannerError, read_banner
+from pytest_rosey.servers.command import answered
 from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable, last_lines, said
 from pytest_rosey.servers.guard import Guard
 from pytest_rosey.servers.provider import NatsServer
@@ -35,10 +36,6 @@ _POLL = 0.001
 _LOG = "nats-server.log"
 _LOG_BYTES = 256 * 1024
 _PORT_TAKEN = "address already in use"
-
-# HUP is what a paused server's group is sent when pytest dies: without the trap it would end the
-# guard just when it is needed.
-_GUARD_SCRIPT = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$1"; kill -KILL 0'
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +74,7 @@ def binary_version(path: Path) -> str:
         ServerUnavailable: it cannot be run, or does not answer as a nats-server does.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own nats-server
-            [path, "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=START_TIMEOUT,
-            check=False,
-        )
+        done = answered([path, "--version"], START_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _cannot_run(path, error) from None
     _, separator, version = done.stdout.strip().rpartition(f"{EXECUTABLE}: v")
@@ -221,7 +209,7 @@ class BinaryServer(NatsServer):
         for stale in directory.glob("*.ports"):
             stale.unlink()
         log = directory / _LOG
-        self._guard = Guard(["/bin/sh", "-c", _GUARD_SCRIPT, "rosey-guard", str(directory)])
+        self._guard = Guard.removing(directory)
         with log.open("ab") as output:
             self._log_start = output.tell()
             try:

@@ -15,6 +15,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+# HUP is what a paused server's group is sent when pytest dies: without the trap it would end the
+# guard just when it is needed.
+_REMOVE: Final = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$1"; kill -KILL 0'
 
 
 class Guard:
@@ -41,6 +47,11 @@ class Guard:
             env=env,
             process_group=0,
         )
+
+    @classmethod
+    def removing(cls, directory: Path) -> Self:
+        """Return a guard that removes a directory and kills its group."""
+        return cls(["/bin/sh", "-c", _REMOVE, "rosey-guard", str(directory)])
 
     @property
     def group(self) -> int:

@@ -19,6 +19,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from pytest_rosey.databases.administration import Administration
 from pytest_rosey.servers.engine import Engine
 from pytest_rosey.servers.postgres import PostgresServer, choice, search, unavailable_reason
 
@@ -69,7 +70,9 @@ def ask(url: str, sql: str) -> list[Any]:
 
 def databases_on(server: PostgresServer) -> list[str]:
     """Return the names of the throw-away databases on a server."""
-    rows = ask(server.url(), "SELECT datname FROM pg_database WHERE datname LIKE 'rosey_test_%'")
+    rows = ask(
+        server.url(), "SELECT datname FROM pg_database WHERE datname LIKE 'rosey_test_%' ORDER BY 1"
+    )
     return [name for (name,) in rows]
 
 
@@ -335,6 +338,25 @@ def test_what_a_killed_run_left_there_goes_with_the_next_one(
     assert databases_on(postgres) == []
 
 
+@needs_postgres
+def test_what_is_in_use_there_stops_no_run(
+    notes: pytest.Pytester, postgres: PostgresServer
+) -> None:
+    left = "rosey_test_0000dead_gw0_1"
+    ask(postgres.url(), f"CREATE DATABASE {left}")
+    somebody = Administration(postgres.url(left), "somebody")
+    somebody.open()
+    try:
+        notes.makepyfile(SUITE)
+        notes.runpytest_inprocess(f"--rosey-db={postgres.url()}").assert_outcomes(passed=8)
+        assert databases_on(postgres) == [left]
+        assert somebody.ask_now("SELECT current_database()") == [(left,)]
+    finally:
+        somebody.close()
+    notes.runpytest_inprocess(f"--rosey-db={postgres.url()}").assert_outcomes(passed=8)
+    assert databases_on(postgres) == []
+
+
 # -- nothing is left ------------------------------------------------------------------------------
 
 HANGING = """
@@ -483,6 +505,7 @@ Or let pytest-rosey start a server of its own: --rosey-db=postgres."""
         ("/db?host=localhost:1,db.example.com:2", "db.example.com"),
         ("/db?host=localhost:1&host=db.example.com:2", "db.example.com"),
         ("[2001:db8::1]/db", "2001:db8::1"),
+        ("DB.Example.com/db", "db.example.com"),
     ],
 )
 def test_a_server_elsewhere(project: pytest.Pytester, place: str, host: str) -> None:
@@ -498,20 +521,52 @@ def test_a_server_elsewhere_that_the_environment_names(
     assert error == f"--rosey-db: {FOREIGN.format(host='db.example.com')}"
 
 
-def test_a_server_elsewhere_may_be_allowed(project: pytest.Pytester) -> None:
-    # A name that nobody has (RFC 2606): it was let through to the resolver.
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that the resolver was asked for; it knows none."""
+    asked = []
+
+    def unknown(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    return asked
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "DB.Example.com"])
+@pytest.mark.parametrize("allowed", ["*.example.com", "db.example.com", "DB.Example.com"])
+def test_a_server_elsewhere_may_be_allowed(
+    project: pytest.Pytester, resolved: list[str], host: str, allowed: str
+) -> None:
     error = refused(
-        project, "--rosey-db=postgresql://db.invalid/db", "-o", "rosey_allow_hosts=*.invalid"
+        project, f"--rosey-db=postgresql://{host}/db", "-o", f"rosey_allow_hosts={allowed}"
     )
-    assert error.startswith("--rosey-db: No PostgreSQL server answers at db.invalid:5432 (")
+    assert error.startswith(f"--rosey-db: No PostgreSQL server answers at {host}:5432 (")
+    assert set(resolved) == {host}
+
+
+@pytest.mark.parametrize("place", ["/db?service=production", "localhost/db?service=production"])
+def test_a_server_that_only_a_service_file_names(
+    project: pytest.Pytester, resolved: list[str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    services = project.path / "services.conf"
+    services.write_text("[production]\nhost=db.example.com\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    assert refused(project, f"--rosey-db=postgresql://{place}") == (
+        "--rosey-db: The URL names a service of .pg_service.conf, so that it does not show on "
+        "which machine tests would make and drop databases. Write out what it stands for: "
+        "postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE."
+    )
+    assert resolved == []
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+def free_port() -> Iterator[int]:
+    """A port that nobody listens on and that nobody else is given meanwhile."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 OR_OURS = "Or let pytest-rosey start a server of its own: --rosey-db=postgres."
@@ -585,11 +640,10 @@ def test_who_may_not_come_in_or_not_create(project: pytest.Pytester, with_passwo
     )
 
 
+@needs_postgres
 def test_a_server_that_does_not_start(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if unavailable_reason() is not None:
-        pytest.skip(unavailable_reason() or "")
     from pytest_rosey.servers.postgres import server
 
     monkeypatch.setitem(server.SETTINGS, "shared_buffers", "nonsense")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from dbservice.cli.app import run
 from pytest_rosey import doctor
 from pytest_rosey.servers.binary import BinarySearch
 from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers.errors import ServerUnavailable
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
@@ -26,11 +28,15 @@ def test_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(part["remedy"] for part in parts.values() if part["state"] != "ok")
 
 
+def no_binaries() -> Path:
+    raise ServerUnavailable("no binaries were found")
+
+
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_binary", lambda: BinarySearch(None, ("/bin (not there)",)))
     monkeypatch.setattr(doctor, "probe", lambda: Engine("unix:///docker.sock", "does not exist"))
-    monkeypatch.setattr(doctor, "unavailable_reason", lambda: "no binaries were found")
+    monkeypatch.setattr(doctor, "require_postgres", no_binaries)
 
 
 @pytest.mark.usefixtures("bare")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from dbservice.migrate.scratch import postgres_scratch
 from pytest_rosey.checks import migrations as checks
 from pytest_rosey.checks import under_check
 from pytest_rosey.checks.failure import CheckFailed
 from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations
+from pytest_rosey.servers.postgres import PostgresServer
 
 pytest_plugins = ["pytester"]
 
@@ -33,9 +36,8 @@ SECOND = "002_add_score.sql"
 
 
 @pytest.fixture(autouse=True)
-def no_postgres(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    if "postgres" not in request.keywords:
-        monkeypatch.setattr(checks, "postgres", lambda: None)
+def no_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "postgres", lambda: None)
 
 
 def written(root: Path, files: dict[str, str], plugin: str = "notes") -> PluginMigrations:
@@ -122,6 +124,23 @@ def test_each_fault_is_found(tmp_path: Path, check: str, files: dict[str, str], 
     with pytest.raises(CheckFailed) as failed:
         getattr(checks, check)(written(tmp_path, files))
     assert said in str(failed.value)
+
+
+def test_the_round_trip_is_run_on_postgresql_too(
+    tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = partial(postgres_scratch, postgres.url())
+    monkeypatch.setattr(checks, "postgres", lambda: scratch)
+    wrong = second(
+        "ALTER TABLE notes ADD COLUMN score INTEGER;",
+        "-- DOWN (sqlite)\nALTER TABLE notes DROP COLUMN score;\n-- DOWN (postgresql)\nSELECT 1;",
+    )
+    checks.test_engines_agree(written(tmp_path / "sound", SOUND))
+    found = written(tmp_path / "wrong", wrong)
+    checks.test_round_trip_restores_schema_and_data(found)
+    with pytest.raises(CheckFailed, match="way up, down and up again on postgresql") as failed:
+        checks.test_engines_agree(found)
+    assert "002_add_score: DOWN restores the schema" in str(failed.value)
 
 
 def test_a_directory_that_is_no_plugin(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dbservice.cli.app import run
 from pytest_rosey.checks.command import check
-from pytest_rosey.checks.storage_access import findings, python_files
+from pytest_rosey.checks.storage_access import findings, findings_in, python_files
 
 pytest_plugins = ["pytester"]
 
@@ -64,20 +64,60 @@ ALLOWED = (
 
 @pytest.mark.parametrize(("source", "said"), FOUND.items(), ids=str)
 def test_what_goes_past_the_service(source: str, said: str) -> None:
-    (found,) = findings(Path("plugin.py"), source)
+    (found,) = findings_in(source.encode(), "plugin.py")
     assert said in str(found)
     assert str(found).startswith("plugin.py:")
 
 
 @pytest.mark.parametrize("source", ALLOWED)
 def test_what_is_allowed(source: str) -> None:
-    assert findings(Path("plugin.py"), source) == []
+    assert findings_in(source.encode(), "plugin.py") == []
 
 
 def test_the_line_is_that_of_the_statement() -> None:
     source = "import os\n\nasync def f(db):\n    await db.execute(\n        'DELETE FROM quotes')\n"
-    (found,) = findings(Path("plugin.py"), source)
+    (found,) = findings_in(source.encode(), "plugin.py")
     assert found.line == 5
+
+
+UNREADABLE = {
+    "latin-1": (b"x = 1\ny = 'caf\xe9'\n", 2, "'utf-8' codec can't decode byte 0xe9"),
+    "an unknown encoding": (b"# coding: nowhere\nx = 1\n", 1, "unknown encoding: nowhere"),
+    "an encoding of bytes": (b"# coding: hex\nx = 1\n", 1, "not a text encoding"),
+    "a NUL byte": (b"x = 1\nimport sqlite3\0\n", 1, "null bytes"),
+}
+
+
+@pytest.mark.parametrize(("source", "line", "reason"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_is_found_with_the_reason(
+    source: bytes, line: int, reason: str
+) -> None:
+    (found,) = findings_in(source, "plugin.py")
+    assert str(found).startswith(f"plugin.py:{line}: it is no Python: ")
+    assert reason in str(found)
+
+
+READABLE = {
+    "a declared encoding": (b"# coding: latin-1\nx = 'caf\xe9'\nimport sqlite3 # ", 3),
+    "a byte order mark": (b"\xef\xbb\xbfx = 'caf\xc3\xa9'\nimport sqlite3 # ", 2),
+    "form feeds": (b"x = 1\n\x0c\nimport os\x0c\nimport sqlite3 # ", 4),
+    "a separator of lines": ("x = '\u2028'\nimport sqlite3 # ".encode(), 2),
+    "lines of Windows": (b"x = 1\r\nimport sqlite3 # ", 2),
+    "lines of old Macs": (b"x = 1\rimport sqlite3 # ", 2),
+    "a newline that is an escape": (b"# coding: utf-7\nx = 1+AAo-import sqlite3 # ", 3),
+}
+
+
+@pytest.mark.parametrize(("source", "line"), READABLE.values(), ids=READABLE)
+def test_lines_are_counted_as_python_does(source: bytes, line: int) -> None:
+    (found,) = findings_in(source, "plugin.py")
+    assert found.line == line
+    assert found.what.startswith("imports sqlite3")
+
+
+@pytest.mark.parametrize("name", [name for name in READABLE if "escape" not in name])
+def test_the_comment_is_looked_for_in_the_same_line(name: str) -> None:
+    assert findings_in(READABLE[name][0] + b"rosey: allow", "plugin.py") == []
 
 
 def test_tests_and_hidden_folders_are_not_looked_at(tmp_path: Path) -> None:
@@ -103,6 +143,19 @@ class TestCommand:
         assert check(tmp_path, json=True) == 1
         (finding,) = json.loads(capsys.readouterr().out)["findings"]
         assert (finding["line"], finding["file"]) == (1, str(tmp_path / "plugin.py"))
+
+    def test_files_that_cannot_be_read(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "latin.py").write_bytes(b"x = 'caf\xe9'\n")
+        (tmp_path / "plugin.py").write_text("import sqlite3\n")
+        assert check(tmp_path) == 1
+        gone, latin, plugin, last = capsys.readouterr().out.splitlines()
+        assert gone.startswith(f"{tmp_path / 'gone.py'}:1: it cannot be read: No such file")
+        assert latin.startswith(f"{tmp_path / 'latin.py'}:1: it is no Python: ")
+        assert plugin.startswith(f"{tmp_path / 'plugin.py'}:1: imports sqlite3")
+        assert last == "3 findings in 3 files"
 
     def test_nothing_found(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "plugin.py").write_text("import json\n")
@@ -145,6 +198,15 @@ class TestOption:
                 "    - plugin.py:1: imports sqlite3*; use dbservice.client.StorageClient*",
             ]
         )
+
+    def test_a_file_that_cannot_be_read_is_a_failed_item(self, project: pytest.Pytester) -> None:
+        (project.path / "latin.py").write_bytes(b"x = 'caf\xe9'\n")
+        project.makepyfile(other="import json")
+        result = project.runpytest_inprocess(
+            "--rosey-check-storage-access", "--rosey-check-paths=."
+        )
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["    - latin.py:1: it is no Python: *'utf-8' codec*0xe9*"])
 
     def test_the_ini_file_says_where(self, project: pytest.Pytester) -> None:
         project.makepyfile(plugin="import sqlite3")

@@ -16,6 +16,7 @@ from dbservice.protocol.subjects import event_subjects
 from dbservice.storage.sqlite import SqliteEngine
 from dbservice.storage.steps import Statement, Steps
 from pytest_rosey import MigrationRunner, ServiceUnderTest
+from pytest_rosey.databases.sqlite import SqliteCopies
 from pytest_rosey.fixtures import templates
 
 # ruff: noqa: PT019 - the private fixtures have values, and these tests look at them
@@ -39,7 +40,7 @@ class Copies(templates.Templates):
     """Counts what was copied, and what the service had to do itself."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(SqliteCopies())
         self.answers: list[bool] = []
 
     @property

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from process_watch import is_alive, wait_until
 
 from pytest_rosey.servers import ServerUnavailable
 from pytest_rosey.servers.postgres import (
@@ -63,23 +63,6 @@ def directory_of(url: str) -> Path:
     return Path(url.partition("host=")[2])
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def eventually(holds: Any) -> bool:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 @needs_postgres
 def test_it_runs_keeps_its_data_over_a_restart_and_leaves_nothing(server: PostgresServer) -> None:
     server.start()
@@ -114,8 +97,8 @@ def test_a_killed_owner_leaves_no_server() -> None:
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
-    assert eventually(lambda: not is_alive(int(pid)))
-    assert eventually(lambda: not directory_of(url).exists())
+    wait_until(lambda: not is_alive(int(pid)), "the server's end")
+    wait_until(lambda: not directory_of(url).exists(), "the end of its directory")
 
 
 @needs_postgres

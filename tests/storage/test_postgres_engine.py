@@ -448,6 +448,25 @@ async def test_a_restarted_server_is_reached_again(
     assert await engine.read(one("SELECT 1")) == [(1,)]
 
 
+async def test_an_engine_goes_on_with_another_database(engine: PostgresEngine) -> None:
+    asked = one("SELECT current_database() || ' ' || pg_backend_pid()")
+    here = engine.url
+    [[first]], [[kept]] = await engine.read(asked), await engine.read(asked)
+    assert kept == first
+    engine.move(here.set(database="template1"))
+    [[there]] = await engine.read(asked)
+    assert there.startswith("template1 ")
+    engine.move(here)
+    [[back]] = await engine.read(asked)
+    assert back.startswith(f"{here.database} ")
+    assert back != first
+
+
+async def test_a_new_number_for_the_schemas(engine: PostgresEngine) -> None:
+    await engine.set_schema_version(4_000_000_000)
+    assert await engine.read(one("SELECT version FROM _schema_version")) == [(4_000_000_000,)]
+
+
 async def test_a_closed_engine_says_so(empty_postgres: str) -> None:
     engine = PostgresEngine(empty_postgres)
     await engine.open()

@@ -9,6 +9,7 @@ from pytest_rosey.servers.postgres.search import (
     PostgresSearch,
     find_postgres,
     postgres_version,
+    require_postgres,
     unavailable_reason,
 )
 from pytest_rosey.servers.postgres.server import PostgresServer
@@ -20,5 +21,6 @@ __all__ = [
     "PostgresServer",
     "find_postgres",
     "postgres_version",
+    "require_postgres",
     "unavailable_reason",
 ]

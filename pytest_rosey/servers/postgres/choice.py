@@ -11,11 +11,7 @@ from pytest_rosey.servers.engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
 from pytest_rosey.servers.postgres.container import DEFAULT_IMAGE, PostgresContainer
 from pytest_rosey.servers.postgres.provider import PostgresProvider
-from pytest_rosey.servers.postgres.search import (
-    find_postgres,
-    postgres_version,
-    unavailable_reason,
-)
+from pytest_rosey.servers.postgres.search import postgres_version, require_postgres
 from pytest_rosey.servers.postgres.server import PostgresServer
 
 OURS = "postgres"
@@ -66,11 +62,14 @@ def choose_postgres(kind: str, *, allowed: Sequence[str] = ()) -> PostgresChoice
 
 
 def _ours() -> PostgresChoice:
-    no_binaries = unavailable_reason()
-    binaries = find_postgres().binaries
-    if no_binaries is None and binaries is not None:
-        version = postgres_version(binaries)
-        return PostgresChoice(PostgresServer(), version, f"binaries in {binaries}")
+    try:
+        binaries = require_postgres()
+    except ServerUnavailable as no_binaries:
+        return _without_binaries(no_binaries)
+    return PostgresChoice(PostgresServer(), postgres_version(binaries), f"binaries in {binaries}")
+
+
+def _without_binaries(no_binaries: ServerUnavailable) -> PostgresChoice:
     try:
         return _container()
     except ServerUnavailable as error:

@@ -67,10 +67,6 @@ class PostgresContainer(PostgresProvider):
         place = f"{_USER}:{self._password}@{self._address}"
         return f"postgresql+asyncpg://{place}/{database or 'postgres'}"
 
-    def log_tail(self, lines: int = 40) -> str:
-        """Return the last lines of the server's log."""
-        return "" if self._container is None else last_lines(self._container.log(), lines)
-
     def start(self) -> None:
         """Start the container; does nothing if it was started.
 
@@ -119,7 +115,7 @@ class PostgresContainer(PostgresProvider):
         raise self._failure(f"took no connections within {self._start_timeout:g} s")
 
     def _failure(self, what: str) -> ServerUnavailable:
-        log = self.log_tail(20)
+        log = "" if self._container is None else last_lines(self._container.log(), 20)
         return ServerUnavailable(f"the container of {self._image} {what}. {said(log)}")
 
 

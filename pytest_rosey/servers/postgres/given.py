@@ -22,7 +22,7 @@ class GivenPostgres(PostgresProvider):
         url: of a database on it, which is connected to and left as it is.
 
     Raises:
-        ServerUnavailable: that is no such URL.
+        ServerUnavailable: that is no such URL, or it does not say where the server is.
     """
 
     provider = "url"
@@ -34,23 +34,26 @@ class GivenPostgres(PostgresProvider):
             raise ServerUnavailable(
                 f"This cannot be read as the URL of a PostgreSQL database: expected {EXPECTED}."
             ) from None
+        # asyncpg would take the host from a file that we have not read.
+        if "service" in self._url.query:
+            raise ServerUnavailable(
+                "The URL names a service of .pg_service.conf, so that it does not show on which "
+                f"machine tests would make and drop databases. Write out what it stands for: "
+                f"{EXPECTED}."
+            )
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The hosts that a connection is tried to; the directory of a socket is none."""
+        """The hosts that a connection is tried to, in lower case; a socket's directory is none."""
         named = [self._url.host] if self._url.host else _listed(self._url.query.get("host", ()))
         # As asyncpg does when the URL says nothing.
         hosts = named or _listed(os.environ.get("PGHOST", ""))
-        return tuple(host for host in hosts if host and not host.startswith("/"))
+        return tuple(host.lower() for host in hosts if host and not host.startswith("/"))
 
     def url(self, database: str | None = None) -> str:
         """Return the URL of a database; by default the one that was given."""
         url = self._url if database is None else self._url.set(database=database)
         return url.render_as_string(hide_password=False)
-
-    def log_tail(self, lines: int = 40) -> str:  # noqa: ARG002 - the log is on its own machine
-        """Return nothing."""
-        return ""
 
     def start(self) -> None:
         """Do nothing."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-Provider = Literal["binary", "container", "url"]
+from pytest_rosey.servers.provider import Provider
 
 
 class PostgresProvider(ABC):
@@ -23,10 +23,6 @@ class PostgresProvider(ABC):
         Raises:
             ServerUnavailable: the server has not been started.
         """
-
-    @abstractmethod
-    def log_tail(self, lines: int = 40) -> str:
-        """Return the last lines of the server's log; empty if it is not ours to read."""
 
     @abstractmethod
     def start(self) -> None:

