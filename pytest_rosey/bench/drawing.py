@@ -59,9 +59,9 @@ class Linear:
         """Return the pixel of a value."""
         return self.start + value / self.high * (self.end - self.start)
 
-    def ticks(self, about: int = 5) -> list[float]:
-        """Return round values from 0 on, about so many."""
-        rough = self.high / about
+    def ticks(self) -> list[float]:
+        """Return round values from 0 on, about five."""
+        rough = self.high / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
         return [number * step for number in range(int(self.high / step) + 1)]
@@ -96,11 +96,11 @@ class Drawing:
             f'stroke-width="{width:g}"/>'
         )
 
-    def path(self, points: Sequence[tuple[float, float]], colour: str, width: float = 2) -> None:
+    def path(self, points: Sequence[tuple[float, float]], colour: str) -> None:
         """Draw a line through points."""
         through = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self.parts.append(
-            f'<polyline points="{through}" fill="none" stroke="{colour}" stroke-width="{width:g}" '
+            f'<polyline points="{through}" fill="none" stroke="{colour}" stroke-width="2" '
             'stroke-linejoin="round"/>'
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -112,29 +112,34 @@ def _round(turn: Turn) -> Round:
     return Round(percentile(ordered, 50), percentile(ordered, 95), rate)
 
 
-class Ratio(NamedTuple):
-    """How one measurement relates to another.
+class Quartiles(NamedTuple):
+    """What rounds have in common.
 
     Attributes:
-        value: the median of the rounds' ratios, so that load of the machine hits both alike.
+        median: half of the rounds lies below.
         low: a quarter of the rounds lies below.
         high: a quarter of the rounds lies above.
     """
 
-    value: float
+    median: float
     low: float
     high: float
 
 
-def ratio(one: Measurement, base: Measurement, figure: Figure) -> Ratio:
-    """Return how many times `base` one is, round by round.
+def quartiles(values: Iterable[float]) -> Quartiles:
+    """Return the quartiles of at least one value, in any order."""
+    ordered = sorted(values)
+    return Quartiles(*(percentile(ordered, share) for share in (50, 25, 75)))
+
+
+def ratio(one: Measurement, base: Measurement, figure: Figure) -> Quartiles:
+    """Return how many times `base` one is, round by round: load of the machine hits both alike.
 
     Raises:
         ValueError: they did not take part in the same rounds.
     """
     pairs = zip(one.rounds, base.rounds, strict=True)
-    each = sorted(getattr(a, figure) / getattr(b, figure) for a, b in pairs)
-    return Ratio(percentile(each, 50), percentile(each, 25), percentile(each, 75))
+    return quartiles(getattr(a, figure) / getattr(b, figure) for a, b in pairs)
 
 
 class Race(msgspec.Struct, frozen=True):

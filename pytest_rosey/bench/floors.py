@@ -45,8 +45,8 @@ def row(number: int) -> dict[str, Any]:
     }
 
 
-class Requests:
-    """The service, asked with bare NATS requests: what it costs without any client library.
+class _OnService:
+    """Keeps its rows in a table of the service.
 
     Args:
         nats: a connected NATS client.
@@ -56,7 +56,8 @@ class Requests:
     def __init__(self, nats: Any, namespace: str) -> None:
         self._nats = nats
         self._namespace = namespace
-        self._subjects: dict[tuple[Family, str], str] = {}
+        storage = StorageClient(nats, namespace, timeout=TIMEOUT)
+        self._notes, self._kv = storage.rows(TABLE), storage.kv
 
     async def open(self) -> None:
         """Make the table."""
@@ -66,17 +67,21 @@ class Requests:
         """Close the connection."""
         await self._nats.close()
 
-    @property
-    def _notes(self) -> Any:
-        return StorageClient(self._nats, self._namespace, timeout=TIMEOUT).rows(TABLE)
-
     async def fill(self, rows: int) -> list[int]:
         """Insert rows, a thousand at a time."""
-        keys: list[int] = []
+        keys: list[Any] = []
         for first in range(0, rows, BATCH):
             batch = [row(number) for number in range(first, min(first + BATCH, rows))]
             keys += await self._notes.insert_many(batch)
         return keys
+
+
+class Requests(_OnService):
+    """The service, asked with bare NATS requests: what it costs without any client library."""
+
+    def __init__(self, nats: Any, namespace: str) -> None:
+        super().__init__(nats, namespace)
+        self._subjects: dict[tuple[Family, str], str] = {}
 
     async def add(self, number: int) -> int:
         """Insert a row."""
@@ -153,34 +158,8 @@ class Echo(Requests):
         return await self._send(ECHO, encode_json(request))
 
 
-class Client:
-    """The storage client against the service: what every plugin pays, and nothing of a plugin.
-
-    Args:
-        nats: a connected NATS client.
-        namespace: where the rows are.
-    """
-
-    def __init__(self, nats: Any, namespace: str) -> None:
-        self._nats = nats
-        storage = StorageClient(nats, namespace, timeout=TIMEOUT)
-        self._notes, self._kv = storage.rows(TABLE), storage.kv
-
-    async def open(self) -> None:
-        """Make the table."""
-        await self._notes.register(FIELDS)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._nats.close()
-
-    async def fill(self, rows: int) -> list[int]:
-        """Insert rows, a thousand at a time."""
-        keys: list[Any] = []
-        for first in range(0, rows, BATCH):
-            batch = [row(number) for number in range(first, min(first + BATCH, rows))]
-            keys += await self._notes.insert_many(batch)
-        return keys
+class Client(_OnService):
+    """The storage client against the service: what every plugin pays, and nothing of a plugin."""
 
     async def add(self, number: int) -> Any:
         """Insert a row."""

@@ -12,10 +12,7 @@ from typing import Final
 
 import msgspec
 
-from pytest_rosey.bench.figures import Measurement, Run, percentile, ratio
-
-MARGIN: Final = 2.0
-"""How many times the stored ratio is too much."""
+from pytest_rosey.bench.figures import Measurement, Run, quartiles, ratio
 
 ATTEMPTS: Final = 3
 """Runs before a ratio is believed to be off: it must be off in each of them."""
@@ -46,22 +43,21 @@ def _ratios(run: Run) -> Iterator[tuple[str, float]]:
         floors = one(operation, "echo"), one(operation, "sqlite")
         yield f"{operation}: service / (echo + sqlite)", _over(one(operation, "service"), *floors)
     for operation in _IN_PLUGIN:
-        value = ratio(one(operation, "plugin"), one(operation, "client"), "p50").value
+        value = ratio(one(operation, "plugin"), one(operation, "client"), "p50").median
         yield f"{operation}: plugin / client", value
     hot = ratio(one("hot get", "plugin"), one("hot get", "legacy"), "p50")
-    yield "hot get: plugin / legacy", hot.value
+    yield "hot get: plugin / legacy", hot.median
     rates = [run.find("throughput", "get", name, clients=100) for name in ("echo", "service")]
-    yield "get, 100 in flight: echo / service", ratio(rates[0], rates[1], "rate").value
+    yield "get, 100 in flight: echo / service", ratio(rates[0], rates[1], "rate").median
 
 
 def _over(one: Measurement, *floors: Measurement) -> float:
     rounds = zip(one.rounds, *(floor.rounds for floor in floors), strict=True)
-    each = sorted(mine.p50 / sum(floor.p50 for floor in below) for mine, *below in rounds)
-    return percentile(each, 50)
+    return quartiles(mine.p50 / sum(floor.p50 for floor in below) for mine, *below in rounds).median
 
 
 def too_high(
-    measured: Mapping[str, float], stored: Mapping[str, float], margin: float = MARGIN
+    measured: Mapping[str, float], stored: Mapping[str, float], margin: float
 ) -> dict[str, str]:
     """Return what is wrong with each ratio that is, in words.
 

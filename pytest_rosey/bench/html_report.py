@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from pytest_rosey.bench import plots
+from pytest_rosey.bench import claims, plots
 from pytest_rosey.bench.figures import Run
-from pytest_rosey.bench.table import conditions, spread, value, verdict
+from pytest_rosey.bench.table import conditions, disk, spread, value, verdict
 from pytest_rosey.bench.targets import Outcome, outcomes, tally
 
 _STYLE: Final = """
@@ -69,8 +69,10 @@ def html_report(run: Run) -> str:
         ),
         *_section(
             "Where the time goes",
-            "Medians of one client, each layer less the one below it. Service and database is "
-            "what the service adds to a bare NATS responder, the wait for the disk included.",
+            "Medians of one client, each layer less the one below it; what was measured to be "
+            "less than nothing counts as 0. The figure beside a bar is the median of the plugin. "
+            "Service and database is what the service adds to a bare NATS responder, the wait for "
+            f"the disk included. {_of_plugin(run, claims.LAYER_OF_WRITES)}",
             plots.breakdown_plot(run),
         ),
         *_section(
@@ -88,8 +90,9 @@ def html_report(run: Run) -> str:
         *_races(run),
         *_section(
             "Memory",
-            "Resident memory, measured in processes of their own. The plugin on the service needs "
-            "both: its own process, and the service, which all plugins share.",
+            "Resident memory, measured in processes of their own; that of the service is read "
+            "together with that of the plugin. The plugin on the service needs both: its own "
+            "process, and the service, which all plugins share.",
             plots.memory_plot(run) if run.memory else "",
         ),
         *_conditions(run),
@@ -101,6 +104,11 @@ def html_report(run: Run) -> str:
         + "\n".join(parts)
         + "\n</main></body></html>\n"
     )
+
+
+def _of_plugin(run: Run, words: str) -> str:
+    """Return words that are true of one plugin only, if the run is about that one."""
+    return words if run.plugin == claims.PLUGIN else ""
 
 
 def _section(title: str, words: str, picture: str, *, grid: bool = False) -> list[str]:
@@ -148,8 +156,7 @@ def _speeds(run: Run) -> list[str]:
         f"Of {len(found)} comparisons: {title}",
         "The plugin on the storage service (SQLite behind NATS, in another process) against the "
         "plugin on its own SQLite file in the same process. Medians of one client; calls a second "
-        "of many. Both sides wait for the disk before they say that something is stored; the "
-        "clients of the legacy plugin share one connection, and so each other's commits.",
+        f"of many. {_of_plugin(run, claims.SIDES_IN_SHORT)}",
         plots.speed_plot(found),
     )
 
@@ -162,8 +169,9 @@ def _targets(run: Run) -> list[str]:
     return [
         f"<h2>Targets: {escape(tally(found))}</h2>",
         (
-            "<p>Ratios within this run, medians of its rounds; the spread is the middle half of "
-            "the rounds. <q>close</q> means that the rounds do not agree.</p>"
+            "<p>Ratios, differences and rates are medians of the rounds of this run; times of a "
+            "call are of all calls. The spread is the middle half of the rounds. <q>close</q> "
+            "means that the rounds do not agree.</p>"
         ),
         (
             '<figure><table><thead><tr><th scope="col">what</th><th scope="col">asked for</th>'
@@ -197,8 +205,8 @@ def _races(run: Run) -> list[str]:
     return [
         "<h2>Votes at the same time</h2>",
         (
-            "<p>The legacy plugin reads a score and writes it back; whoever read the same one is "
-            "overwritten. The service adds in the database.</p>"
+            "<p>All of them for one row. A score below the number of votes has lost some. "
+            f"{escape(_of_plugin(run, claims.RACING))}</p>"
         ),
         (
             '<figure><table><thead><tr><th scope="col">contestant</th><th scope="col">votes</th>'
@@ -217,10 +225,7 @@ def _conditions(run: Run) -> list[str]:
             "load",
             f"{machine.load_before:.2f} before the run, {machine.load_after:.2f} at its end",
         ),
-        (
-            "disk",
-            f"{machine.file_system}; a write that waits for it took {machine.fsync_ms:.2f} ms",
-        ),
+        ("disk", disk(run)),
         ("versions", versions),
         ("left out", "; ".join(run.left_out) or "nothing"),
     ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Part = Literal[
     "one client", "many clients", "beside searches", "race", "replicas", "sizes", "memory"
 ]
-EVERYTHING: Final[frozenset[Part]] = frozenset(
-    {"one client", "many clients", "beside searches", "race", "replicas", "sizes", "memory"}
-)
+EVERYTHING: Final[frozenset[Part]] = frozenset(get_args(Part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +16,7 @@ class Plan:
     """The counts of a run.
 
     Attributes:
-        name: how it is called on the command line.
+        name: what it is called on the command line.
         rounds: how often all contestants take their turn with one client.
         calls: calls of each operation in such a turn.
         load_rounds: the same for many clients at a time.
@@ -106,7 +104,7 @@ GUARD: Final = replace(
     load_calls={100: 200},
     parts=frozenset({"one client", "many clients"}),
 )
-"""What the ratios of CI are taken from: ten seconds."""
+"""What the ratios of CI are taken from."""
 
 
 def with_sizes(plan: Plan, largest: int) -> tuple[int, ...]:

@@ -343,7 +343,8 @@ def breakdown_plot(run: Run) -> str:
             tip = f"{name}, {words}: {milliseconds(part)}"
             picture.box(scale(start), y, scale(part) - left, 18, colour, tip=tip)
             start += part
-        picture.text(scale(start) + 6, y + 14, milliseconds(start), bold=True)
+        together = run.find("latency", name, "plugin").p50
+        picture.text(scale(start) + 6, y + 14, milliseconds(together), bold=True)
     return picture.svg()
 
 

@@ -22,7 +22,6 @@ from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
 from pytest_rosey.servers.guard import Guard
 from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
-_GUARD: Final = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$1"; kill -KILL 0'
 _STOP_TIMEOUT: Final = 30.0
 
 
@@ -42,7 +41,7 @@ class Site:
         self.loop = loop
         self._temporary = tempfile.TemporaryDirectory(prefix="rosey-bench-", dir=directory)
         self.directory = Path(self._temporary.name)
-        self._guard = Guard(["/bin/sh", "-c", _GUARD, "rosey-guard", self._temporary.name])
+        self._guard = Guard.removing(self.directory)
 
     def __enter__(self) -> Self:
         return self
@@ -204,21 +203,3 @@ def postgres(stack: ExitStack) -> PostgresServer:
     server.start()
     stack.callback(server.stop)
     return server
-
-
-def has_uvloop() -> bool:
-    """Return whether uvloop is installed."""
-    try:
-        import uvloop  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def runner(loop: str) -> asyncio.Runner:
-    """Return what runs coroutines on an event loop of this kind."""
-    if loop == "uvloop":
-        import uvloop
-
-        return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return asyncio.Runner()

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
+from dbservice.cli.loops import LoopName, runner
 from pytest_rosey.bench import machine, scenarios
 from pytest_rosey.bench.contestants import Benchmark, Seat, benchmark_of
 from pytest_rosey.bench.figures import LARGEST, Measurement, Memory, Race, Restart, Run
 from pytest_rosey.bench.plan import Plan
-from pytest_rosey.bench.processes import Site, World, child, no_postgres, postgres, runner, world
+from pytest_rosey.bench.processes import Site, World, child, no_postgres, postgres, world
 from pytest_rosey.bench.scenarios import Amount
-from pytest_rosey.bench.timing import Block, Step, in_turns
+from pytest_rosey.bench.timing import Block, in_turns
 
 Sides = Literal["legacy", "service", "compare"]
 
 LABELS: Final = {
-    "legacy": "the plugin as it was: aiosqlite, one connection, a commit a call, SQLite's defaults",
+    "legacy": "the plugin as it was, on an SQLite file of its own",
     "sqlite": "SQLite in this process, WAL, synchronous=FULL: the floor under any database",
     "echo": "a bare NATS responder in a process of its own: the floor under any service",
     "service": "the service on SQLite (WAL, synchronous=FULL), asked with bare requests",
     "client": "the same through the storage client",
-    "plugin": "the plugin as it is, with its repeats and events, on the service on SQLite",
+    "plugin": "the plugin as it is, on the service on SQLite",
     "plugin on PostgreSQL": "the same plugin on the service on PostgreSQL, fsync on",
     "one replica": "one service on PostgreSQL, asked with bare requests",
     "two replicas": "two services on one PostgreSQL, asked with bare requests",
@@ -43,40 +44,36 @@ class Options:
     plugin: str
     plan: Plan
     directory: Path
-    loop: str
+    loop: LoopName
     with_postgres: bool
 
 
-class Progress:
-    """Counts the turns of a run; `show` draws them."""
-
-    def __init__(self, show: Callable[[str, int], None]) -> None:
-        self._show = show
+class Progress(Protocol):
+    """Shows how far a run is."""
 
     def expect(self, turns: int) -> None:
-        """Tell that so many more turns will come."""
-        self._show("", -turns)
+        """So many more turns will come."""
 
     def step(self, what: str) -> None:
-        """Tell what comes next."""
-        self._show(what, 1)
+        """One of them begins."""
 
 
-def measure(options: Options, show: Callable[[str, int], None]) -> Run:
+def measure(options: Options, progress: Progress) -> Run:
     """Make a run.
 
     Args:
         options: what to measure.
-        show: is told what comes next, and 1 for each turn, or minus the number of turns that were
-            added to the plan.
+        progress: is told what comes.
 
     Raises:
+        CommandFailed: uvloop is asked for and not installed.
         NoSuchBenchmarkError: the plugin has none.
         ServerUnavailable: a process of the run does not start.
     """
     benchmark = benchmark_of(options.plugin)
-    with Site(options.directory, options.loop) as site, runner(options.loop) as running:
-        return running.run(_Run(options, benchmark, site, Progress(show)).measure())
+    run = runner(options.loop)
+    with Site(options.directory, options.loop) as site:
+        return run(_Run(options, benchmark, site, progress).measure())
 
 
 @dataclass
@@ -90,7 +87,6 @@ class _Run:
     memory: list[Memory] = field(default_factory=list)
     restarts: list[Restart] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    names: dict[str, None] = field(default_factory=dict)
 
     @property
     def plan(self) -> Plan:
@@ -117,6 +113,7 @@ class _Run:
             await self._sizes()
         if "memory" in self.plan.parts:
             await self._memory()
+        names = {one.key.contestant for one in self.measurements}
         return Run(
             command=self.options.sides,
             plugin=self.options.plugin,
@@ -125,7 +122,7 @@ class _Run:
             started=started.isoformat(timespec="seconds"),
             seconds=time.perf_counter() - began,
             machine=machine.describe(self.site.directory, load_before, fsync),
-            contestants={name: LABELS[name] for name in LABELS if name in self.names},
+            contestants={name: LABELS[name] for name in LABELS if name in names},
             left_out=self.left_out,
             measurements=self.measurements,
             races=self.races,
@@ -146,7 +143,6 @@ class _Run:
     # -- the contestants -------------------------------------------------------------------------
 
     async def _seat(self, name: str, contestant: Any, rows: int, stack: AsyncExitStack) -> Seat:
-        self.names[name] = None
         await contestant.open()
         stack.push_async_callback(contestant.close)
         seat = Seat(name, contestant)
@@ -257,6 +253,7 @@ class _Run:
         """Tables of several sizes, all there at the same time; then restarts on a large one."""
         by_size: dict[int, list[Seat]] = {}
         watched: dict[int, tuple[int, list[float]]] = {}
+        self.progress.expect(len(self.plan.sizes))
         async with AsyncExitStack() as stack:
             large = None
             for rows in self.plan.sizes:
@@ -301,39 +298,34 @@ class _Run:
         self.restarts.append(Restart(rows, seconds))
 
     async def _memory(self) -> None:
-        rows, operations = self.plan.memory_rows, self.plan.memory_operations
-        counts = [str(rows), str(operations)]
         if self.with_legacy:
-            path = self.site.directory / "memory.db"
-            self._keep("legacy", await self._stages("legacy", str(path), counts))
+            await self._stages("legacy", str(self.site.directory / "memory.db"), {})
         if self.with_service:
             async with AsyncExitStack() as stack:
                 where = self._world(stack, "memory")
-                service = where.services[0].pid
-                empty = machine.resident_mb(service)
-                self._keep("plugin", await self._stages("modern", where.url, counts))
-                filled = machine.resident_mb(service)
-                self._keep("service", [empty, filled, machine.peak_mb(service)])
+                await self._stages("plugin", where.url, {"service": where.services[0].pid})
 
-    async def _stages(self, side: str, place: str, counts: Sequence[str]) -> list[float]:
+    async def _stages(self, side: str, place: str, others: dict[str, int]) -> None:
+        """Keep the memory of a process with one side, and of others, as it reaches each stage."""
         self.progress.expect(1)
         self.progress.step(f"memory, {side}")
-        process = await asyncio.to_thread(
-            self.site.child, "memory", self.options.plugin, side, place, *counts
-        )
-        stages = [float(await asyncio.to_thread(process.line)) for _ in range(3)]
-        await asyncio.to_thread(process.stop)
-        return stages
-
-    def _keep(self, process: str, stages: Sequence[float]) -> None:
         rows, operations = self.plan.memory_rows, self.plan.memory_operations
-        empty, filled, peak = stages
-        self.memory.append(Memory(process, empty, filled, peak, rows, operations))
+        arguments = self.options.plugin, side, place, str(rows), str(operations)
+        process = await asyncio.to_thread(self.site.child, "memory", *arguments)
+        processes = {side: process.pid, **others}
+        stages: dict[str, list[float]] = {name: [] for name in processes}
+        for look in (machine.resident_mb, machine.resident_mb, machine.peak_mb):
+            await asyncio.to_thread(process.line)
+            for name, pid in processes.items():
+                stages[name].append(look(pid))
+            process.tell("go on")
+        await asyncio.to_thread(process.stop)
+        for name, (empty, filled, peak) in stages.items():
+            self.memory.append(Memory(name, empty, filled, peak, rows, operations))
 
     async def _in_turns(self, blocks: Sequence[Block], rounds: int) -> None:
         self.progress.expect(len(blocks) * (rounds + 1))
-        step: Step = self.progress.step
-        self.measurements += await in_turns(blocks, rounds, step)
+        self.measurements += await in_turns(blocks, rounds, self.progress.step)
 
 
 async def _connected(url: str) -> Any:

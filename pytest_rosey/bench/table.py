@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from rich.console import Console
 from rich.table import Table
 
-from pytest_rosey.bench.figures import Run
+from pytest_rosey.bench.figures import Measurement, Run
 from pytest_rosey.bench.targets import Outcome, outcomes, tally
 
 COLOURS = {"met": "green", "missed": "red", "not measured": "dim"}
@@ -43,39 +45,58 @@ def conditions(run: Run) -> str:
     )
 
 
+def disk(run: Run) -> str:
+    """Return where the databases were, and how long it takes to wait for the disk."""
+    machine = run.machine
+    words = (
+        f"all SQLite files on {machine.file_system}; a write that waits for it took "
+        f"{machine.fsync_ms:.2f} ms"
+    )
+    has_postgres = "plugin on PostgreSQL" in run.contestants
+    return f"{words}; PostgreSQL in the directory for temporary files" if has_postgres else words
+
+
 def _latencies(run: Run) -> Table:
     names = run.seats("latency")
-    table = Table(title="One client: p50 / p95 / p99 in ms", title_justify="left")
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right")
-    for operation in run.values("latency", "operation"):
-        cells = []
-        for name in names:
-            found = next(run.all("latency", operation=operation, contestant=name), None)
-            cells.append(
-                ""
-                if found is None
-                else " / ".join(f"{value * 1e3:.2f}" for value in (found.p50, found.p95, found.p99))
-            )
-        table.add_row(operation, *cells)
-    return table
+
+    def cell(operation: str, name: str) -> str:
+        found = next(run.all("latency", operation=operation, contestant=name), None)
+        return "" if found is None else " / ".join(_milliseconds(found))
+
+    rows = (
+        (operation, *(cell(operation, name) for name in names))
+        for operation in run.values("latency", "operation")
+    )
+    return _grid("One client: p50 / p95 / p99 in ms", names, rows)
+
+
+def _milliseconds(one: Measurement) -> list[str]:
+    return [f"{seconds * 1e3:.2f}" for seconds in (one.p50, one.p95, one.p99)]
 
 
 def _rates(run: Run) -> Table:
     names = run.seats("throughput")
-    table = Table(title="Many clients: calls a second", title_justify="left")
+
+    def cell(operation: str, clients: int, name: str) -> str:
+        found = run.all("throughput", operation=operation, clients=clients, contestant=name)
+        return next((f"{one.rate:,.0f}" for one in found), "")
+
+    rows = (
+        (f"{operation}, {clients:,} clients", *(cell(operation, clients, name) for name in names))
+        for operation in run.values("throughput", "operation")
+        for clients in run.values("throughput", "clients", operation=operation)
+    )
+    return _grid("Many clients: calls a second", names, rows)
+
+
+def _grid(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table with a column of figures for each contestant."""
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
-    for operation in run.values("throughput", "operation"):
-        for clients in run.values("throughput", "clients", operation=operation):
-            cells = []
-            for name in names:
-                found = run.all("throughput", operation=operation, clients=clients, contestant=name)
-                one = next(found, None)
-                cells.append("" if one is None else f"{one.rate:,.0f}")
-            table.add_row(f"{operation}, {clients:,} clients", *cells)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -95,9 +116,7 @@ def value(one: Outcome) -> str:
 
 def spread(one: Outcome) -> str:
     """Return where the middle half of the rounds lies."""
-    if one.low is None or one.high is None:
-        return ""
-    return f"{_number(one.low)} to {_number(one.high)}"
+    return f"{_number(one.rounds.low)} to {_number(one.rounds.high)}" if one.rounds else ""
 
 
 def _number(value: float) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from pytest_rosey.bench.figures import LARGEST, Figure, Measurement, Ratio, Run, percentile, ratio
+from pytest_rosey.bench.figures import (
+    LARGEST,
+    Figure,
+    Measurement,
+    Quartiles,
+    Run,
+    quartiles,
+    ratio,
+)
 
 Verdict = Literal["met", "missed", "not measured"]
 
@@ -21,8 +30,7 @@ class Outcome:
         target: the aim, in words.
         measured: the figure itself.
         value: what the aim is about, most often a ratio; None if it was not measured.
-        low: a quarter of the rounds lies below this.
-        high: a quarter of the rounds lies above this.
+        rounds: what the single rounds say, if there are any.
         limit: the aim.
         at_most: whether the value is to be below the limit, or else above it.
         unit: of value and limit: `x` for ratios.
@@ -33,8 +41,7 @@ class Outcome:
     target: str
     measured: str
     value: float | None
-    low: float | None
-    high: float | None
+    rounds: Quartiles | None
     limit: float
     at_most: bool
     unit: str = "x"
@@ -50,9 +57,7 @@ class Outcome:
     @property
     def is_close(self) -> bool:
         """Whether the rounds of this run do not agree about it."""
-        if self.low is None or self.high is None:
-            return False
-        return self.low <= self.limit <= self.high
+        return self.rounds is not None and self.rounds.low <= self.limit <= self.rounds.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,22 +227,20 @@ def outcomes(run: Run) -> list[Outcome]:
     found = [_asked(run, asked) for asked in ASKED]
     found += [_sustained(run, operation) for operation in ("get", "add")]
     found += [outcome for goal in GOALS for outcome in _of_goal(run, goal)]
-    found += _handler(run)
+    found.append(_handler(run))
     found += [outcome for goal in AGAINST_LEGACY for outcome in _of_goal(run, goal)]
     return [*found, *_dataset(run), _memory(run), _restart(run)]
 
 
 def _asked(run: Run, asked: Asked) -> Outcome:
     one = next(run.all("latency", operation=asked.operation, contestant=asked.contestant), None)
-    rounds = sorted(each.p95 * 1e3 for each in one.rounds) if one else []
     return Outcome(
         what=f"{asked.operation} of the {asked.contestant}, p95",
         seed=f"p95 ≤ {asked.p95:g} ms",
         target=f"≤ {asked.p95:g} ms",
         measured=milliseconds(one.p95) if one else "",
         value=one.p95 * 1e3 if one else None,
-        low=percentile(rounds, 25) if rounds else None,
-        high=percentile(rounds, 75) if rounds else None,
+        rounds=quartiles(each.p95 * 1e3 for each in one.rounds) if one else None,
         limit=asked.p95,
         at_most=True,
         unit="ms",
@@ -246,15 +249,13 @@ def _asked(run: Run, asked: Asked) -> Outcome:
 
 def _sustained(run: Run, operation: str) -> Outcome:
     one = next(run.all("throughput", operation=operation, contestant="plugin", clients=100), None)
-    rounds = sorted(each.rate for each in one.rounds) if one else []
     return Outcome(
         what=f"{operation} of the plugin, 100 in flight",
         seed=f"{SUSTAINED:,.0f} ops/s",
         target=f"≥ {SUSTAINED:,.0f}/s",
         measured=shown(one, "rate") if one else "",
         value=one.rate if one else None,
-        low=percentile(rounds, 25) if rounds else None,
-        high=percentile(rounds, 75) if rounds else None,
+        rounds=quartiles(each.rate for each in one.rounds) if one else None,
         limit=SUSTAINED,
         at_most=False,
         unit="/s",
@@ -271,9 +272,8 @@ def _of_goal(run: Run, goal: Goal) -> Iterator[Outcome]:
             seed=goal.seed,
             target=f"{sign} {limit:g} x {base}",
             measured=measured,
-            value=related.value if related else None,
-            low=related.low if related else None,
-            high=related.high if related else None,
+            value=related.median if related else None,
+            rounds=related,
             limit=limit,
             at_most=goal.at_most,
         )
@@ -283,7 +283,7 @@ def _base_name(goal: Goal) -> str:
     return "alone" if goal.base_scenario else goal.base
 
 
-def _measured(run: Run, goal: Goal, figure: Figure) -> tuple[str, Ratio | None]:
+def _measured(run: Run, goal: Goal, figure: Figure) -> tuple[str, Quartiles | None]:
     try:
         one = run.find(goal.scenario, goal.operation, goal.contestant, clients=goal.clients)
         base = run.find(
@@ -310,29 +310,24 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
-def _handler(run: Run) -> list[Outcome]:
+def _handler(run: Run) -> Outcome:
     """What the service adds to the way over NATS where it asks no database."""
-    values: list[float] = []
-    try:
+    added = None
+    with suppress(KeyError):
         service, echo = (run.find("latency", "ping", name) for name in ("service", "echo"))
         pairs = zip(service.rounds, echo.rounds, strict=True)
-        values = sorted((one.p50 - base.p50) * 1e3 for one, base in pairs)
-    except KeyError:
-        pass
-    return [
-        Outcome(
-            what="handler without database (ping, p50, less echo)",
-            seed="handler < 5 ms",
-            target=f"≤ {HANDLER_LIMIT:g} ms",
-            measured=f"{percentile(values, 50):.3f} ms" if values else "",
-            value=percentile(values, 50) if values else None,
-            low=percentile(values, 25) if values else None,
-            high=percentile(values, 75) if values else None,
-            limit=HANDLER_LIMIT,
-            at_most=True,
-            unit="ms",
-        )
-    ]
+        added = quartiles((one.p50 - base.p50) * 1e3 for one, base in pairs)
+    return Outcome(
+        what="handler without database (ping, p50, less echo)",
+        seed="handler < 5 ms",
+        target=f"≤ {HANDLER_LIMIT:g} ms",
+        measured=f"{added.median:.3f} ms" if added else "",
+        value=added.median if added else None,
+        rounds=added,
+        limit=HANDLER_LIMIT,
+        at_most=True,
+        unit="ms",
+    )
 
 
 def _dataset(run: Run) -> list[Outcome]:
@@ -341,20 +336,19 @@ def _dataset(run: Run) -> list[Outcome]:
     found = []
     for operation in ("get", "upvote", "top", "random", "count"):
         related, measured = None, ""
-        if largest is not None and any(run.all("dataset", contestant="plugin")):
+        with suppress(KeyError):
             one = run.find("dataset", operation, "plugin", rows=largest)
             base = run.find("dataset", operation, "plugin", rows=BASE_ROWS)
             related = ratio(one, base, "p50")
             measured = f"{shown(one, 'p50')}, {shown(base, 'p50')} with {BASE_ROWS:,}"
         found.append(
             Outcome(
-                what=f"{operation}, {largest or 0:,} rows, p50",
+                what=f"{operation}, {f'{largest:,} rows' if largest else 'largest table'}, p50",
                 seed="",
                 target=f"≤ {DATASET_LIMIT:g} x with {BASE_ROWS:,}",
                 measured=measured,
-                value=related.value if related else None,
-                low=related.low if related else None,
-                high=related.high if related else None,
+                value=related.median if related else None,
+                rounds=related,
                 limit=DATASET_LIMIT,
                 at_most=True,
             )
@@ -372,8 +366,7 @@ def _memory(run: Run) -> Outcome:
         target=f"≤ {MEMORY_LIMIT:g} MB",
         measured=f"{service.peak:.0f} MB" if service else "",
         value=service.peak if service else None,
-        low=None,
-        high=None,
+        rounds=None,
         limit=MEMORY_LIMIT,
         at_most=True,
         unit="MB",
@@ -382,27 +375,24 @@ def _memory(run: Run) -> Outcome:
 
 def _restart(run: Run) -> Outcome:
     restart = run.restarts[0] if run.restarts else None
-    seconds = sorted(restart.seconds) if restart else []
-    middle = percentile(seconds, 50) if seconds else None
+    seconds = quartiles(restart.seconds) if restart else None
     rows = f", {restart.rows:,} rows" if restart else ""
     return Outcome(
         what=f"restart to first reply{rows}",
         seed="",
         target=f"≤ {RESTART_LIMIT:g} s",
-        measured=f"{middle:.2f} s" if middle is not None else "",
-        value=middle,
-        low=seconds[0] if seconds else None,
-        high=seconds[-1] if seconds else None,
+        measured=f"{seconds.median:.2f} s" if seconds else "",
+        value=seconds.median if seconds else None,
+        rounds=seconds,
         limit=RESTART_LIMIT,
         at_most=True,
         unit="s",
     )
 
 
-def tally(found: list[Outcome], wanted: Callable[[Outcome], bool] | None = None) -> str:
+def tally(found: list[Outcome]) -> str:
     """Return how many of the targets were met, in words."""
-    counted = [one for one in found if wanted is None or wanted(one)]
     by_verdict = dict.fromkeys(("met", "missed", "not measured"), 0)
-    for one in counted:
+    for one in found:
         by_verdict[one.verdict] += 1
     return ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)

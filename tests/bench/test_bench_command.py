@@ -66,6 +66,7 @@ def test_a_comparison_from_the_command_to_its_reports(tmp_path: Path) -> None:
         "plugin",
         "service",
     ]
+    assert all(min(one.empty, one.filled, one.peak) > 0 for one in found.memory), "it had ended"
     assert found.restarts[0].rows == 100
     assert found.left_out == ["PostgreSQL: --no-postgres"]
     assert "rosey-bench" not in " ".join(path.name for path in tmp_path.iterdir())
@@ -135,6 +136,22 @@ def test_the_reference_plugin_has_a_benchmark() -> None:
 def test_sizes_are_powers_of_ten() -> None:
     assert with_sizes(plan.DEFAULT, 20_000) == (100, 1_000, 10_000)
     assert with_sizes(plan.DEFAULT, 1) == (100,)
+
+
+def test_a_run_with_other_sizes_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "run.json"
+    places = ["--quick", "--largest", "200", "--directory", str(tmp_path), "--json", str(out)]
+    assert rosey_bench(["legacy", *places]) == 0
+    assert load(out).preset == "quick --largest 200"
+
+
+def test_a_loop_that_is_not_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert rosey_bench(["legacy", "--directory", str(tmp_path), "--loop", "uvloop"]) == 2
+    assert "uvloop is not installed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_system_is_found_from_the_mounts(tmp_path: Path) -> None:

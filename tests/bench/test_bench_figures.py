@@ -11,7 +11,7 @@ from pytest_rosey.bench.figures import (
     Key,
     Measurement,
     NotARunError,
-    Ratio,
+    Quartiles,
     Turn,
     load,
     percentile,
@@ -48,14 +48,14 @@ def test_ratios_are_taken_round_by_round() -> None:
     """In the second round the machine was slow: for both."""
     one = measured(GET, 2.0, 20.0, 2.0)
     base = measured(Key("latency", "get", "echo"), 1.0, 10.0, 1.0)
-    assert ratio(one, base, "p50") == pytest.approx(Ratio(2.0, 2.0, 2.0))
-    assert ratio(one, base, "rate") == pytest.approx(Ratio(0.5, 0.5, 0.5))
+    assert ratio(one, base, "p50") == pytest.approx(Quartiles(2.0, 2.0, 2.0))
+    assert ratio(one, base, "rate") == pytest.approx(Quartiles(0.5, 0.5, 0.5))
 
 
 def test_the_spread_is_the_middle_half_of_the_rounds() -> None:
     one = measured(GET, 1.0, 2.0, 3.0, 4.0, 9.0)
     base = measured(GET, 1.0, 1.0, 1.0, 1.0, 1.0)
-    assert ratio(one, base, "p50") == pytest.approx(Ratio(3.0, 2.0, 4.0))
+    assert ratio(one, base, "p50") == pytest.approx(Quartiles(3.0, 2.0, 4.0))
 
 
 def test_there_is_no_ratio_of_different_rounds() -> None:

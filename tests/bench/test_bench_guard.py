@@ -25,7 +25,7 @@ def test_a_ratio_beyond_the_margin_is_named() -> None:
 
 
 def test_ratios_that_only_one_side_has_are_named() -> None:
-    assert guard.too_high({"get": 1.5, "new": 1.0}, STORED) == {
+    assert guard.too_high({"get": 1.5, "new": 1.0}, STORED, 2.0) == {
         "new": "new: is not stored",
         "add": "add: was not measured",
     }
@@ -40,8 +40,8 @@ def test_a_service_that_got_slower_is_off() -> None:
     slower = {
         name: value * (2.1 if name.startswith("add:") else 1) for name, value in before.items()
     }
-    assert guard.too_high(before, before) == {}
-    assert list(guard.too_high(slower, before)) == [
+    assert guard.too_high(before, before, 2.0) == {}
+    assert list(guard.too_high(slower, before, 2.0)) == [
         "add: service / (echo + sqlite)",
         "add: plugin / client",
     ]

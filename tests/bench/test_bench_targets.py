@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from given_run import a_run, a_whole_run, many, measured, single, sized
 
-from pytest_rosey.bench.figures import LARGEST, Key, Memory, Restart
+from pytest_rosey.bench.figures import LARGEST, Key, Memory, Quartiles, Restart
 from pytest_rosey.bench.targets import Outcome, milliseconds, outcomes, tally
 
 
@@ -50,6 +51,7 @@ def test_what_is_not_there_is_not_measured() -> None:
     found = outcomes(a_run())
     assert {one.verdict for one in found} == {"not measured"}
     assert tally(found) == f"{len(found)} not measured"
+    assert "top, largest table, p50" in {one.what for one in found}
 
 
 def test_the_document_asks_for_milliseconds() -> None:
@@ -78,7 +80,10 @@ def test_memory_and_restart() -> None:
     memory.append(Memory(LARGEST, 50, 90, 149, 1_000_000, 600))
     assert outcome("memory of the service with 1,000,000 rows", memory=memory).verdict == "met"
     restarts = [Restart(1_000, [0.4, 2.0, 0.5])]
-    assert outcome("restart to first reply, 1,000 rows", restarts=restarts).value == 0.5
+    restart = outcome("restart to first reply, 1,000 rows", restarts=restarts)
+    assert restart.value == 0.5
+    assert restart.rounds == pytest.approx(Quartiles(0.5, 0.45, 1.25))
+    assert restart.is_close
 
 
 def test_a_whole_run_leaves_only_the_replicas_out() -> None:

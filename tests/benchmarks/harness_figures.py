@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from service_figures import responder, stop
 
 from pytest_rosey.servers import ServerUnavailable, choose
 
@@ -74,22 +75,10 @@ import pytest
 def test_it(n): assert n >= 0
 """
 
-ECHO = """
-import asyncio, sys, nats
-async def main():
-    client = await nats.connect(sys.argv[1])
-    async def answer(message):
-        await client.publish(message.reply, message.data)
-    await client.subscribe("echo", cb=answer)
-    await asyncio.sleep(0)
-    await client.flush()
-    print("ready", flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
 IN_TURNS = """
 import json, time, nats, pytest
+from pytest_rosey.databases.sqlite import SqliteCopies
+from pytest_rosey.bench.floors import ECHO
 from pytest_rosey.fixtures.service import ServiceUnderTest
 from pytest_rosey.fixtures.migrations import MigrationRunner
 from pytest_rosey.fixtures.templates import Templates
@@ -107,18 +96,18 @@ async def seconds(work):
 
 async def test_round_trips(fake_nats):
     echo = await nats.connect({url!r})
-    fake_nats.respond("echo", PAYLOAD)
+    fake_nats.respond(ECHO, PAYLOAD)
     ours, theirs = [], []
     for _ in range({rounds}):
         for client, taken in ((fake_nats, ours), (echo, theirs)):
             for _ in range(40):
-                taken.append(await seconds(lambda: client.request("echo", PAYLOAD)))
+                taken.append(await seconds(lambda: client.request(ECHO, PAYLOAD)))
     await echo.close()
     save("round_trips", ours=ours, theirs=theirs)
 
 async def test_migrated_databases(db_service, _rosey_connect):
     nats = await _rosey_connect("benchmark")
-    templates = Templates()
+    templates = Templates(SqliteCopies())
 
     async def with_service(work):
         service = ServiceUnderTest(
@@ -262,16 +251,11 @@ def echo() -> Iterator[str]:
     """Start a nats-server and a responder; yield the server's URL."""
     server = choose("binary").server
     server.start()
-    responder = subprocess.Popen(
-        [sys.executable, "-c", ECHO, server.url], stdout=subprocess.PIPE, text=True
-    )
+    answering = responder(server.url)
     try:
-        assert responder.stdout is not None
-        assert responder.stdout.readline() == "ready\n"
         yield server.url
     finally:
-        responder.kill()
-        responder.wait()
+        stop(answering)
         server.stop()
 
 

@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import nats
-from dataset_figures import Served, fill
 from nats.aio.client import Client
 from rich.console import Console
-from rich.progress import Progress, TextColumn
-from service_figures import KV, MATCHING, NEWEST, ROW, quote, request
+from rich.progress import Progress, TextColumn, track
+from service_figures import KV, MATCHING, NEWEST, ROW, quote, request, serve, stop
 
 from pytest_rosey.servers import choose
 
@@ -158,7 +157,7 @@ class Load:
             self._added.append(reply["id"])
 
 
-async def watched(served: Served, load: Load, seconds: float, every: float) -> list[Sample]:
+async def watched(service: int, load: Load, seconds: float, every: float) -> list[Sample]:
     """Put the load on the service; return what it held all along."""
     samples: list[Sample] = []
     columns = *Progress.get_default_columns(), TextColumn("{task.fields[now]}")
@@ -167,7 +166,7 @@ async def watched(served: Served, load: Load, seconds: float, every: float) -> l
         running = asyncio.create_task(load.run(seconds))
         began = time.monotonic()
         while not running.done():
-            samples.append(sample(served.process.pid, time.monotonic() - began))
+            samples.append(sample(service, time.monotonic() - began))
             now = f"{samples[-1].resident_mb:.1f} MB"
             progress.update(bar, completed=samples[-1].second, now=now)
             await asyncio.wait([running], timeout=every)
@@ -248,17 +247,26 @@ def main() -> None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
+async def fill(client: Client, quotes: int) -> None:
+    batches = range(0, quotes, 1_000)
+    for first in track(batches, f"{quotes:,} quotes", console=Console(stderr=True)):
+        rows = [quote(number) for number in range(first, first + 1_000)]
+        body = request(table="quotes", rows=rows, counters={"total_count": len(rows)})
+        reply = await client.request(ROW + "insert_batch", body, timeout=30)
+        assert json.loads(reply.data)["success"], reply.data
+
+
 async def measured(url: str, database: Path, options: argparse.Namespace) -> dict[str, Any]:
     client = await nats.connect(url)
-    filling = Served(url, database)
+    filling = serve(url, database)
     await fill(client, options.quotes)
-    filling.stop()
-    served = Served(url, database)
+    stop(filling)
+    service = serve(url, database)
     load = Load(client, options.quotes, options.rate, options.search_every)
     began = time.monotonic()
-    samples = await watched(served, load, options.minutes * 60, options.every)
+    samples = await watched(service.pid, load, options.minutes * 60, options.every)
     seconds = time.monotonic() - began
-    served.stop()
+    stop(service)
     await client.close()
     found = figures(samples)
     report(found, samples, load, seconds)

@@ -38,6 +38,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from pytest_rosey.bench.figures import percentile
+from pytest_rosey.bench.floors import ECHO
 from pytest_rosey.servers import choose
 
 ROW = "rosey.db.row.quote-db."
@@ -50,23 +52,6 @@ ASIDE = Console(stderr=True)
 Seconds = dict[str, list[float]]
 Rates = dict[str, list[float]]
 """By name of the case."""
-
-ECHO = """
-import asyncio, sys, nats
-async def main():
-    client = await nats.connect(sys.argv[1])
-    async def answer(message):
-        await client.publish(message.reply, message.data)
-    await client.subscribe("echo", cb=answer)
-    await asyncio.sleep(0)
-    await client.flush()
-    print("ready", flush=True)
-    await asyncio.Event().wait()
-if sys.argv[2] == "uvloop":
-    import uvloop
-    uvloop.run(main())
-asyncio.run(main())
-"""
 
 
 def quote(number: int) -> dict[str, Any]:
@@ -116,7 +101,7 @@ def vote(number: int) -> bytes:
 
 
 CASES = {
-    "echo": Case("echo", always(request(table="quotes", id=3)), 1.0, 1.0),
+    "echo": Case(ECHO, always(request(table="quotes", id=3)), 1.0, 1.0),
     "get by id": Case(ROW + "select", always(request(table="quotes", id=3)), 1.5, 1.3),
     "random": Case(
         ROW + "select", always(request(table="quotes", sort="$random", limit=1)), 1.5, 1.3
@@ -170,26 +155,40 @@ def processes(loop: str, directory: str) -> Iterator[str]:
     server = choose("binary").server
     server.start()
     with tempfile.TemporaryDirectory(dir=directory) as folder:
-        echo = _started([sys.executable, "-c", ECHO, server.url, loop], "ready")
-        serve = ["serve", "--nats", server.url, "--db", f"{folder}/bench.db", "--migrate"]
-        serve += ["--loop", loop, "--log-level", "warning"]
-        service = _started([sys.executable, "-m", "dbservice", *serve], "rosey: ready")
+        echo = responder(server.url, loop)
+        service = serve(server.url, Path(folder) / "bench.db", "--loop", loop)
         try:
             yield server.url
         finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(timeout=20)
-            echo.kill()
-            echo.wait()
+            stop(service)
+            stop(echo)
             server.stop()
 
 
-def _started(command: list[str], line: str, **options: Any) -> subprocess.Popen[str]:
+def responder(url: str, loop: str = "asyncio") -> subprocess.Popen[str]:
+    """Start the echo."""
+    return started([sys.executable, "-m", "pytest_rosey.bench.child", loop, "echo", url], "ready")
+
+
+def serve(url: str, database: Path, *options: str) -> subprocess.Popen[str]:
+    """Start `rosey serve` on a file."""
+    command = [sys.executable, "-m", "dbservice", "serve", "--nats", url, "--db", str(database)]
+    command += ["--migrate", "--log-level", "warning", *options]
+    return started(command, "rosey: ready")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+
+
+def started(command: list[str], line: str, **options: Any) -> subprocess.Popen[str]:
+    """Start a process and return when it writes a line that begins so."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
     assert process.stdout is not None
     while not process.stdout.readline().startswith(line):
         if process.poll() is not None:
-            raise SystemExit(f"{command[2][:60]} ended with {process.returncode}")
+            raise SystemExit(f"{' '.join(command[1:])[:60]} ended with {process.returncode}")
     return process
 
 
@@ -325,10 +324,10 @@ async def measure_beside(url: str, rounds: int) -> dict[int, Beside]:
 def searching(url: str, rates: list[float]) -> Iterator[None]:
     """Let ten clients search as fast as they are answered; note how many searches a second."""
     command = [sys.executable, "-c", SEARCHING, url, SEARCH.decode(), str(SEARCHERS)]
-    process = _started(command, "ready", stdin=subprocess.PIPE)
-    started = time.perf_counter()
+    process = started(command, "ready", stdin=subprocess.PIPE)
+    began = time.perf_counter()
     yield
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - began
     answered, _ = process.communicate()
     if process.returncode:
         raise SystemExit("the searching clients failed")
@@ -378,9 +377,9 @@ def figures(taken: Seconds, rates: Rates, beside: dict[int, Beside], loop: str) 
 def compared(seconds: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     """Return p50 and p95 in microseconds and against others."""
     found: dict[str, float] = {}
-    for name, share in (("p50", 0.5), ("p95", 0.95)):
-        value = quantile(seconds, share)
-        found |= {f"{name} µs": value * 1e6, name: value / quantile(base, share)}
+    for name, share in (("p50", 50), ("p95", 95)):
+        value, of_base = (percentile(sorted(each), share) for each in (seconds, base))
+        found |= {f"{name} µs": value * 1e6, name: value / of_base}
     return found
 
 
@@ -422,10 +421,6 @@ def report(found: dict[str, Any]) -> None:
     )
     machine = found["machine"]
     console.print(f"load {machine['load']}, {machine['cores']} cores, {machine['python']}")
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[int(len(values) * share)]
 
 
 def main() -> None:

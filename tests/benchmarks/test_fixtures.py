@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pytest_rosey import FakeNats, MigrationRunner, RoseyBenchmark, ServiceUnderTest
+from pytest_rosey.databases.sqlite import SqliteCopies
 from pytest_rosey.fixtures.templates import Templates
 
 # ruff: noqa: PT019 - the private fixture has a value, and these tests use it
@@ -33,7 +34,7 @@ async def test_a_migrated_service_by_copy_and_by_running(
 ) -> None:
     """Measured in turns, so that whatever else the machine does meets both alike."""
     nats = await _rosey_connect("benchmark")
-    templates = Templates()
+    templates = Templates(SqliteCopies())
 
     async def copied(service: ServiceUnderTest) -> None:
         report = await MigrationRunner(service, templates).apply("quote-db")

@@ -304,8 +304,8 @@ async def test_without_uvloop_asking_for_it_is_a_usage_error(rosey, tmp_path):
     refused = rosey("serve", "--loop", "uvloop", PYTHONPATH=str(tmp_path))
     assert refused.returncode == 2
     assert refused.stderr == (
-        "rosey: --loop uvloop: uvloop is not installed. `pip install 'pytest-rosey[fast]'` brings "
-        "it; without --loop it is used where it is there.\n"
+        "rosey: --loop uvloop: uvloop is not installed. "
+        "`pip install 'pytest-rosey[fast]'` brings it.\n"
     )
 
 
