@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import nats
 import pytest
 
+from dbservice.engine.dialect import dialect_of
 from dbservice.protocol import namespace
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import dialect_of
 from pytest_rosey.connections import connections
 from pytest_rosey.faults.database import spared
 

@@ -15,7 +15,7 @@ from dbservice.cli.connecting import connect
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.client import StorageClient, StorageError
 from dbservice.embedded import Stack
-from dbservice.storage.errors import UnavailableError
+from dbservice.engine.errors import UnavailableError
 from reference_plugin_quote_db import import_command
 from reference_plugin_quote_db.errors import MigrationsPending
 from reference_plugin_quote_db.import_command import INCOMPLETE

@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
 from dbservice.cli.loops import LoopName, runner
-from dbservice.settings import Settings
+from dbservice.server.settings import Settings
 
 EXTERNAL_COMMANDS = "rosey.commands"
 

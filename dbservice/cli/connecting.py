@@ -18,7 +18,7 @@ def database_url(given: str) -> str:
     Raises:
         CommandFailed: the URL is of an engine that is not served.
     """
-    from dbservice.storage.engines import SCHEMES
+    from dbservice.engine.urls import SCHEMES
 
     if given == ":memory:":
         return "sqlite+aiosqlite://"

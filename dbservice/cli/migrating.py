@@ -17,13 +17,13 @@ from dbservice.cli.migration_report import report
 from dbservice.cli.progress import waiting
 from dbservice.client import NoService, RequestTimeout, StorageClient, StorageError
 from dbservice.embedded import Stack
+from dbservice.engine.errors import UnavailableError
 from dbservice.migrate import migration_roots
 from dbservice.migrate.template import new_migration
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import RequestError
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import Repaired, Verified
-from dbservice.storage.errors import UnavailableError
 
 LONG = 600.0
 """Seconds that a migration may take before the command gives up waiting for the answer."""

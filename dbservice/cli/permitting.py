@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dbservice.cli.failure import USAGE, CommandFailed
-from dbservice.permissions import ROLES, accounts_configuration, users_configuration
 from dbservice.protocol.errors import RequestError
+from dbservice.server.permissions import ROLES, accounts_configuration, users_configuration
 
 
 def print_permissions(plugins: Sequence[str], *, users: bool, password_file: Path | None) -> int:

@@ -13,12 +13,12 @@ from dbservice.cli import migrating
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.cli.progress import PATIENCE
 from dbservice.client import StorageClient
-from dbservice.migrate.carry import Progress, carry
-from dbservice.migrate.scaffold import TABLES_FILE, Scaffold, scaffold
-from dbservice.migrate.source import Source, SourceError
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import RequestError
 from dbservice.protocol.names import Namespace, namespace
+from dbservice.scaffold.carry import Progress, carry
+from dbservice.scaffold.scaffold import TABLES_FILE, Scaffold, scaffold
+from dbservice.scaffold.source import Source, SourceError
 
 _FIRST = TABLES_FILE.removesuffix(".sql")
 

@@ -17,13 +17,13 @@ from nats.aio.client import Client
 from dbservice.cli.connecting import connect, database_url, shown_database, without_password
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.client import StorageClient, StorageError
+from dbservice.engine.errors import UnavailableError
 from dbservice.migrate import migration_roots, plugins
 from dbservice.runtime.health import health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler, HttpServer
 from dbservice.runtime.logs import configure_logging
-from dbservice.service import DatabaseService
-from dbservice.settings import Settings
-from dbservice.storage.errors import UnavailableError
+from dbservice.server.service import DatabaseService
+from dbservice.server.settings import Settings
 
 if TYPE_CHECKING:
     from dbservice.runtime.metrics import ServiceMetrics

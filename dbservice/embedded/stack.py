@@ -13,7 +13,7 @@ from dbservice.embedded.broker import Broker
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.protocol.migrations import Applied
 from dbservice.runtime.clock import Clock
-from dbservice.service import DatabaseService
+from dbservice.server.service import DatabaseService
 
 MEMORY = "sqlite+aiosqlite://"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dbservice.engine.errors import EngineError, StatementTimeoutError, UnavailableError
+from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate.script import PreparedStatement, Script
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.migrations import StatementReport
-from dbservice.storage.errors import EngineError, StatementTimeoutError, UnavailableError
-from dbservice.storage.steps import Statement, Steps
 
 _PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+[^\s/'\"]+")
 

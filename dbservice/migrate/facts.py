@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import pairwise
 
-from dbservice.migrate.lexer import Command, Token
+from dbservice.sqltext.lexer import Command, Token
 
 _COLUMN_ENDS = frozenset(
     {"NOT", "NULL", "DEFAULT", "CHECK", "PRIMARY", "UNIQUE", "REFERENCES", "COLLATE", "GENERATED"}

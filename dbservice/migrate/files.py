@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from dbservice.migrate.lexer import Command, SqlError, commands
 from dbservice.migrate.roots import plugin_directory
 from dbservice.protocol.errors import ErrorCode, RequestError
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.lexer import Command, SqlError, commands
 
 FILE_NAME = re.compile(r"(\d{3})_([a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
 SECTION = re.compile(r"^--\s*(UP|DOWN)\s*(\((sqlite|postgresql)\))?\s*(:.*)?$")

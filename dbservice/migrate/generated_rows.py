@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dbservice.migrate.lexer import Kind, Token, tokens
+from dbservice.engine.errors import EngineError, StatementTimeoutError, UnavailableError
+from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate.structure import Column, ForeignKey, Structure, Table
-from dbservice.storage.dialect import Dialect, quoted
-from dbservice.storage.errors import EngineError, StatementTimeoutError, UnavailableError
-from dbservice.storage.steps import Statement, Steps
+from dbservice.sqltext.dialects import Dialect, quoted
+from dbservice.sqltext.lexer import Kind, Token, tokens
 
 ROWS = 6
 """Rows that every table gets."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.migrations import HistoryEntry
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.steps import Statement, Steps
+from dbservice.sqltext.dialects import Dialect
 
 TABLE = "_migrations"
 APPLIED = "applied"

@@ -15,12 +15,16 @@ from weakref import WeakValueDictionary
 
 from msgspec import UNSET, UnsetType
 
+from dbservice.engine.dialect import dialect_of
+from dbservice.engine.engine import Engine
+from dbservice.engine.errors import EngineError, UnavailableError
+from dbservice.engine.steps import Steps
 from dbservice.migrate import ledger, plan
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
 from dbservice.migrate.scratch import Scratch, scratch_beside
 from dbservice.migrate.script import Script, prepare
-from dbservice.migrate.verification import verify
+from dbservice.migrate.verify import verify
 from dbservice.migrate.warnings import warnings_of
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.limits import MIGRATION_LOCK_TIMEOUT
@@ -36,10 +40,7 @@ from dbservice.protocol.migrations import (
 )
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock, SystemClock, timestamp
-from dbservice.storage.dialect import Dialect, dialect_of
-from dbservice.storage.engine import Engine
-from dbservice.storage.errors import EngineError, UnavailableError
-from dbservice.storage.steps import Steps
+from dbservice.sqltext.dialects import Dialect
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ class Migrator:
         )
 
     async def verify(self, namespace: Namespace) -> Verified:
-        """Try all migrations on a scratch database (`dbservice.migrate.verification`).
+        """Try all migrations on a scratch database (`dbservice.migrate.verify`).
 
         Raises:
             RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from dbservice.migrate.files import MigrationFile
 from dbservice.protocol.errors import ErrorCode, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.migrations import HistoryEntry, MigrationStatus, Rollback, Version
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 
 
 def to_apply(

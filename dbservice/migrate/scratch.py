@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from dbservice.storage.dialect import Dialect, quoted
-from dbservice.storage.engine import Engine
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Statement, Steps
+from dbservice.engine.engine import Engine
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Statement, Steps
+from dbservice.sqltext.dialects import Dialect, quoted
 
 Scratch = Callable[[], AbstractAsyncContextManager[Engine]]
 """Opens an empty database that nobody else uses, and throws it away at the end."""
@@ -48,7 +48,7 @@ async def postgres_scratch(url: str | sa.URL) -> AsyncIterator[Engine]:
     Raises:
         EngineError: it cannot be reached, or the right is missing.
     """
-    from dbservice.storage.postgres import PostgresEngine
+    from dbservice.engine.postgres import PostgresEngine
 
     outside = PostgresEngine(url)
     await outside.open()
@@ -61,7 +61,7 @@ async def postgres_scratch(url: str | sa.URL) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def _schema_beside(outside: Engine) -> AsyncIterator[Engine]:
-    from dbservice.storage.postgres import PostgresEngine
+    from dbservice.engine.postgres import PostgresEngine
 
     assert isinstance(outside, PostgresEngine)
     name = f"{_PREFIX}{uuid4().hex[:12]}"

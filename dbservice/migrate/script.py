@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dbservice.migrate.files import Direction, MigrationFile, refusal
-from dbservice.migrate.lexer import Command, SqlError
-from dbservice.migrate.qualify import qualify
 from dbservice.protocol.names import Namespace
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.lexer import Command, SqlError
+from dbservice.sqltext.qualify import qualify
 
 
 @dataclass(frozen=True, slots=True)

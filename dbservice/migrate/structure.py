@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate.facts import split
-from dbservice.migrate.lexer import Token, tokens
-from dbservice.storage.dialect import Dialect, quoted
-from dbservice.storage.steps import Statement, Steps
+from dbservice.sqltext.dialects import Dialect, quoted
+from dbservice.sqltext.lexer import Token, tokens
 
 AUTOINCREMENT = "AUTOINCREMENT"
 WITHOUT_ROWID = "WITHOUT ROWID"

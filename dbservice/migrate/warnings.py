@@ -11,7 +11,7 @@ from dbservice.migrate.facts import Deed, Fact, Shape, facts_of
 from dbservice.migrate.files import Direction, MigrationFile
 from dbservice.migrate.script import Script
 from dbservice.protocol.names import Namespace
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import ParseError, SqlglotError
 
-from dbservice.migrate.functions import ALLOWED
-from dbservice.migrate.keywords import BEFORE_PARENTHESIS, TYPES
+from dbservice.engine.tables import Column, Table, unknown_column
 from dbservice.protocol.errors import ErrorCode, RequestError, invalid
 from dbservice.protocol.limits import MAX_QUERY_PARAMETERS
 from dbservice.protocol.names import identifier
-from dbservice.storage.dialect import Dialect, quoted
-from dbservice.storage.tables import Column, Table, unknown_column
+from dbservice.sqltext.dialects import Dialect, quoted
+from dbservice.sqltext.functions import ALLOWED
+from dbservice.sqltext.keywords import BEFORE_PARENTHESIS, TYPES
 
 Node = Any
 """A part of a parsed query. The parser's versions have different base classes for it."""

@@ -8,23 +8,24 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from dbservice.migrate.functions import ALLOWED
+from dbservice.engine.dialect import dialect_of
+from dbservice.engine.errors import (
+    EngineError,
+    OutOfRangeError,
+    StatementTimeoutError,
+    UnavailableError,
+)
+from dbservice.engine.steps import Guard, Result, Statement, Steps
+from dbservice.engine.values import from_stored
 from dbservice.protocol.codec import check_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
 from dbservice.protocol.limits import MAX_PAGE
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.sql import ExecuteQuery, QueryResult
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.functions import ALLOWED
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import Dialect, dialect_of
-from dbservice.storage.errors import (
-    EngineError,
-    OutOfRangeError,
-    StatementTimeoutError,
-    UnavailableError,
-)
-from dbservice.storage.steps import Guard, Result, Statement, Steps
-from dbservice.storage.values import from_stored
 
 if TYPE_CHECKING:
     from dbservice.sql.query import CheckedQuery

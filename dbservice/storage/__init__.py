@@ -1,1 +1,1 @@
-"""Tables, rows and keys on a database engine."""
+"""Which statements an operation runs: keys, rows, queries, schemas."""

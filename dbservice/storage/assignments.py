@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dbservice.engine.tables import CREATED_AT, NUMBERS, Column, Table
+from dbservice.engine.values import check_size, from_stored, same_json, to_operand, to_stored
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.rows import ColumnType
 from dbservice.protocol.updates import ARRAY, BOUNDS, NUMERIC, Assignment, UpdateOperator
-from dbservice.storage.tables import CREATED_AT, NUMBERS, Column, Table
-from dbservice.storage.values import check_size, from_stored, same_json, to_operand, to_stored
 from dbservice.storage.where import operator_type
 
 _SIGNS = {UpdateOperator.INC: "+", UpdateOperator.DEC: "-", UpdateOperator.MUL: "*"}

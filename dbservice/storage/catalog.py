@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from dbservice.engine import postgres_tables, sqlite_tables
+from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.steps import Steps
+from dbservice.engine.tables import Table
 from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.names import Namespace
-from dbservice.storage import postgres_tables, sqlite_tables
-from dbservice.storage.dialect import Dialect, SqlDialect
-from dbservice.storage.steps import Steps
-from dbservice.storage.tables import Table
+from dbservice.sqltext.dialects import Dialect
 
 
 class _Reader(Protocol):

@@ -8,22 +8,22 @@ from typing import Any
 
 from msgspec import UNSET
 
+from dbservice.engine.dialect import dialect_of
+from dbservice.engine.engine import Engine
+from dbservice.engine.steps import Steps
 from dbservice.protocol import kv, rows, system
 from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Effect, Operation
 from dbservice.protocol.subjects import Family
 from dbservice.runtime.clock import Clock
-from dbservice.storage import claims
+from dbservice.storage import namespace_owners
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import dialect_of
-from dbservice.storage.engine import Engine
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
 from dbservice.storage.queries import QueryStore
-from dbservice.storage.records import RecordStore
+from dbservice.storage.rows import RecordStore
 from dbservice.storage.schemas import SchemaStore
-from dbservice.storage.steps import Steps
 
 Work = Callable[[Namespace, Any], Steps[Any]]
 
@@ -121,12 +121,12 @@ class Database:
             RequestError: NAMESPACE_CONFLICT if another spelling does.
         """
         if namespace not in self._admitted:
-            await self.engine.write(lambda: claims.claim(namespace))
+            await self.engine.write(lambda: namespace_owners.claim(namespace))
             self._admitted.add(namespace)
 
     async def plugins(self) -> list[str]:
         """Return the names of all plugins that have stored something."""
-        return await self.engine.read(claims.owners)
+        return await self.engine.read(namespace_owners.owners)
 
     async def probe(self) -> None:
         """Read something, to see whether the engine is there.
@@ -134,7 +134,7 @@ class Database:
         Raises:
             EngineError: it is not.
         """
-        await self.engine.read(claims.owners)
+        await self.engine.read(namespace_owners.owners)
 
     async def sweep(self) -> int:
         """Remove expired keys and old answers; return how many keys.
@@ -148,7 +148,7 @@ class Database:
             return
         if operation.effect is not Effect.READ:
             await self.admit(namespace)
-        elif await self.engine.read(lambda: claims.check(namespace)):
+        elif await self.engine.read(lambda: namespace_owners.check(namespace)):
             self._admitted.add(namespace)
 
     def _sweep(self) -> Steps[int]:
@@ -159,7 +159,7 @@ class Database:
 
     def _create_tables(self) -> Steps[None]:
         yield from self._dialect.lock("tables of the service")
-        yield from claims.create_tables(self._dialect)
+        yield from namespace_owners.create_tables(self._dialect)
         yield from self._keys.create_tables()
         yield from self._answers.create_tables()
 
@@ -193,7 +193,7 @@ class Database:
         tables = yield from self._schemas.clear(namespace)
         migrations = yield from self._forget_migrations(namespace)
         yield from self._answers.clear(namespace)
-        yield from claims.release(namespace)
+        yield from namespace_owners.release(namespace)
         return system.Cleared(tables=tables, keys=keys, migrations=migrations)
 
 

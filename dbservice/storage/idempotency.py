@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.codec import encode_json, encode_reply, encode_request
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.limits import IDEMPOTENCY_WINDOW
@@ -14,8 +16,6 @@ from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Operation
 from dbservice.runtime.clock import Clock
-from dbservice.storage.dialect import SqlDialect
-from dbservice.storage.steps import Statement, Steps
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS _idempotency (

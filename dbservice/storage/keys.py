@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import UNSET
 
+from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.values import same_json
 from dbservice.protocol.codec import check_json, encode_json
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
@@ -27,9 +30,6 @@ from dbservice.protocol.kv import (
 from dbservice.protocol.limits import MAX_INTEGER, MAX_KEY_LENGTH, MAX_KV_VALUE, MIN_INTEGER
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock
-from dbservice.storage.dialect import SqlDialect
-from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.values import same_json
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS _kv (

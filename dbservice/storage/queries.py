@@ -12,6 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.tables import NUMBERS, ORDERED, Column, Table
+from dbservice.engine.values import to_operand
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import Reason, did_you_mean, invalid, nearest
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Operator, parse_filters
@@ -30,17 +34,13 @@ from dbservice.protocol.rows import (
     SortKey,
 )
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import SqlDialect
-from dbservice.storage.records import (
+from dbservice.storage.rows import (
     Matching,
     as_objects,
     counted,
     matching_rows,
     named_columns,
 )
-from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.tables import NUMBERS, ORDERED, Column, Table
-from dbservice.storage.values import to_operand
 from dbservice.storage.where import operator_type
 
 Row = dict[str, Any]

@@ -7,6 +7,10 @@ from typing import Any
 
 from msgspec import UNSET
 
+from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Column, Table
+from dbservice.engine.values import to_stored
 from dbservice.protocol.errors import Reason, invalid
 from dbservice.protocol.limits import MAX_IDENTIFIER
 from dbservice.protocol.names import Namespace, identifier
@@ -26,11 +30,8 @@ from dbservice.protocol.rows import (
 from dbservice.protocol.rows import (
     Index as DescribedIndex,
 )
+from dbservice.sqltext.dialects import quoted
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import SqlDialect, quoted
-from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.tables import CREATED_AT, UPDATED_AT, Column, Table
-from dbservice.storage.values import to_stored
 
 RESERVED = ("id", CREATED_AT, UPDATED_AT)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from dbservice.engine.dialect import Fragment
+from dbservice.engine.tables import ORDERED, TEXTS, Column, Table
+from dbservice.engine.values import to_operand
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
 from dbservice.protocol.rows import ColumnType
-from dbservice.storage.dialect import Fragment
-from dbservice.storage.tables import ORDERED, TEXTS, Column, Table
-from dbservice.storage.values import to_operand
 
 TRUE, FALSE = "TRUE", "FALSE"
 _COMPARISONS = {

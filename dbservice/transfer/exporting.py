@@ -11,6 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
+from dbservice.engine.dialect import dialect_of
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.tables import Column, Table
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import RequestError, invalid
 from dbservice.protocol.names import Namespace
@@ -24,13 +27,11 @@ from dbservice.protocol.system import (
     TableSummary,
 )
 from dbservice.runtime.clock import Clock, timestamp
+from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import Dialect, dialect_of
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
 from dbservice.storage.schemas import RESERVED
-from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.tables import Column, Table
 from dbservice.transfer.layout import Layout
 from dbservice.transfer.lines import (
     FORMAT,

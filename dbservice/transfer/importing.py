@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dbservice.engine.dialect import SqlDialect, dialect_of
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.tables import Table
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import invalid
 from dbservice.protocol.limits import IMPORT_WINDOW
@@ -17,13 +20,11 @@ from dbservice.protocol.names import Namespace, identifier
 from dbservice.protocol.rows import Register, TableSchema
 from dbservice.protocol.system import Import, Imported
 from dbservice.runtime.clock import Clock
+from dbservice.sqltext.dialects import Dialect, quoted
 from dbservice.storage.catalog import Catalog
-from dbservice.storage.dialect import Dialect, SqlDialect, dialect_of, quoted
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
 from dbservice.storage.schemas import SchemaStore
-from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.tables import Table
 from dbservice.transfer.layout import Layout
 from dbservice.transfer.lines import (
     AnswerLine,

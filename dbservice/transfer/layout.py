@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dbservice.storage.dialect import Dialect, quoted
-from dbservice.storage.steps import Statement, Steps
-from dbservice.storage.tables import Table
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.tables import Table
+from dbservice.sqltext.dialects import Dialect, quoted
 
 _SQLITE_COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
 _POSTGRES_COLUMNS = """

@@ -22,11 +22,11 @@ from dbservice.migrate.files import (
 )
 from dbservice.migrate.script import prepare
 from dbservice.migrate.structure import differences
-from dbservice.migrate.verification import verify
+from dbservice.migrate.verify import verify
 from dbservice.migrate.warnings import warnings_of
 from dbservice.protocol import RequestError
 from dbservice.protocol.migrations import Apply, Check, Rollback
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 from pytest_rosey.checks.failure import CheckFailed, listed
 from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations, postgres, run, trial
 

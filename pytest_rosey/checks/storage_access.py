@@ -31,7 +31,7 @@ _DRIVERS = {
     "peewee": "the database",
     "tortoise": "the database",
 }
-_INTERNALS = ("dbservice.storage", "dbservice.service", "dbservice.migrate", "dbservice.sql")
+_INTERNALS = ("dbservice.storage", "dbservice.server.service", "dbservice.migrate", "dbservice.sql")
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "tests", "build", "dist"}
 
 _CLIENT = "dbservice.client.StorageClient: `.rows(table)` and `.kv`"

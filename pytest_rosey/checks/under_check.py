@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dbservice.engine.sqlite import SqliteEngine
 from dbservice.migrate import Migrator, plugins
 from dbservice.migrate.files import MigrationFile, migration_paths, read_migrations
 from dbservice.migrate.scratch import Scratch, postgres_scratch, sqlite_scratch
 from dbservice.migrate.structure import Structure, read
 from dbservice.protocol import Namespace, RequestError, namespace
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.sqlite import SqliteEngine
+from dbservice.sqltext.dialects import Dialect
 from pytest_rosey.checks.failure import Block, CheckFailed
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from dbservice.engine.engine import Engine
     from dbservice.protocol.migrations import Applied
-    from dbservice.storage.engine import Engine
     from pytest_rosey.fixtures.service import ServiceUnderTest
 
 Migrate = Callable[["Engine"], Awaitable["Applied"]]

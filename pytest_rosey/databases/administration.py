@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 import sqlalchemy as sa
 
-from dbservice.storage.postgres import dsn
-from dbservice.storage.postgres_errors import cannot_open
+from dbservice.engine.postgres import dsn
+from dbservice.engine.postgres_errors import cannot_open
 from pytest_rosey.servers.errors import ServerUnavailable
 
 T = TypeVar("T")

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from dbservice.engine.errors import EngineError
+from dbservice.engine.postgres import PostgresEngine
 from dbservice.migrate import Migrator
 from dbservice.protocol import RequestError
 from dbservice.runtime.clock import SystemClock
 from dbservice.storage.database import Database
-from dbservice.storage.errors import EngineError
-from dbservice.storage.postgres import PostgresEngine
 from pytest_rosey.databases.administration import OLDEST, About, Administration
 from pytest_rosey.servers.errors import ServerUnavailable
 

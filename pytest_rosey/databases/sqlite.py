@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dbservice.storage.sqlite import SqliteEngine
+from dbservice.engine.sqlite import SqliteEngine
 
 if TYPE_CHECKING:
     from dbservice.protocol.migrations import Applied

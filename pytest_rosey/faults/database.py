@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from dbservice.storage.engine import Engine
-from dbservice.storage.errors import UnavailableError
-from dbservice.storage.steps import Steps
+from dbservice.engine.engine import Engine
+from dbservice.engine.errors import UnavailableError
+from dbservice.engine.steps import Steps
 
 T = TypeVar("T")
 

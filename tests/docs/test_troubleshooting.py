@@ -11,7 +11,7 @@ import pytest
 
 from dbservice.client import StorageClient, StorageError
 from dbservice.embedded import Stack
-from dbservice.storage.errors import UnavailableError
+from dbservice.engine.errors import UnavailableError
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.legacy_file import legacy_file
 from reference_plugin_quote_db.legacy_import import LegacyImport

@@ -12,8 +12,8 @@ from nats.aio.client import Client
 from world import World
 
 from dbservice.client import StorageClient
-from dbservice.permissions import ROLES, SERVICE, accounts_configuration, users_configuration
-from dbservice.service import DatabaseService
+from dbservice.server.permissions import ROLES, SERVICE, accounts_configuration, users_configuration
+from dbservice.server.service import DatabaseService
 from pytest_rosey.servers import BinaryServer, find_binary
 
 PLUGINS = ("quote-db", "trivia")

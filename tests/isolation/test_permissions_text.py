@@ -8,8 +8,8 @@ import pytest
 from nats.aio.client import Client
 
 from dbservice.cli.app import run
-from dbservice.permissions import ROLES, accounts_configuration, password_variable
 from dbservice.protocol import OPERATIONS, Effect, Family, RequestError
+from dbservice.server.permissions import ROLES, accounts_configuration, password_variable
 from pytest_rosey.servers import BinaryServer, find_binary
 
 PLUGINS = ("quote-db", "trivia")

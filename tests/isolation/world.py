@@ -10,8 +10,8 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from dbservice.permissions import ADMIN, GATEWAY
-from dbservice.service import DatabaseService
+from dbservice.server.permissions import ADMIN, GATEWAY
+from dbservice.server.service import DatabaseService
 
 SECRET = "the-answer-is-forty-two"
 """Stands in every row, key and event of the plugin that is attacked."""

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator
 from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import namespace
-from dbservice.storage.engines import engine_for
 
 PLUGIN = "killed"
 

@@ -21,14 +21,14 @@ from pathlib import Path
 import pytest
 from migration_child import PLUGIN
 
+from dbservice.engine.engine import Engine
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, ledger
 from dbservice.migrate.structure import plain, read, read_rows
 from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import namespace
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.engine import Engine
-from dbservice.storage.engines import engine_for
-from dbservice.storage.steps import Statement, Steps
+from dbservice.sqltext.dialects import Dialect
 from pytest_rosey.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.kill

@@ -21,8 +21,8 @@ from typing import Any
 
 from dbservice.cli import serving  # noqa: F401 - imported once, before the forks
 from dbservice.cli.app import run
-from dbservice.storage import postgres
-from dbservice.storage.sqlite_connection import Connection
+from dbservice.engine import postgres
+from dbservice.engine.sqlite_connection import Connection
 
 with suppress(ImportError):
     import asyncpg  # noqa: F401

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from migrate_database import SHIPPED, Database
 
+from dbservice.engine.sqlite import SqliteEngine
 from dbservice.migrate.migrator import Migrator
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.runtime.clock import ManualClock
-from dbservice.storage.sqlite import SqliteEngine
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.engine import Engine
-from dbservice.storage.steps import Statement, Steps
+from dbservice.engine.engine import Engine
+from dbservice.engine.steps import Statement, Steps
+from dbservice.sqltext.dialects import Dialect
 
 SHIPPED = Path(__file__).parents[2] / "migrations"
 

@@ -12,7 +12,7 @@ import pytest
 from dbservice.client import StorageClient
 from dbservice.embedded import Broker, Stack
 from dbservice.protocol.migrations import Applied, HistoryEntry
-from dbservice.service import DatabaseService
+from dbservice.server.service import DatabaseService
 from pytest_rosey.servers.postgres import PostgresServer
 
 ROUNDS = 100

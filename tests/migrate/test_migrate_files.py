@@ -13,7 +13,7 @@ from dbservice.migrate import roots as roots_module
 from dbservice.migrate.files import Direction, parse, read_migrations
 from dbservice.migrate.roots import migration_roots, plugins, shipped_roots
 from dbservice.protocol.errors import ErrorCode, RequestError
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 
 NAME = "001_first.sql"
 SECTIONS = "a line '-- UP', '-- UP (sqlite)' or '-- UP (postgresql)'; the same for DOWN"

@@ -7,8 +7,8 @@ import sqlite3
 
 import pytest
 
-from dbservice.migrate.lexer import Kind, SqlError, commands, tokens
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.lexer import Kind, SqlError, commands, tokens
 
 TRIGGER = (
     "CREATE TRIGGER t AFTER UPDATE ON a BEGIN "

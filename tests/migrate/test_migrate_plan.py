@@ -12,7 +12,7 @@ from dbservice.migrate import plan
 from dbservice.migrate.files import MigrationFile, parse
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.migrations import HistoryEntry, Rollback
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 
 FILES = [
     parse(f"{name}.sql", f"-- UP\nSELECT '{name}';\n{down}".encode())

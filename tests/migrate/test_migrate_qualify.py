@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dbservice.migrate.lexer import SqlError, commands
-from dbservice.migrate.qualify import qualify
 from dbservice.protocol.names import namespace
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.lexer import SqlError, commands
+from dbservice.sqltext.qualify import qualify
 
 SQLITE, POSTGRESQL = Dialect.SQLITE, Dialect.POSTGRESQL
 

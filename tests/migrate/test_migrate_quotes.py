@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from migrate_database import SHIPPED, Database
 
+from dbservice.engine.errors import ConstraintError
 from dbservice.migrate.files import Direction, read_migrations
 from dbservice.migrate.migrator import Migrator
 from dbservice.migrate.scratch import Scratch, postgres_scratch, sqlite_scratch
 from dbservice.migrate.script import prepare
 from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import Namespace
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.errors import ConstraintError
+from dbservice.sqltext.dialects import Dialect
 
 QUOTES = "quote_db__quotes"
 ROWS = 10_000

@@ -8,7 +8,7 @@ from dbservice.migrate.files import Direction, MigrationFile, parse
 from dbservice.migrate.script import prepare
 from dbservice.migrate.warnings import narrows, warnings_of
 from dbservice.protocol.names import namespace
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 
 QUOTES = namespace("quote-db")
 FIRST = parse(

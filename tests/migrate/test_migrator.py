@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from migrate_database import Database
 
+from dbservice.engine.errors import UnavailableError
+from dbservice.engine.steps import Steps
 from dbservice.migrate import ledger
 from dbservice.migrate.migrator import Migrator
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.runtime.clock import ManualClock
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.errors import UnavailableError
-from dbservice.storage.steps import Steps
+from dbservice.sqltext.dialects import Dialect
 
 Add = Callable[[str, str], Path]
 

@@ -17,15 +17,15 @@ from existing_databases import DATABASES
 from dbservice.cli import main
 from dbservice.client import StorageClient
 from dbservice.embedded import Stack
-from dbservice.migrate.carry import carry
 from dbservice.migrate.files import parse
-from dbservice.migrate.renaming import Names, rewritten, valid
-from dbservice.migrate.scaffold import TABLES_FILE, Scaffold, scaffold
 from dbservice.migrate.scratch import postgres_scratch
-from dbservice.migrate.source import Source, SourceError, as_text
-from dbservice.migrate.verification import verify
+from dbservice.migrate.verify import verify
 from dbservice.protocol.names import IDENTIFIER, namespace
-from dbservice.storage.dialect import Dialect
+from dbservice.scaffold.carry import carry
+from dbservice.scaffold.renaming import Names, rewritten, valid
+from dbservice.scaffold.scaffold import TABLES_FILE, Scaffold, scaffold
+from dbservice.scaffold.source import Source, SourceError, as_text
+from dbservice.sqltext.dialects import Dialect
 
 OWNER = namespace("old-bot")
 

@@ -9,7 +9,7 @@ import pytest
 from dbservice.migrate.files import Direction, parse
 from dbservice.migrate.template import new_migration
 from dbservice.protocol.errors import ErrorCode, RequestError
-from dbservice.storage.dialect import Dialect
+from dbservice.sqltext.dialects import Dialect
 
 
 def new(root: Path, name: str, plugin: str = "quote-db") -> Path:

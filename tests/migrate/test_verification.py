@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from migrate_database import SHIPPED, Database
 
+from dbservice.engine.steps import Steps
 from dbservice.migrate.files import parse, read_migrations
 from dbservice.migrate.generated_rows import fill
 from dbservice.migrate.migrator import Migrator
 from dbservice.migrate.scratch import Scratch, postgres_scratch, sqlite_scratch
 from dbservice.migrate.structure import Structure, differences, read
-from dbservice.migrate.verification import verify
+from dbservice.migrate.verify import verify
 from dbservice.protocol.migrations import Apply, Check
 from dbservice.protocol.names import Namespace, namespace
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.steps import Steps
+from dbservice.sqltext.dialects import Dialect
 
 OWNER = namespace("quote-db")
 

@@ -80,7 +80,7 @@ def databases_on(server: PostgresServer) -> list[str]:
 
 SUITE = """
 import pytest
-from dbservice.storage.postgres import PostgresEngine
+from dbservice.engine.postgres import PostgresEngine
 
 seen = set()
 

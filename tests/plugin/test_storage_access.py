@@ -22,7 +22,7 @@ FOUND = {
     "importlib.import_module('sqlite3')": "imports sqlite3",
     "__import__('aiosqlite')": "imports aiosqlite",
     "from dbservice import storage": "imports dbservice.storage",
-    "from dbservice.storage.sqlite import SqliteEngine": "imports dbservice.storage.sqlite",
+    "from dbservice.engine.sqlite import SqliteEngine": "imports dbservice.engine.sqlite",
     "x = 'SELECT * FROM quotes WHERE id = ?'": "StorageClient.rows('quotes').get()",
     "x = '''\n  SELECT id\n    FROM quotes'''": "StorageClient.rows('quotes').get()",
     "x = 'SELECT ' + columns": "StorageClient.rows('table').get()",

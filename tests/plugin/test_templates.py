@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from dbservice.client import InvalidSubject, MigrationNotFound
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.migrations import Applied
 from dbservice.protocol.subjects import event_subjects
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Statement, Steps
 from pytest_rosey import MigrationRunner, ServiceUnderTest
 from pytest_rosey.databases.sqlite import SqliteCopies
 from pytest_rosey.fixtures import templates

@@ -12,8 +12,8 @@ from typing import Any
 from nats.aio.client import Client
 
 from dbservice.embedded import Broker
-from dbservice.service import DatabaseService
-from dbservice.settings import Settings
+from dbservice.server.service import DatabaseService
+from dbservice.server.settings import Settings
 
 MEMORY = "sqlite+aiosqlite://"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbservice.admission import NOBODY, Admission, plugin_of
+from dbservice.server.admission import NOBODY, Admission, plugin_of
 
 
 class Counterpart:

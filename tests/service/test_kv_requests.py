@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from dbservice.engine.errors import UnavailableError
 from dbservice.storage.database import Database
-from dbservice.storage.errors import UnavailableError
 
 pytestmark = [pytest.mark.rosey_nats("real"), pytest.mark.asyncio]
 

@@ -18,12 +18,12 @@ from own_service import MEMORY, Gate, running
 
 from dbservice.client import StorageClient
 from dbservice.client.errors import DatabaseUnavailable, ValueTooLarge
+from dbservice.engine.errors import UnavailableError
 from dbservice.runtime.clock import ManualClock
 from dbservice.runtime.logs import JsonFormatter
-from dbservice.service import DatabaseService
-from dbservice.settings import Settings
+from dbservice.server.service import DatabaseService
+from dbservice.server.settings import Settings
 from dbservice.storage.database import Database
-from dbservice.storage.errors import UnavailableError
 from pytest_rosey.servers import BinaryServer, find_binary
 
 pytestmark = pytest.mark.asyncio
@@ -249,7 +249,7 @@ async def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path):
 
 async def _on_the_writer(bus, sql):
     def ask():
-        from dbservice.storage.steps import Statement
+        from dbservice.engine.steps import Statement
 
         result = yield Statement(sql)
         return result.rows[0][0]

@@ -21,12 +21,12 @@ from own_service import Gate, running
 from prometheus_client.parser import text_string_to_metric_families
 
 from dbservice.client import StorageClient
-from dbservice.discovery import _semantic
+from dbservice.engine.errors import UnavailableError
 from dbservice.protocol.operations import OPERATIONS
 from dbservice.runtime import tracing
 from dbservice.runtime.metrics import ServiceMetrics
+from dbservice.server.discovery import _semantic
 from dbservice.storage.database import Database
-from dbservice.storage.errors import UnavailableError
 
 # -- metrics ---------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ def test_what_is_not_used_is_not_imported():
     script = """
 import sys, dbservice.client, dbservice.runtime.tracing, pytest_rosey.plugin
 before = {"prometheus_client", "opentelemetry"} & set(sys.modules)
-import dbservice.service
+import dbservice.server.service
 after = {"prometheus_client", "opentelemetry"} & set(sys.modules)
 print(before, after)
 """

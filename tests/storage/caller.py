@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from dbservice.failures import reply_to
+from dbservice.engine.engine import Engine
+from dbservice.engine.errors import EngineError
+from dbservice.engine.steps import Steps
 from dbservice.protocol import (
     RequestError,
     decode_request,
@@ -19,10 +21,8 @@ from dbservice.protocol import (
 )
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.subjects import Family
+from dbservice.server.failures import reply_to
 from dbservice.storage.database import Database
-from dbservice.storage.engine import Engine
-from dbservice.storage.errors import EngineError
-from dbservice.storage.steps import Steps
 
 Json = dict[str, Any]
 

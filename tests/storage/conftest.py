@@ -13,13 +13,13 @@ import asyncpg
 import pytest
 from caller import Caller, MakeEngine, no_migrations
 
+from dbservice.engine.engine import Engine
+from dbservice.engine.postgres import PostgresEngine
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Statement, Steps
 from dbservice.runtime.clock import ManualClock
+from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.database import Database
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.engine import Engine
-from dbservice.storage.postgres import PostgresEngine
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Statement, Steps
 from pytest_rosey.servers.postgres import PostgresServer
 
 NOON = 1_700_000_000.0

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 from caller import ONLY_ON_SQLITE, MakeEngine
 
-from dbservice.protocol import ErrorCode, RequestError
-from dbservice.storage.engine import Engine
-from dbservice.storage.errors import (
+from dbservice.engine.engine import Engine
+from dbservice.engine.errors import (
     ConstraintError,
     EngineError,
     StatementTimeoutError,
     UnavailableError,
 )
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Statement, Steps
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Statement, Steps
+from dbservice.protocol import ErrorCode, RequestError
 
 FOREVER = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT 1 FROM c) SELECT COUNT(*) FROM c"
 A_WHILE = (
@@ -592,9 +592,9 @@ async def test_a_file_that_cannot_be_opened_is_told(
 
 CHILD = """
 import asyncio, os, sys
-from dbservice.storage.errors import UnavailableError
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Statement
+from dbservice.engine.errors import UnavailableError
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Statement
 
 def create():
     yield Statement("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY, half TEXT)")

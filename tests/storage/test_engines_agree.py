@@ -24,7 +24,7 @@ from dbservice.protocol import OPERATIONS, ErrorCode, Reason
 from dbservice.protocol.filters import Logic, Operator
 from dbservice.protocol.updates import UpdateOperator
 from dbservice.runtime.clock import ManualClock
-from dbservice.service import DatabaseService
+from dbservice.server.service import DatabaseService
 
 Json = dict[str, Any]
 

@@ -30,13 +30,13 @@ from nats.aio.client import Client
 from replies import UNDER_PRESSURE, without_times
 
 from dbservice.embedded import Broker
+from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate import Migrator
 from dbservice.protocol import ErrorCode
 from dbservice.runtime.clock import ManualClock
-from dbservice.service import DatabaseService
-from dbservice.settings import Settings
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.steps import Statement, Steps
+from dbservice.server.service import DatabaseService
+from dbservice.server.settings import Settings
+from dbservice.sqltext.dialects import Dialect
 
 Json = dict[str, Any]
 Trace = list[tuple[str, Any]]

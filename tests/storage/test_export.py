@@ -18,9 +18,9 @@ from dbservice.client import (
     ValueTooLarge,
 )
 from dbservice.embedded import Stack
+from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.rows import ColumnType
 from dbservice.runtime.clock import ManualClock
-from dbservice.storage.steps import Statement, Steps
 from dbservice.transfer.lines import cell, stored
 
 MIGRATIONS = {

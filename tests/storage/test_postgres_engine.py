@@ -14,21 +14,21 @@ import pytest
 import sqlalchemy as sa
 from caller import Caller, no_migrations
 
-from dbservice.protocol.names import namespace
-from dbservice.runtime.clock import ManualClock
-from dbservice.storage.database import Database
-from dbservice.storage.dialect import PostgresDialect
-from dbservice.storage.engines import engine_for
-from dbservice.storage.errors import (
+from dbservice.engine.dialect import PostgresDialect
+from dbservice.engine.errors import (
     ConflictError,
     EngineError,
     StatementTimeoutError,
     UnavailableError,
 )
-from dbservice.storage.postgres import PostgresEngine
-from dbservice.storage.postgres_errors import cannot_open
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Statement, Steps
+from dbservice.engine.postgres import PostgresEngine
+from dbservice.engine.postgres_errors import cannot_open
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.urls import engine_for
+from dbservice.protocol.names import namespace
+from dbservice.runtime.clock import ManualClock
+from dbservice.storage.database import Database
 from pytest_rosey.servers.postgres import PostgresServer
 
 MANY = 40

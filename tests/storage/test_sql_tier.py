@@ -14,13 +14,13 @@ import pytest
 
 from dbservice.client import Forbidden, StorageClient, StorageError, ValidationError
 from dbservice.embedded import Stack
-from dbservice.migrate.functions import ALLOWED
+from dbservice.engine.errors import EngineError, StatementTimeoutError
+from dbservice.engine.sqlite import SqliteEngine
+from dbservice.engine.steps import Guard, Result, Statement, Steps
 from dbservice.protocol import RequestError
 from dbservice.sql.query import Query
-from dbservice.storage.dialect import Dialect
-from dbservice.storage.errors import EngineError, StatementTimeoutError
-from dbservice.storage.sqlite import SqliteEngine
-from dbservice.storage.steps import Guard, Result, Statement, Steps
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.functions import ALLOWED
 
 FIELDS = [
     {"name": "text", "type": "text"},
@@ -480,7 +480,7 @@ def test_a_query_is_read_or_refused_and_nothing_else_happens(dialect, text):
 
 def test_the_parser_is_imported_by_nothing_but_a_query():
     code = (
-        "import sys, dbservice.service, dbservice.client, dbservice.cli.app; "
+        "import sys, dbservice.server.service, dbservice.client, dbservice.cli.app; "
         "sys.exit('sqlglot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from caller import Caller
 
+from dbservice.engine.engine import Engine
+from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol import Family
 from dbservice.protocol.names import namespace
 from dbservice.runtime.clock import ManualClock
 from dbservice.storage.database import Database
-from dbservice.storage.engine import Engine
-from dbservice.storage.steps import Statement, Steps
 
 Migrate = Callable[..., Any]
 NEIGHBOURS = ["quote", "quote-d", "quote-db", "quote-db-x", "quote-dbx", "quotedb"]

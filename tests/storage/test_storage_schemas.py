@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from caller import ONLY_ON_SQLITE, Caller, no_migrations
 
+from dbservice.engine.engine import Engine
 from dbservice.runtime.clock import ManualClock
 from dbservice.storage.database import Database
-from dbservice.storage.engine import Engine
 
 Migrate = Callable[..., Any]
 
@@ -353,7 +353,7 @@ async def test_drop_removes_a_table_once(quotes: Caller) -> None:
 
 
 async def test_a_registration_survives_a_restart(tmp_path: Any, clock: ManualClock) -> None:
-    from dbservice.storage.sqlite import SqliteEngine
+    from dbservice.engine.sqlite import SqliteEngine
 
     def database() -> Database:
         engine: Engine = SqliteEngine(f"sqlite+aiosqlite:///{tmp_path / 'rosey.db'}")

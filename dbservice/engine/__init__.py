@@ -1,0 +1,1 @@
+"""How statements run: steps, dialects, and an engine for each database."""

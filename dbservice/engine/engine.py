@@ -1,0 +1,57 @@
+"""What the service needs from a database engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from dbservice.engine.steps import Steps, T
+from dbservice.sqltext.dialects import Dialect
+
+
+class Engine(Protocol):
+    """A database that runs operations, each in one transaction.
+
+    Every method takes a function that makes the generator, because a transaction that the engine
+    has to repeat needs a fresh one. Errors are those of `dbservice.engine.errors`, and whatever
+    the operation itself raises; after any of them nothing of the operation is kept.
+    """
+
+    dialect: Dialect
+
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection to the database or wait for one."""
+
+    async def open(self) -> None:
+        """Connect. Raises UnavailableError with a sentence that says what is wrong."""
+
+    async def close(self) -> None:
+        """Finish what has been taken, then disconnect."""
+
+    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+        """Run an operation that only reads.
+
+        Args:
+            operation: makes the generator.
+            scan: it may look at many rows; keep it out of the way of quick reads.
+        """
+
+    async def write(
+        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+    ) -> T:
+        """Run an operation that writes; return when it is durable.
+
+        Args:
+            operation: makes the generator.
+            quick: it touches a few rows that keys find.
+            alone: nobody would be held up by it, as far as the caller knows.
+        """
+
+    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+        """Run an operation that changes schemas, with foreign keys checked only at its end.
+
+        Args:
+            operation: makes the generator.
+            keep: False runs it for its answer and undoes everything (dry run).
+        """

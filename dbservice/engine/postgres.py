@@ -1,0 +1,541 @@
+"""The PostgreSQL engine: several replicas may serve one database (SPEC 3.1 to 3.4).
+
+The hot path talks to asyncpg directly, with a pool of its own: through SQLAlchemy's asyncio layer
+a statement takes two to three times as long, and asyncpg's own pool adds to every use of a
+connection what a statement takes. SQLAlchemy reads the URL.
+
+Statements that write run one transaction for each operation, at READ COMMITTED: what an operation
+reads in order to change it, it reads locked, so that it waits for another replica instead of
+failing. PostgreSQL shares commits between waiting transactions by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple
+
+import sqlalchemy as sa
+
+from dbservice.engine.dialect import PostgresDialect
+from dbservice.engine.errors import (
+    ConflictError,
+    EngineError,
+    OutOfSchemaError,
+    UnavailableError,
+)
+from dbservice.engine.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
+from dbservice.engine.steps import Result, Statement, Steps, T
+from dbservice.protocol.limits import STATEMENT_TIMEOUT
+from dbservice.sqltext.dialects import Dialect
+
+POOL_SIZE = 10
+_CONNECT_TIMEOUT = 10.0
+_TRIES = 8
+_FIRST_PAUSE = 0.005
+_SCHEMA_LOCK_TIMEOUT = "2s"
+
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = "BEGIN"
+# A schema change that waits for a lock makes everyone behind it wait too, so it does not wait for
+# long and comes again later.
+_EXCLUSIVE = f"""
+BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{_SCHEMA_LOCK_TIMEOUT}'
+"""
+_PREPARE = """
+BEGIN;
+SELECT pg_advisory_xact_lock(hashtextextended('tables of the service', 0));
+CREATE TABLE IF NOT EXISTS _schema_version (version BIGINT NOT NULL);
+INSERT INTO _schema_version SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM _schema_version);
+COMMIT
+"""
+_NEXT_VERSION = "UPDATE _schema_version SET version = version + 1"
+_SET_VERSION = "UPDATE _schema_version SET version = ?"
+_ENCODING = "SELECT current_setting('server_encoding')"
+
+# These travel as text: a value is then bound and read in the same form as on SQLite.
+_AS_NUMBER = ("numeric", "float4")
+_AS_MOMENT = ("timestamp", "timestamptz")
+_AS_THEY_ARE = ("date", "time", "timetz", "interval", "uuid", "inet", "cidr", "macaddr")
+
+_QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(\?)")
+_ANSWERS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNORECASE)
+_RETURNS = re.compile(r"\bRETURNING\b", re.IGNORECASE)
+
+
+class PostgresEngine:
+    """A PostgreSQL database.
+
+    Args:
+        url: `postgresql+asyncpg://user:password@host:port/database`.
+        statement_timeout: seconds after which a statement is cancelled; those of schema changes
+            may take longer.
+        pool_size: connections at the most; half of them may be busy with long reads.
+        on_commit: told of every commit that one write was in it.
+    """
+
+    dialect = Dialect.POSTGRESQL
+
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+        pool_size: int = POOL_SIZE,
+        on_commit: Callable[[int], None] | None = None,
+    ) -> None:
+        self.url = sa.make_url(url)
+        self._timeout = statement_timeout
+        self._on_commit = on_commit
+        self._pool = _Pool(self._connect, pool_size)
+        self._scans = asyncio.Semaphore(max(1, pool_size // 2))
+        self._version = _SharedQuestion(self._ask_version)
+
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection or wait for one; see Engine.busy."""
+        return self._pool.wanted
+
+    async def open(self) -> None:
+        """Connect, and see that this is a database to work with.
+
+        Raises:
+            UnavailableError: it is not, or cannot be reached; the text says why.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                encoding = await connection.raw.fetchval(_ENCODING)
+                await connection.raw.execute(_PREPARE)
+        except Exception as error:
+            await self._pool.close()
+            raise cannot_open(self.url, error) from error
+        if encoding != "UTF8":
+            await self._pool.close()
+            raise UnavailableError(
+                f"The database '{self.url.database}' has the encoding {encoding}, which does not "
+                "hold every character. Create one with ENCODING 'UTF8'."
+            )
+
+    async def close(self) -> None:
+        """Finish what has been taken, then disconnect."""
+        await self._pool.close()
+
+    def move(self, url: str | sa.URL) -> None:
+        """Go on with another database; only while the engine is not busy.
+
+        Args:
+            url: of that database.
+        """
+        self.url = sa.make_url(url)
+        self._pool.cut()
+
+    async def set_schema_version(self, version: int) -> None:
+        """Number the schemas anew, so that what anyone remembers of them no longer fits.
+
+        Args:
+            version: one that no other database has which an engine may move to.
+        """
+        await self.write(lambda: _set_version(version))
+
+    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+        """Run an operation that only reads, all of it from one snapshot; see Engine.read."""
+        if not scan:
+            return await _repeated(lambda: self._read(operation))
+        async with self._scans:
+            return await _repeated(lambda: self._transaction(operation, _SNAPSHOT))
+
+    async def write(
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        quick: bool = False,  # noqa: ARG002 - a round trip is never quick
+        alone: bool = False,  # noqa: ARG002 - and holds nobody up
+    ) -> T:
+        """Run an operation that writes; see Engine.write."""
+        try:
+            answer = await _repeated(lambda: self._transaction(operation, _WRITE))
+        except CheckError as error:
+            if error.is_named_by_engine:
+                error.subject = await self._columns_of(error)
+            raise
+        if self._on_commit is not None:
+            self._on_commit(1)
+        return answer
+
+    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+        """Run an operation that changes schemas; see Engine.exclusive."""
+        return await _repeated(lambda: self._change_schema(operation, keep=keep))
+
+    async def _read(self, operation: Callable[[], Steps[T]]) -> T:
+        """Run a quick read, without a transaction if it turns out to need one statement only.
+
+        A transaction costs two more round trips, which is more than the statement. An operation
+        that only reads may be begun, given up and begun again.
+        """
+        run = _Run(operation)
+        await self._tell_version(run)
+        if run.statement is None:
+            return run.answer
+        async with self._pool.connection() as connection:
+            # What a plugin wrote is read-only only within a transaction that says so.
+            if run.statement.guard is None and await connection.step(run):
+                return run.answer
+            run.give_up()
+            return await connection.transaction(_Run(operation), _SNAPSHOT)
+
+    async def _transaction(self, operation: Callable[[], Steps[T]], begin: str) -> T:
+        run = _Run(operation)
+        await self._tell_version(run)
+        if run.statement is None:
+            return run.answer
+        async with self._pool.connection() as connection:
+            return await connection.transaction(run, begin)
+
+    async def _change_schema(self, operation: Callable[[], Steps[T]], *, keep: bool) -> T:
+        def with_version() -> Steps[T]:
+            answer = yield from operation()
+            yield Statement("SET CONSTRAINTS ALL IMMEDIATE")
+            yield Statement(_NEXT_VERSION)
+            return answer
+
+        async with self._pool.connection() as connection:
+            return await connection.transaction(_Run(with_version), _EXCLUSIVE, keep=keep)
+
+    async def _columns_of(self, check: CheckError) -> str | None:
+        async with self._pool.connection() as connection:
+            asked = Statement(COLUMNS_OF_CHECK, (check.table, check.constraint))
+            result = await connection.execute(asked)
+        return result.rows[0][0] if result.rows else None
+
+    async def _tell_version(self, run: _Run[Any]) -> None:
+        """Answer an operation's question for the schema version before it has a connection.
+
+        Operations that begin together share the answer. It is never older than the operation, so
+        a migration that any replica has finished is seen; one that is just finishing may be seen
+        too late, and then the statement fails and the operation is repeated.
+        """
+        while run.statement is PostgresDialect.schema_version:
+            run.give(Result([(await self._version.ask(),)], -1))
+
+    async def _ask_version(self) -> int:
+        async with self._pool.connection() as connection:
+            result = await connection.execute(PostgresDialect.schema_version)
+        return int(result.rows[0][0])
+
+    async def _connect(self) -> _Connection:
+        asyncpg = _driver()
+        try:
+            raw = await asyncpg.connect(
+                dsn(self.url),
+                timeout=_CONNECT_TIMEOUT,
+                server_settings={
+                    "application_name": "rosey-db",
+                    "timezone": "UTC",
+                    "statement_timeout": str(round(self._timeout * 1000)),
+                },
+            )
+            await _set_codecs(raw)
+        except Exception as error:
+            raise cannot_open(self.url, error) from error
+        return _Connection(raw)
+
+
+class _Run(Generic[T]):
+    """An operation under way.
+
+    Attributes:
+        statement: what it wants executed next; None when it is done.
+        answer: what it returned.
+    """
+
+    answer: T
+
+    def __init__(self, operation: Callable[[], Steps[T]]) -> None:
+        self._steps = operation()
+        self.statement: Statement | None = None
+        self._go_on(lambda: next(self._steps))
+
+    def give(self, result: Result) -> None:
+        """Hand it a result."""
+        self._go_on(lambda: self._steps.send(result))
+
+    def fail(self, error: EngineError) -> None:
+        """Raise an error where it waits for a result."""
+        self._go_on(lambda: self._steps.throw(error))
+
+    def give_up(self) -> None:
+        """End it without an answer."""
+        self._steps.close()
+
+    def _go_on(self, step: Callable[[], Statement]) -> None:
+        try:
+            self.statement = step()
+        except StopIteration as stop:
+            self.statement, self.answer = None, stop.value
+
+
+class _Connection:
+    """A connection of asyncpg's."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the next operation may have it."""
+        return not self.raw.is_closed() and not self.raw.is_in_transaction()
+
+    async def transaction(self, run: _Run[T], begin: str, *, keep: bool = True) -> T:
+        """Finish an operation within a transaction and return its answer."""
+        await self._command(begin)
+        try:
+            while run.statement is not None and not await self.step(run):
+                pass
+            await self._command("COMMIT" if keep else "ROLLBACK")
+        except Exception:
+            await self._undo()
+            raise
+        return run.answer
+
+    async def step(self, run: _Run[Any]) -> bool:
+        """Execute an operation's next statement; return whether it is done then."""
+        assert run.statement is not None
+        try:
+            result = await self.execute(run.statement)
+        except EngineError as error:
+            run.fail(error)
+        else:
+            run.give(result)
+        return run.statement is None
+
+    async def execute(self, statement: Statement) -> Result:
+        """Execute one statement.
+
+        Raises:
+            EngineError: it failed.
+        """
+        try:
+            return await self._execute(statement)
+        except Exception as error:
+            raise translated(error) from error
+
+    async def _execute(self, statement: Statement) -> Result:
+        parameters = statement.parameters
+        sql, answers, changes = _compiled(statement.sql, bool(parameters))
+        if answers and statement.guard is None:
+            records = await self.raw.fetch(sql, *parameters)
+            return Result(_tuples(records), len(records) if changes else -1)
+        if parameters and statement.guard is None:
+            return Result([], _affected(await self.raw.execute(sql, *parameters)))
+        # Without parameters the driver would accept several statements at once.
+        prepared = await self.raw.prepare(sql)
+        records = await prepared.fetch(*parameters)
+        names = [attribute.name for attribute in prepared.get_attributes()]
+        return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
+
+    async def _command(self, sql: str) -> None:
+        try:
+            await self.raw.execute(sql)
+        except Exception as error:
+            raise translated(error) from error
+
+    async def _undo(self) -> None:
+        if not self.raw.is_closed() and self.raw.is_in_transaction():
+            with suppress(EngineError):  # a lost connection undoes everything by itself
+                await self._command("ROLLBACK")
+
+
+class _Pool:
+    """Connections for whoever comes, opened when needed and kept.
+
+    Args:
+        connect: opens one.
+        size: how many at the most.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[_Connection]], size: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[_Connection] = []
+        self._is_closed = False
+        self.wanted = 0
+        """How many have a connection or wait for one."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[_Connection]:
+        """Lend a connection.
+
+        Raises:
+            UnavailableError: none can be opened, or the pool is closed.
+        """
+        self.wanted += 1
+        try:
+            async with self._places:
+                if self._is_closed:
+                    raise UnavailableError("the database is closed")
+                connection = await self._take()
+                try:
+                    yield connection
+                finally:
+                    self._put_back(connection)
+        finally:
+            self.wanted -= 1
+
+    def _put_back(self, connection: _Connection) -> None:
+        if connection.is_reusable:
+            self._idle.append(connection)
+        else:
+            connection.raw.terminate()
+
+    async def close(self) -> None:
+        """Wait until nothing is lent any more, and disconnect."""
+        self._is_closed = True
+        for _ in range(self._size):
+            await self._places.acquire()
+        for _ in range(self._size):
+            self._places.release()
+        while self._idle:
+            await self._idle.pop().raw.close()
+
+    def cut(self) -> None:
+        """Disconnect what is not lent, at once."""
+        while self._idle:
+            self._idle.pop().raw.terminate()
+
+    async def _take(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_reusable:
+                return connection
+        return await self._connect()
+
+
+class _SharedQuestion:
+    """A question to the database that is asked once for all who wait for an answer.
+
+    Args:
+        ask: asks it.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[int]]) -> None:
+        self._ask = ask
+        self._turn = asyncio.Lock()
+        self._asked = 0
+        self._answered = 0
+        self._answer = 0
+
+    async def ask(self) -> int:
+        """Return the answer to a question that was asked no earlier than now."""
+        asked_before = self._asked
+        async with self._turn:
+            if self._answered <= asked_before:
+                self._asked += 1
+                self._answer = await self._ask()
+                self._answered = self._asked
+            return self._answer
+
+
+class _Compiled(NamedTuple):
+    """A statement in PostgreSQL's form.
+
+    Attributes:
+        answers: it gives rows.
+        changes: those are the rows it changed.
+    """
+
+    sql: str
+    answers: bool
+    changes: bool
+
+
+@lru_cache(maxsize=4096)
+def _compiled(sql: str, has_parameters: bool) -> _Compiled:
+    """Number the placeholders, and look what a statement gives back."""
+    outside = _QUOTED_OR_MARK.sub("", sql)
+    returns = _RETURNS.search(outside) is not None
+    numbers = itertools.count(1)
+    numbered = _QUOTED_OR_MARK.sub(
+        lambda found: f"${next(numbers)}" if found.group(1) else found.group(), sql
+    )
+    answers = returns or _ANSWERS.match(outside) is not None
+    return _Compiled(numbered if has_parameters else sql, answers, returns)
+
+
+def _set_version(version: int) -> Steps[None]:
+    yield Statement(_SET_VERSION, (version,))
+
+
+def _tuples(records: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(record) for record in records]
+
+
+def _affected(status: str) -> int:
+    """Return how many rows a command tag tells of, -1 for one that changes no rows."""
+    verb, _, rest = status.partition(" ")
+    return int(rest.rpartition(" ")[2]) if verb in ("INSERT", "UPDATE", "DELETE", "MERGE") else -1
+
+
+async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Run an operation until nothing stands in its way, a bounded number of times.
+
+    What is repeated has left nothing behind.
+    """
+    pause = _FIRST_PAUSE
+    for _ in range(_TRIES - 1):
+        try:
+            return await attempt()
+        except (ConflictError, OutOfSchemaError):
+            await asyncio.sleep(pause * random.random())  # noqa: S311 - only to part company
+            pause *= 2
+    return await attempt()
+
+
+def _driver() -> Any:
+    try:
+        import asyncpg
+    except ImportError:
+        raise UnavailableError(
+            "PostgreSQL is reached with the asyncpg driver, which is not installed: "
+            "pip install 'pytest-rosey[postgres]'."
+        ) from None
+    return asyncpg
+
+
+def dsn(url: sa.URL) -> str:
+    """Return a URL as libpq and asyncpg spell it, with its password."""
+    query = dict(url.query)
+    if "ssl" in query:
+        query["sslmode"] = query.pop("ssl")
+    plain = url.set(drivername="postgresql", query=query)
+    return plain.render_as_string(hide_password=False)
+
+
+async def _set_codecs(raw: Any) -> None:
+    async def set_codec(
+        name: str, encoder: Callable[[Any], str], decoder: Callable[[str], Any]
+    ) -> None:
+        await raw.set_type_codec(
+            name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="text"
+        )
+
+    for name in _AS_NUMBER:
+        await set_codec(name, str, float)
+    for name in _AS_MOMENT:
+        await set_codec(name, str, _moment)
+    for name in _AS_THEY_ARE:
+        await set_codec(name, str, str)
+
+
+def _moment(text: str) -> str:
+    """Return a time stamp as `values` writes it, in ISO 8601 with microseconds and a Z."""
+    day, _, rest = text.partition(" ")
+    time, _, fraction = rest.removesuffix("+00").partition(".")
+    if len(day) != 10 or len(time) != 8:  # infinity, or a year that ISO 8601 has no form for
+        return text
+    return f"{day}T{time}.{fraction:0<6}Z"

@@ -1,0 +1,172 @@
+"""PostgreSQL's errors in words that do not depend on the driver."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from dbservice.engine.errors import (
+    ConflictError,
+    ConstraintError,
+    EngineError,
+    OutOfRangeError,
+    OutOfSchemaError,
+    StatementTimeoutError,
+    UnavailableError,
+)
+
+_CONSTRAINTS = {
+    "23502": "not null",
+    "23503": "foreign key",
+    "23001": "foreign key",
+    "23505": "unique",
+    "23P01": "exclusion",
+    "2BP01": "foreign key",  # dropping what others refer to
+    "P0001": "trigger",
+    "22001": "type",
+    "22007": "type",
+    "22008": "type",
+    "22P02": "type",
+}
+_CONFLICTS = {
+    "40001": "serialization failure",
+    "40P01": "deadlock",
+    "55P03": "a lock was not to be had in time",
+}
+_OUT_OF_SCHEMA = frozenset({"42P01", "42703", "42804", "42883"})
+_UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
+_CHECK = "23514"
+_TIMEOUT = "57014"
+_OUT_OF_RANGE = "22003"
+_SEQUENCE_EXHAUSTED = "2200H"
+_CACHED_PLAN = "cached statement plan is invalid"
+
+# Two replicas that create the same table at the same time: IF NOT EXISTS does not see the other's.
+_RACES = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index")
+_RACE_TEXT = "tuple concurrently updated"
+
+_KEY = re.compile(r"Key \((.*?)\)=\(")
+_PLAIN_NAME = re.compile(r'"?(\w+)"?')
+
+
+COLUMNS_OF_CHECK = """
+SELECT string_agg(a.attname::text, ' ' ORDER BY k.place)
+FROM pg_constraint c CROSS JOIN unnest(c.conkey) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number
+WHERE c.conrelid = to_regclass(quote_ident(?)) AND c.conname = CAST(? AS TEXT)
+"""
+
+
+class CheckError(ConstraintError):
+    """A CHECK refused a row.
+
+    SQLite names the expression of a CHECK without a name; PostgreSQL has given it one, and has to
+    be asked for its columns.
+
+    Args:
+        text: the engine's own text.
+        table: the full name of the table.
+        constraint: the name of the CHECK.
+    """
+
+    def __init__(self, text: str, *, table: str, constraint: str) -> None:
+        super().__init__(text, kind="check", subject=constraint)
+        self.table = table
+        self.constraint = constraint
+
+    @property
+    def is_named_by_engine(self) -> bool:
+        """Whether the author of the table gave the CHECK no name."""
+        pattern = rf"{re.escape(self.table)}(_\w+)?_check\d*"
+        return re.fullmatch(pattern, self.constraint) is not None
+
+
+def translated(error: Exception) -> EngineError:
+    """Return a driver's error as the engine raises it; one that is translated stays as it is."""
+    if isinstance(error, EngineError):
+        return error
+    text = str(error)
+    state = str(getattr(error, "sqlstate", "") or "")
+    if not state:
+        return _of_the_client(error, text)
+    if _stands_in_the_way(error, state, text):
+        return ConflictError(text)
+    if state == _CHECK:
+        return _check_error(error, text)
+    if state in _CONSTRAINTS:
+        return ConstraintError(text, kind=_CONSTRAINTS[state], subject=_subject(error, state))
+    if state == _TIMEOUT:
+        return StatementTimeoutError(text)
+    if state == _OUT_OF_RANGE:
+        return OutOfRangeError(text)
+    if state in _OUT_OF_SCHEMA:
+        return OutOfSchemaError(text)
+    if state == _SEQUENCE_EXHAUSTED or state.startswith(_UNAVAILABLE_CLASSES):
+        return UnavailableError(text)
+    return EngineError(text)
+
+
+def cannot_open(url: sa.URL, error: Exception) -> UnavailableError:
+    """Return the sentence for a database that cannot be opened."""
+    if isinstance(error, UnavailableError):
+        return error
+    state = str(getattr(error, "sqlstate", "") or "")
+    place = f"{url.host or url.query.get('host', 'localhost')}:{url.port or 5432}"
+    shown = url.render_as_string(hide_password=True)
+    told = {
+        "28P01": f"The server refuses the password of user '{url.username}'. Check the URL {shown}",
+        "28000": f"The server refuses user '{url.username}' from here ({error})",
+        "3D000": f"There is no database '{url.database}' on this server. Create it with: createdb "
+        f"{url.database}",
+        "42501": f"User '{url.username}' may not create tables in the database ({error}). Make it "
+        "the owner of the database, or grant it CREATE on the schema",
+        "53300": "The server has no connection left. Raise its max_connections, or lower the "
+        "number of replicas",
+        "57P03": f"The server at {place} is starting up or shutting down. Try again",
+    }.get(state)
+    if told is None and (isinstance(error, OSError) or state.startswith("08")):
+        told = (
+            f"No PostgreSQL server answers at {place} ({error}). Start it, or check host and port "
+            f"in the URL {shown}"
+        )
+    return UnavailableError(f"{told or f'The database {shown} cannot be opened: {error}'}.")
+
+
+def _of_the_client(error: Exception, text: str) -> EngineError:
+    """Translate what asyncpg raises without having asked the server."""
+    if isinstance(error, OverflowError | OSError | TimeoutError):
+        kind = OutOfRangeError if isinstance(error, OverflowError) else UnavailableError
+        return kind(text)
+    # The driver's DataError is a ValueError, its InterfaceError for a closed connection is not.
+    if isinstance(error, ValueError):
+        return OutOfRangeError(text) if "range" in text else EngineError(text)
+    if type(error).__name__ == "InterfaceError":
+        return UnavailableError(text)
+    return EngineError(text)
+
+
+def _stands_in_the_way(error: Any, state: str, text: str) -> bool:
+    return (
+        state in _CONFLICTS
+        or _CACHED_PLAN in text
+        or _RACE_TEXT in text
+        or getattr(error, "constraint_name", None) in _RACES
+    )
+
+
+def _check_error(error: Any, text: str) -> CheckError:
+    return CheckError(text, table=error.table_name, constraint=error.constraint_name)
+
+
+def _subject(error: Any, state: str) -> str | None:
+    """Return what was refused in the form that SQLite tells it: `table.column, table.column`."""
+    table = error.table_name
+    if state == "23502":
+        return f"{table}.{error.column_name}"
+    if state == "23505":
+        key = _KEY.match(error.detail or "")
+        names = [_PLAIN_NAME.fullmatch(name) for name in key.group(1).split(", ")] if key else []
+        return ", ".join(f"{table}.{name.group(1)}" for name in names if name) or None
+    return None

@@ -1,0 +1,245 @@
+"""The SQLite engine: one writer with group commit, readers beside it (SPEC 3.1 to 3.4).
+
+On a file, writes that wait together share one transaction, a savepoint each, and one fsync; each
+is acknowledged after the shared commit. Readers have connections of their own, so that neither a
+long search nor a write holds up a quick read, which is answered on the event loop itself. A
+database in memory is one connection, used on the event loop.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO, Final
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from dbservice.engine.errors import StatementTimeoutError, UnavailableError
+from dbservice.engine.lane import DirectLane, Lane, ThreadLane
+from dbservice.engine.sqlite_connection import Connection, Work, run_reads, run_writes
+from dbservice.engine.sqlite_lanes import QUICK, ReaderLane, WriterLane
+from dbservice.engine.steps import Steps, T
+from dbservice.engine.text import lowered
+from dbservice.engine.values import contains_json, equal_json
+from dbservice.protocol.limits import STATEMENT_TIMEOUT
+from dbservice.sqltext.dialects import Dialect
+
+_INSTRUCTIONS_BETWEEN_CLOCK_LOOKS: Final = 10_000
+_UNLIMITED: Final = float("inf")
+
+SCANNERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2))
+"""Threads for searches: one that takes seconds leaves room for the others."""
+
+
+class SqliteEngine:
+    """A SQLite database, in memory or in a file.
+
+    Args:
+        url: `sqlite+aiosqlite:///file.db`, `sqlite:///file.db`, or with no path for memory.
+        statement_timeout: seconds after which a statement is interrupted.
+        on_commit: told, on the writer's thread, how many writes shared each commit.
+
+    A file is opened by one process at a time: the second is refused with UnavailableError.
+    """
+
+    dialect = Dialect.SQLITE
+
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+        on_commit: Callable[[int], None] | None = None,
+    ) -> None:
+        self.url = sa.make_url(url).set(drivername="sqlite")
+        self.path = None if self.url.database in (None, "", ":memory:") else self.url.database
+        self._timeout = statement_timeout
+        self._on_commit = on_commit
+        self._pool = sa.create_engine(
+            self.url,
+            poolclass=NullPool,
+            connect_args={
+                "isolation_level": None,
+                "check_same_thread": False,
+                "cached_statements": 512,
+                "timeout": 5.0,
+            },
+        )
+        self._lock: IO[str] | None = None
+        self._writer: Lane
+        self._reader: Lane
+        self._scanner: Lane
+        if self.path is None:
+            self._writer = self._reader = self._scanner = DirectLane(
+                connect=self._connect_writer, disconnect=_disconnect, run=run_writes
+            )
+        else:
+            self._writer = WriterLane(
+                "rosey-db-writer", connect=self._connect_writer, disconnect=_disconnect
+            )
+            self._reader = ReaderLane(connect=self._connect_reader, disconnect=_disconnect)
+            self._scanner = ThreadLane(
+                "rosey-db-scanner",
+                connect=self._connect_reader,
+                disconnect=_disconnect,
+                run=run_reads,
+                number=SCANNERS,
+            )
+
+    @property
+    def busy(self) -> int:
+        """How many operations have a connection or wait for one; see Engine.busy."""
+        return sum(lane.busy for lane in self._lanes())
+
+    async def open(self) -> None:
+        """Take the file for this process and connect.
+
+        Raises:
+            UnavailableError: the file cannot be opened, or another process holds it.
+        """
+        if self.path is not None:
+            self._lock = _take_file(Path(self.path))
+        opened: list[Lane] = []
+        try:
+            for lane in self._lanes():
+                await lane.open()
+                opened.append(lane)
+        except sqlite3.Error as error:
+            for lane in reversed(opened):
+                await lane.close()
+            self._release_file()
+            raise UnavailableError(
+                f"The database file '{self.path}' cannot be opened: {error}. Check that its folder "
+                "exists, that it may be written, and that the file is an SQLite database."
+            ) from error
+
+    async def close(self) -> None:
+        """Finish what has been taken, then close the file and let go of it."""
+        for lane in reversed(self._lanes()):
+            await lane.close()
+        self._pool.dispose()
+        self._release_file()
+
+    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+        """Run an operation that only reads; see Engine.read."""
+        if not scan and self._reader is not self._scanner:
+            # What turns out not to be quick starts anew where it holds nobody up.
+            with suppress(StatementTimeoutError):
+                quick: T = await self._reader.do(Work(operation, QUICK))
+                return quick
+        answer: T = await self._scanner.do(Work(operation, self._timeout))
+        return answer
+
+    async def write(
+        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+    ) -> T:
+        """Run an operation that writes; see Engine.write."""
+        work = Work(operation, self._timeout, quick=quick, alone=alone)
+        answer: T = await self._writer.do(work)
+        return answer
+
+    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+        """Run an operation that changes schemas; see Engine.exclusive."""
+        work = Work(operation, _UNLIMITED, exclusive=True, keep=keep)
+        answer: T = await self._writer.do(work)
+        return answer
+
+    def snapshot(self) -> bytes:
+        """Return all that is in the database, for `restore`.
+
+        Raises:
+            ValueError: the database is a file.
+            UnavailableError: it is not open.
+        """
+        connection = self._in_memory()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        return connection.serialize() if pages else b""  # SQLite cannot serialize nothing
+
+    def restore(self, snapshot: bytes) -> None:
+        """Replace all that is in the database, which takes as long as copying the bytes twice.
+
+        Args:
+            snapshot: what `snapshot()` returned, of this engine or another one.
+
+        Raises:
+            ValueError: the database is a file.
+            UnavailableError: it is not open.
+        """
+        # Not deserialized in place: that leaves prepared statements with freed schemas, and the
+        # process crashes when one of them runs (SQLite 3.40). A backup moves the schema version.
+        with closing(sqlite3.connect(":memory:")) as source:
+            if snapshot:
+                source.deserialize(snapshot)
+            source.backup(self._in_memory())
+
+    def _in_memory(self) -> sqlite3.Connection:
+        if self.path is not None:
+            raise ValueError(f"'{self.path}' is a file; only a database in memory can be copied")
+        assert isinstance(self._writer, DirectLane)  # as every lane of a database in memory
+        connection: Connection = self._writer.connection
+        return connection.raw
+
+    def _lanes(self) -> list[Lane]:
+        # The writer comes first: it makes a new file a WAL file, which readers cannot.
+        return list(dict.fromkeys((self._writer, self._reader, self._scanner)))
+
+    def _connect_writer(self) -> Connection:
+        connection = self._connect()
+        connection.execute("PRAGMA busy_timeout=0")
+        return connection
+
+    def _connect_reader(self) -> Connection:
+        connection = self._connect()
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _connect(self) -> Connection:
+        pooled = self._pool.raw_connection()
+        raw = pooled.driver_connection
+        pooled.detach()
+        assert isinstance(raw, sqlite3.Connection)
+        connection = Connection(raw, self._on_commit)
+        raw.create_function("rosey_lower", 1, lowered, deterministic=True)
+        raw.create_function("rosey_json_equal", 2, equal_json, deterministic=True)
+        raw.create_function("rosey_json_contains", 2, contains_json, deterministic=True)
+        raw.set_progress_handler(connection.is_late, _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS)
+        if self.path is not None:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def _release_file(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _disconnect(connection: Connection) -> None:
+    connection.raw.close()
+
+
+def _take_file(path: Path) -> IO[str]:
+    """Lock a side file for as long as this process lives, so that nobody else writes."""
+    try:
+        lock = Path(f"{path}.lock").open("a")  # noqa: SIM115 - held until the engine closes
+    except OSError as error:
+        raise UnavailableError(
+            f"The database file '{path}' cannot be opened: {error.strerror}. Check that its folder "
+            "exists and may be written."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise UnavailableError(
+            f"A service holds the database file '{path}'. SQLite has one writing process: reach "
+            "it over NATS instead (use --nats), or stop it first."
+        ) from error
+    os.set_inheritable(lock.fileno(), False)
+    return lock

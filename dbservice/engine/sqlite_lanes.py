@@ -1,0 +1,254 @@
+"""The two quick ways into a database file: reads of one snapshot, writes of one commit (SPEC 3.2).
+
+Both work on the event loop as far as that holds nobody up: waking a thread and being woken by it
+costs several times as much as looking up a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from dbservice.engine.errors import StatementTimeoutError, UnavailableError
+from dbservice.engine.lane import Job, LaneOnTheLoop, Workers, attempt
+from dbservice.engine.sqlite_connection import (
+    Connection,
+    commit,
+    perform,
+    run_writes,
+    translated,
+)
+
+WRITE_BATCH: Final = 128
+
+QUICK: Final = 0.02
+"""Seconds that statements may hold the event loop."""
+
+_QUICK_COMMIT: Final = 0.001
+"""Seconds: where commits take longer, they are left to the thread."""
+
+_PATIENCE: Final = 5_000
+"""Milliseconds to wait for a file that another process has locked."""
+
+_WEIGHT: Final = 0.1
+"""Of the newest commit in the running mean of their seconds."""
+
+
+class ReaderLane(LaneOnTheLoop[Connection]):
+    """Answers reads on the event loop; those of one turn of the loop share a snapshot.
+
+    The snapshot ends before anything that the turn scheduled: whoever learns of a commit reads
+    it, because that news takes a turn of its own.
+
+    Args:
+        connect: opens the connection.
+        disconnect: closes it.
+    """
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._end_snapshot()
+        await super().close()
+
+    async def do(self, work: Any) -> Any:
+        """Do the work and return its answer, or raise its error.
+
+        Raises:
+            UnavailableError: the lane is closed, or was never opened.
+        """
+        connection = self.connection
+        try:
+            if not connection.raw.in_transaction:
+                connection.begin()
+                asyncio.get_running_loop().call_soon(self._end_snapshot)
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        return connection.drive(work.operation, work.timeout)
+
+    def _end_snapshot(self) -> None:
+        if self._connection is not None:
+            self._connection.undo()  # nothing was written
+
+
+class WriterLane:
+    """Writes in rounds: what waits when a round begins shares its commit.
+
+    The statements of quick writes run on the event loop, those of the others on a thread, and so
+    does the commit, which waits for the disk. Where commits have been quick, a write that is alone
+    is made and committed on the spot: handing it over would take as long again.
+
+    Args:
+        name: the thread's name.
+        connect: opens the connection.
+        disconnect: closes it; runs on the thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        connect: Callable[[], Connection],
+        disconnect: Callable[[Connection], None],
+    ) -> None:
+        self._connect = connect
+        self._disconnect = disconnect
+        self._worker = Workers(name)
+        self._connection: Connection | None = None
+        self._waiting: deque[Job] = deque()
+        self._idle: asyncio.Event = asyncio.Event()
+        self._commit_seconds = _QUICK_COMMIT
+        self._taken = 0
+
+    @property
+    def busy(self) -> int:
+        """How many jobs were taken and not answered yet."""
+        return self._taken
+
+    async def open(self) -> None:
+        """Open the connection and start the thread; raise what opening it raised."""
+        self._connection = self._connect()
+        self._idle.set()
+        self._worker.start()
+
+    async def close(self) -> None:
+        """Finish what was taken, close the connection, end the thread."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        await self._idle.wait()
+        closed = asyncio.Event()
+        self._worker.submit(lambda: self._disconnect(connection), closed.set)
+        await closed.wait()
+        self._worker.stop()
+
+    async def do(self, work: Any) -> Any:
+        """Let a job wait for its round and return its answer, or raise its error.
+
+        Raises:
+            UnavailableError: the lane is closed, or was never opened.
+        """
+        connection = self._connection
+        if connection is None:
+            raise UnavailableError("the database is closed")
+        if work.alone and work.quick and self._idle.is_set() and self._commits_are_quick:
+            job = Job(work)
+            if self._is_done_at_once(connection, job):
+                if job.error is not None:
+                    raise job.error
+                return job.value
+            work = replace(work, quick=False)
+        loop = asyncio.get_running_loop()
+        job = Job(work, loop.create_future())
+        assert job.future is not None
+        self._waiting.append(job)
+        if self._idle.is_set():
+            self._idle.clear()
+            loop.call_soon(self._begin_round, connection)
+        self._taken += 1
+        try:
+            return await job.future
+        finally:
+            self._taken -= 1
+
+    @property
+    def _commits_are_quick(self) -> bool:
+        return self._commit_seconds < _QUICK_COMMIT
+
+    def _is_done_at_once(self, connection: Connection, job: Job) -> bool:
+        """Make a write and commit it; return whether it is over, or was undone."""
+        if not self._perform_here(connection, [job]):
+            return False
+        try:
+            self._timed_commit(connection, [job])
+        except sqlite3.Error:
+            self._forget(connection, [job])
+            return False
+        return True
+
+    def _begin_round(self, connection: Connection) -> None:
+        jobs = self._next_jobs()
+        if not jobs:
+            self._idle.set()
+            return
+        performed = self._perform_here(connection, jobs)
+        if not performed:
+            self._hand_over(connection, jobs)
+            return
+        self._waiting.extendleft(reversed(jobs[performed:]))
+        del jobs[performed:]
+        self._worker.submit(
+            lambda: attempt(self._commit, connection, jobs),
+            lambda: self._end_round(connection, jobs),
+        )
+
+    def _end_round(self, connection: Connection, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.settle()
+        # Behind those who were just answered.
+        asyncio.get_running_loop().call_soon(self._begin_round, connection)
+
+    def _next_jobs(self) -> list[Job]:
+        jobs: list[Job] = []
+        while self._waiting and len(jobs) < WRITE_BATCH:
+            job = self._waiting.popleft()
+            if not job.is_abandoned:
+                jobs.append(job)
+        return jobs
+
+    def _perform_here(self, connection: Connection, jobs: list[Job]) -> int:
+        """Run the statements of quick writes; return how many have only to be committed.
+
+        That is none if one of them turns out not to be quick, or cannot be run now.
+        """
+        if not all(job.work.quick for job in jobs):
+            return 0
+        try:
+            connection.begin("BEGIN IMMEDIATE")
+            performed = perform(connection, jobs, QUICK)
+        except sqlite3.Error:
+            performed = 0
+        if performed and not any(isinstance(job.error, StatementTimeoutError) for job in jobs):
+            return performed
+        self._forget(connection, jobs)
+        return 0
+
+    def _hand_over(self, connection: Connection, jobs: list[Job]) -> None:
+        """Have everything done on the thread, where it may wait for whatever it has to."""
+        self._worker.submit(
+            lambda: attempt(_run_patiently, connection, jobs),
+            lambda: self._end_round(connection, jobs),
+        )
+
+    def _commit(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        try:
+            self._timed_commit(connection, jobs)
+        except sqlite3.Error:
+            self._forget(connection, jobs)
+            _run_patiently(connection, jobs)
+
+    def _timed_commit(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        started = time.perf_counter()
+        if commit(connection, jobs):
+            seconds = time.perf_counter() - started
+            self._commit_seconds += _WEIGHT * (seconds - self._commit_seconds)
+
+    @staticmethod
+    def _forget(connection: Connection, jobs: Sequence[Job]) -> None:
+        """Undo what was done, to do it again."""
+        connection.undo()
+        for job in jobs:
+            job.value = job.error = None
+
+
+def _run_patiently(connection: Connection, jobs: Sequence[Job]) -> None:
+    """Run writes on the thread, waiting for a lock that another process may hold."""
+    connection.execute(f"PRAGMA busy_timeout={_PATIENCE}")
+    try:
+        run_writes(connection, jobs)
+    finally:
+        connection.execute("PRAGMA busy_timeout=0")

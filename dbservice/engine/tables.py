@@ -1,0 +1,169 @@
+"""What is known of a table: its columns, their types, its unique keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from dbservice.engine.dialect import SqlDialect
+from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
+from dbservice.protocol.rows import ColumnType
+from dbservice.sqltext.dialects import quoted
+
+CREATED_AT = "created_at"
+UPDATED_AT = "updated_at"
+
+NUMBERS = frozenset({ColumnType.INTEGER, ColumnType.FLOAT})
+TEXTS = frozenset({ColumnType.STRING, ColumnType.TEXT})
+ORDERED = NUMBERS | TEXTS | {ColumnType.DATETIME}
+_BESIDE_FILTERS = frozenset({"sort", "limit", "offset", "columns", "after"})
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        max_length: characters at the most, where the declaration says so.
+        default: the default as the engine writes it down, or None.
+        native: the declared type as the engine names it, where its dialect cares.
+        sequence: what generates the values, where they come from a sequence.
+    """
+
+    name: str
+    type: ColumnType
+    nullable: bool = True
+    default: str | None = None
+    max_length: int | None = None
+    primary_key: bool = False
+    native: str = ""
+    sequence: str = ""
+
+    @cached_property
+    def sql(self) -> str:
+        """The column's name as it stands in SQL."""
+        return quoted(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index of a table; `columns` is empty where it is over an expression."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a plugin.
+
+    Attributes:
+        name: the bare name, as it stands in requests.
+        full_name: the name in the database.
+        dialect: the SQL of the engine that it is on.
+    """
+
+    name: str
+    full_name: str
+    columns: Mapping[str, Column]
+    dialect: SqlDialect
+    indexes: tuple[Index, ...] = ()
+
+    @cached_property
+    def sql(self) -> str:
+        """The table's name as it stands in SQL."""
+        return quoted(self.full_name)
+
+    @cached_property
+    def primary_key(self) -> tuple[Column, ...]:
+        """The columns of the primary key."""
+        return tuple(column for column in self.columns.values() if column.primary_key)
+
+    @cached_property
+    def id_column(self) -> Column | None:
+        """The primary key if it is one column, else None."""
+        key = self.primary_key
+        return key[0] if len(key) == 1 else None
+
+    @cached_property
+    def is_stamped(self) -> bool:
+        """Whether the service keeps `created_at` and `updated_at` of its rows."""
+        stamps = (self.columns.get(CREATED_AT), self.columns.get(UPDATED_AT))
+        return all(stamp is not None and stamp.type is ColumnType.DATETIME for stamp in stamps)
+
+    @cached_property
+    def stamps(self) -> tuple[Column, ...]:
+        """The columns that a new row gets the present moment in.
+
+        SQLite's own CURRENT_TIMESTAMP writes a form that does not compare with the service's.
+        """
+        kept = (CREATED_AT, UPDATED_AT) if self.is_stamped else ()
+        return tuple(
+            column
+            for column in self.columns.values()
+            if column.type is ColumnType.DATETIME
+            and (column.name in kept or (column.default or "").upper() == "CURRENT_TIMESTAMP")
+        )
+
+    @cached_property
+    def select_by_id(self) -> str:
+        """The query for a whole row by its id; the table has to have one."""
+        key = self.required_id_column()
+        columns = ", ".join(column.sql for column in self.columns.values())
+        return f"SELECT {columns} FROM {self.sql} WHERE {key.sql} = {self.dialect.operand(key)}"
+
+    def column(self, name: str, field: str) -> Column:
+        """Return a column by its name.
+
+        Args:
+            name: what the request said.
+            field: where it stood, for the error.
+
+        Raises:
+            RequestError: VALIDATION_ERROR with reason UNKNOWN_COLUMN.
+        """
+        column = self.columns.get(name)
+        if column is None:
+            raise unknown_column(name, field, self.columns, self.name)
+        return column
+
+    def required_id_column(self) -> Column:
+        """Return the single-column primary key.
+
+        Raises:
+            RequestError: VALIDATION_ERROR if the key has several columns, or there is none.
+        """
+        if self.id_column is None:
+            raise invalid(
+                f"Table '{self.name}' has no single-column primary key, so its rows have no id. "
+                "Use 'filters'.",
+                field="id",
+            )
+        return self.id_column
+
+    def is_unique_key(self, names: Iterable[str]) -> bool:
+        """Return whether the engine keeps these columns together unique."""
+        wanted = set(names)
+        key = {column.name for column in self.primary_key}
+        return wanted == key or any(
+            index.unique and wanted == set(index.columns) for index in self.indexes
+        )
+
+
+def unknown_column(name: str, field: str, known: Iterable[str], table: str) -> RequestError:
+    """Return the error for a column that a table does not have."""
+    names = list(known)
+    hint = did_you_mean(name, names)
+    if name in _BESIDE_FILTERS and field.startswith("filters."):
+        hint = f" '{name}' goes beside 'filters', not inside."
+    return invalid(
+        f"Column '{name[:80]}' is not in schema of table '{table}': it has "
+        f"{', '.join(names)}.{hint}",
+        reason=Reason.UNKNOWN_COLUMN,
+        field=field[:200],
+        got=name[:80],
+        expected=names,
+        nearest=nearest(name, names),
+    )

@@ -1,0 +1,1 @@
+"""An existing SQLite database becomes migrations, and its rows an import."""

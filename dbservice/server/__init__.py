@@ -1,0 +1,1 @@
+"""A request's way through the service: read, admitted, executed, answered, observed."""

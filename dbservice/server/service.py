@@ -1,0 +1,454 @@
+"""The database service: takes requests from NATS and answers them (SPEC 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from dbservice.engine.errors import EngineError
+from dbservice.engine.steps import Steps
+from dbservice.engine.urls import engine_for
+from dbservice.migrate import Migrator, shipped_roots
+from dbservice.protocol import limits, subjects, system
+from dbservice.protocol.codec import decode_request, encode_failure, encode_json, encode_reply
+from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.messages import Reply, Request
+from dbservice.protocol.migrations import (
+    Apply,
+    Repair,
+    Repaired,
+    Rollback,
+    SchemaChanged,
+    Status,
+    Verify,
+)
+from dbservice.protocol.names import Namespace
+from dbservice.protocol.operations import Effect, Operation, operation_at
+from dbservice.protocol.subjects import Address, Family, parse
+from dbservice.runtime import tracing
+from dbservice.runtime.clock import Clock, SystemClock
+from dbservice.runtime.correlation import bound_request_id, request_id_of
+from dbservice.server.admission import Admission, plugin_of
+from dbservice.server.discovery import Discovery
+from dbservice.server.failures import (
+    internal_error,
+    on_global_kv,
+    overloaded,
+    reply_to,
+    reply_too_large,
+    shutting_down,
+)
+from dbservice.server.incoming import (
+    echoed_headers,
+    idempotency_key,
+    is_late,
+    namespace_for,
+    operation_of,
+    takes_global_shape,
+)
+from dbservice.server.observation import Exchange, Observation
+from dbservice.server.settings import Settings
+from dbservice.sql.tier import SqlTier
+from dbservice.storage.database import Database
+from dbservice.transfer import Exporter, Importer
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from dbservice.runtime.metrics import ServiceMetrics
+
+log = logging.getLogger(__name__)
+
+_PROBE_TIMEOUT: Final = 1.0
+_CLOSING_TIMEOUT: Final = 5.0
+_NATS_HEADER_FRAME: Final = len("NATS/1.0\r\n: \r\n\r\n")
+_LARGEST_HEADERS: Final = 256
+
+
+_Taken = tuple["Msg", float]
+"""A message, and when it came."""
+
+
+class DatabaseService:
+    """Serves the storage of all plugins on one NATS connection.
+
+    Args:
+        database_url: `sqlite+aiosqlite:///file.db`, or `sqlite+aiosqlite://` for memory.
+        nats: a connected nats-py client; it stays the caller's to close.
+        migrations: roots to look for migration files in; by default those that installed
+            packages ship.
+        clock: decides about lifetimes and stamps rows.
+        observe: called with every exchange, after the reply was sent.
+        settings: the limits; see `Settings`.
+        metrics: where to count; by default nothing is counted for Prometheus.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        nats: Client,
+        *,
+        migrations: Sequence[Path] | None = None,
+        clock: Clock | None = None,
+        observe: Callable[[Exchange], None] | None = None,
+        settings: Settings | None = None,
+        metrics: ServiceMetrics | None = None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.settings = settings or Settings()
+        self._nats = nats
+        self._tracing: tracing.Tracing | None = None
+        self._discovery = Discovery(nats, self.version)
+        self._observation = Observation(self._discovery.tallies, metrics, observe)
+        self._admission: Admission[_Taken] = Admission(
+            self.settings.max_in_flight, self.settings.max_queued, self._start_serving
+        )
+        engine = engine_for(
+            database_url,
+            statement_timeout=self.settings.statement_timeout,
+            on_commit=None if metrics is None else metrics.committed,
+        )
+        roots = shipped_roots() if migrations is None else list(migrations)
+        self.migrator = Migrator(engine, roots, clock=self.clock)
+        exporter = Exporter(engine.dialect, self.migrator, self.clock)
+        self._importer = Importer(engine.dialect, self.migrator, self.clock)
+        self.database = Database(
+            engine,
+            self.clock,
+            forget_migrations=self._forget,
+            others={
+                (Family.SQL, "execute"): SqlTier(engine.dialect).execute,
+                (Family.NAMESPACE, "describe"): exporter.describe,
+                (Family.NAMESPACE, "export"): exporter.export,
+                (Family.NAMESPACE, "import"): self._importer.take,
+            },
+        )
+        self._subscription: Subscription | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+        self._stopping = False
+        self._takes_no_more = False
+        if metrics is not None:
+            metrics.watch(
+                in_flight=lambda: self._admission.active,
+                queued=lambda: self._admission.waiting,
+                at_database=lambda: self.database.engine.busy,
+                connected=lambda: self._nats.is_connected,
+            )
+
+    async def start(self) -> None:
+        """Open the database and take requests from now on.
+
+        Raises:
+            UnavailableError: the database cannot be opened; the text says why.
+        """
+        await self.database.open()
+        self._tracing = tracing.configured()
+        self._started_at = time.monotonic()
+        await self._discovery.start()
+        self._subscription = await self._nats.subscribe(
+            subjects.ALL_REQUESTS, queue=subjects.QUEUE_GROUP, cb=self._take
+        )
+        # nats-py lets a PING overtake a SUB that was not yet written; yielding first makes the
+        # flush a barrier, and requests of other connections find the service.
+        await asyncio.sleep(0)
+        await self._nats.flush()
+        self._sweeper = asyncio.create_task(self._sweep_forever(), name="rosey-db sweep")
+
+    async def stop(self) -> None:
+        """Take no more requests, answer those that were taken, close the database.
+
+        It ends within `Settings.drain_timeout` and the time of one statement: what still waits
+        for its turn then is answered with SHUTTING_DOWN, what is being executed gets no answer.
+        Stopping a service that was stopped does nothing.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeper
+        # Not a timeout around it: within its drain(), nats-py swallows the cancellation.
+        draining = asyncio.create_task(self._drain())
+        try:
+            await asyncio.wait([draining], timeout=self.settings.drain_timeout)
+        finally:
+            draining.cancel()  # which does nothing to one that is done
+        if draining.done():
+            draining.result()
+        else:
+            await self._abandon()
+            await asyncio.wait([draining], timeout=_CLOSING_TIMEOUT)
+        await self._discovery.stop()
+        if self._nats.is_connected:
+            await asyncio.sleep(0)
+            await self._nats.flush()
+        await self._close_database()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken and can be answered."""
+        return self._subscription is not None and not self._stopping and self._nats.is_connected
+
+    @property
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
+        """What has to be well, by name: each returns, or raises an error that says what is not.
+
+        `nats`: this replica reaches itself over the server. `database`: it can be read. `queue`:
+        the next request would find a place.
+        """
+        return {
+            "nats": lambda: self._discovery.ping(_PROBE_TIMEOUT),
+            "database": self.database.probe,
+            "queue": self._check_queue,
+        }
+
+    async def check_serving(self) -> None:
+        """Raise an error that says why no requests are taken, if that is so."""
+        if self._stopping:
+            raise RuntimeError("draining")
+        if self._subscription is None:
+            raise RuntimeError("starting")
+
+    async def _check_queue(self) -> None:
+        if self._admission.waiting and self._admission.is_full:
+            raise RuntimeError(f"full: {self._admission.waiting} requests wait")
+
+    async def execute(self, subject: str, payload: bytes) -> bytes:
+        """Serve one request that did not come over NATS; return the payload of its answer."""
+        answer, _ = await self._answer(subject, payload, {})
+        return answer
+
+    async def _drain(self) -> None:
+        await self._stop_taking()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _stop_taking(self) -> None:
+        subscription = self._subscription
+        if subscription is not None and self._nats.is_connected:
+            # drain() asks the server for a PONG to know that nothing more comes, but nats-py lets
+            # that PING overtake the UNSUB: what the server delivers in between would be lost.
+            await self._nats._send_unsubscribe(subscription._id)  # noqa: SLF001
+            await asyncio.sleep(0)
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        self._takes_no_more = True
+
+    async def _abandon(self) -> None:
+        """Give up on what the drain timeout left over."""
+        self._takes_no_more = True
+        waiting = self._admission.dismiss()
+        log.warning(
+            "the drain timeout of %g s is over: %d requests are refused, %d go without an answer",
+            self.settings.drain_timeout,
+            len(waiting),
+            len(self._tasks),
+        )
+        for task in self._tasks:
+            task.cancel()
+        for message, taken_at in waiting:
+            await self._refuse(message, taken_at, shutting_down())
+
+    async def _close_database(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSING_TIMEOUT + self.settings.statement_timeout):
+                await self.database.close()
+        except TimeoutError:
+            log.error("the database is still at work; its transaction will be undone")  # noqa: TRY400
+
+    async def _take(self, message: Msg) -> None:
+        """Start a request or let it wait; nats-py delivers the next when this returns."""
+        if subjects.is_event(message.subject):
+            return
+        taken_at = time.perf_counter()
+        if self._takes_no_more:
+            await self._refuse(message, taken_at, shutting_down())
+            return
+        plugin = plugin_of(message.subject, message.data)
+        refused = self._admission.offer(plugin, (message, taken_at))
+        if refused is not None:
+            taken = self._admission.active + self._admission.waiting
+            await self._refuse(*refused, overloaded(taken))
+
+    def _start_serving(self, plugin: str, taken: _Taken) -> None:
+        task = asyncio.create_task(self._serve(plugin, *taken))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, plugin: str, message: Msg, taken_at: float) -> None:
+        try:
+            sent = message.headers or {}
+            if is_late(sent, self.clock):
+                self._observation.dropped(message)
+                return
+            with bound_request_id(request_id_of(sent)):
+                payload, code = await self._traced(message, sent)
+                await self._reply_with(message, payload, code, taken_at)
+        finally:
+            self._admission.finished(plugin)
+
+    async def _refuse(self, message: Msg, taken_at: float, error: RequestError) -> None:
+        with bound_request_id(request_id_of(message.headers)):
+            await self._reply_with(message, encode_failure(error), error.code, taken_at)
+
+    async def _reply_with(
+        self, message: Msg, payload: bytes, code: ErrorCode | None, taken_at: float
+    ) -> None:
+        try:
+            if message.reply:
+                await self._nats.publish(message.reply, payload, headers=echoed_headers(message))
+        except Exception:
+            log.exception("the answer to %s could not be sent", message.subject)
+        self._observation.answered(message, payload, code, time.perf_counter() - taken_at)
+
+    async def _traced(
+        self, message: Msg, sent: Mapping[str, str]
+    ) -> tuple[bytes, ErrorCode | None]:
+        """Answer a request, within a span if there is somewhere to send it."""
+        if self._tracing is None:
+            return self._fitting(message, *await self._answer(message.subject, message.data, sent))
+        operation = operation_of(message.subject)
+        with self._tracing.request(message.subject, operation, sent, len(message.data)) as span:
+            answer = await self._answer(message.subject, message.data, sent)
+            payload, code = self._fitting(message, *answer)
+            self._tracing.answered(span, code)
+            return payload, code
+
+    async def _answer(
+        self, subject: str, payload: bytes, sent: Mapping[str, str]
+    ) -> tuple[bytes, ErrorCode | None]:
+        address: Address | None = None
+        request: Request | None = None
+        try:
+            address = parse(subject)
+            operation = operation_at(address)
+            request = decode_request(operation, address, payload)
+            reply = await self._reply(address, operation, request, sent)
+            return encode_reply(reply, global_kv=takes_global_shape(address, request)), None
+        except RequestError as error:
+            failure = error
+        except EngineError as error:
+            failure = reply_to(error, address.namespace if address else None)
+            if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
+                log.exception("the database failed on %s", subject)
+        except Exception:
+            failure = internal_error()
+            log.exception("serving %s failed", subject)
+        if takes_global_shape(address, request):
+            failure = on_global_kv(failure)
+        return encode_failure(failure), failure.code
+
+    async def _reply(
+        self, address: Address, operation: Operation, request: Request, sent: Mapping[str, str]
+    ) -> Reply:
+        if address.family is Family.SERVICE:
+            return await self._about_itself(request)
+        namespace = namespace_for(address, request)
+        if address.family is Family.MIGRATE:
+            return await self._migrate(namespace, operation, request)
+        key = idempotency_key(operation, request, sent)
+        alone = self._admission.active == 1
+        work = self.database.execute(namespace, operation, request, key, alone=alone)
+        if self._tracing is None:
+            return await work
+        table = getattr(request, "table", None)
+        engine = self.database.engine.dialect
+        with self._tracing.database(engine, operation, namespace.plugin, table):
+            return await work
+
+    async def _about_itself(self, request: Request) -> Reply:
+        if isinstance(request, system.Ping):
+            return system.Pong(service=subjects.SERVICE_NAME, version=self.version)
+        return system.ServiceInfo(
+            service=subjects.SERVICE_NAME,
+            version=self.version,
+            engine=self.database.engine.dialect,
+            limits=self._limits(),
+            namespaces=await self.database.plugins(),
+            uptime_s=round(time.monotonic() - self._started_at, 3),
+        )
+
+    def _limits(self) -> dict[str, Any]:
+        told = {name.lower(): value for name, value in vars(limits).items() if name.isupper()}
+        told["kv_sweep_interval"] = self.settings.sweep_interval
+        return {**told, **asdict(self.settings)}
+
+    def _forget(self, namespace: Namespace) -> Steps[int]:
+        """Forget a plugin's migrations, and what an import left lying."""
+        yield from self._importer.forget(namespace)
+        return (yield from self.migrator.forget(namespace))
+
+    async def _migrate(self, namespace: Namespace, operation: Operation, request: Request) -> Reply:
+        if isinstance(request, Status):
+            return await self.migrator.status(namespace)
+        if isinstance(request, Verify):
+            return await self.migrator.verify(namespace)
+        if operation.effect is Effect.ADMIN:
+            await self.database.admit(namespace)
+        if isinstance(request, Apply):
+            applied = await self.migrator.apply(namespace, request)
+            await self._announce(namespace, applied.current_version, applied.applied)
+            return applied
+        if isinstance(request, Repair):
+            return Repaired(repaired=await self.migrator.repair(namespace))
+        rolled_back = await self.migrator.rollback(namespace, cast("Rollback", request))
+        await self._announce(namespace, rolled_back.current_version, rolled_back.rolled_back)
+        return rolled_back
+
+    async def _announce(self, namespace: Namespace, version: int, changed: bool) -> None:
+        if changed and self._nats.is_connected:
+            event = SchemaChanged(plugin=namespace.plugin, current_version=version)
+            await self._nats.publish(
+                subjects.schema_changed_subject(namespace.plugin), encode_json(event)
+            )
+
+    def _fitting(
+        self, message: Msg, payload: bytes, code: ErrorCode | None
+    ) -> tuple[bytes, ErrorCode | None]:
+        """Return a reply that the server will take: it closes connections that send more."""
+        limit = self._nats.max_payload
+        if len(payload) + _LARGEST_HEADERS <= limit:
+            return payload, code
+        headers_size = sum(
+            _NATS_HEADER_FRAME + len(name) + len(value)
+            for name, value in (echoed_headers(message) or {}).items()
+        )
+        if len(payload) + headers_size <= limit:
+            return payload, code
+        operation = operation_of(message.subject)
+        executed = code is None and operation is not None and operation.effect is not Effect.READ
+        failure = reply_too_large(len(payload), limit, executed=executed)
+        return encode_failure(failure), failure.code
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.sweep_interval)
+            try:
+                swept = await self.database.sweep()
+            except EngineError as error:
+                self._observation.sweep_failed(error)
+            else:
+                self._observation.swept(swept)
+
+    @property
+    def version(self) -> str:
+        """The installed version of this service."""
+        return _installed_version()
+
+
+@cache
+def _installed_version() -> str:
+    # Read from the file system once, not for each service: a test run starts thousands.
+    return metadata.version("pytest-rosey")

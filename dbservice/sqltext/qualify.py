@@ -1,0 +1,710 @@
+"""Bare table names become the plugin's own; everything else is refused (SPEC 4).
+
+A plugin writes `quotes` and means `quote_db__quotes`. Two independent rules keep it inside its
+namespace. First, `_check_names` looks at *every* name of a command, wherever it stands: one that
+belongs to another plugin, the service or the engine is refused. Second, `_Walk` finds the places
+where a table, index, trigger or view is named and puts the prefix there. A place that the walk
+does not know keeps its bare name, which no plugin owns, so a gap in it cannot reach foreign data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from dbservice.protocol.limits import MAX_IDENTIFIER
+from dbservice.protocol.names import IDENTIFIER, IDENTIFIER_RULE, Namespace
+from dbservice.sqltext import sequence
+from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.functions import ALLOWED
+from dbservice.sqltext.keywords import (
+    ALTER_ACTIONS,
+    BEFORE_PARENTHESIS,
+    ENDS_FROM,
+    FORBIDDEN_COMMANDS,
+    FORBIDDEN_OBJECTS,
+    NOT_AN_ALIAS,
+    OBJECT_WORDS,
+    TYPES,
+)
+from dbservice.sqltext.lexer import Command, Kind, SqlError, Token
+
+COMMANDS = (
+    "CREATE TABLE, INDEX, TRIGGER and VIEW, ALTER TABLE, DROP, INSERT, REPLACE, UPDATE, DELETE, "
+    "SELECT and WITH"
+)
+_SCHEMAS = frozenset({"main", "temp", "public", "information_schema"})
+
+
+def qualify(command: Command, namespace: Namespace, dialect: Dialect) -> str:
+    """Return the command with the plugin's prefix on every bare table, index and trigger name.
+
+    Args:
+        command: one command, in the given dialect.
+        namespace: whose migration it is.
+        dialect: the engine it will run on.
+
+    Raises:
+        SqlError: the command is refused; the message says why and what to write instead.
+    """
+    for token in command.tokens:
+        if token.is_name:
+            _check_name(token, namespace, dialect)
+        elif token.kind is Kind.PARAMETER:
+            raise SqlError(f"'{token.text}' is a parameter: write the value itself", token.line)
+    walk = _Walk(command.tokens, namespace, dialect)
+    walk.command()
+    return _rewritten(command, walk.replacements())
+
+
+def _rewritten(command: Command, replacements: dict[int, str]) -> str:
+    parts, position = [], command.tokens[0].start
+    for index in sorted(replacements):
+        token = command.tokens[index]
+        parts += [command.source[position : token.start], replacements[index]]
+        position = token.end
+    return "".join([*parts, command.source[position : command.tokens[-1].end]])
+
+
+def _check_name(token: Token, namespace: Namespace, dialect: Dialect) -> None:
+    """Refuse a name that belongs to somebody else, whatever it names and wherever it stands."""
+    name = token.name.lower() if token.name.isascii() else token.name
+    if name.startswith("_"):
+        raise SqlError(
+            f"'{name}' starts with '_': such names belong to the service, choose another",
+            token.line,
+        )
+    if name == sequence.TABLE and dialect is Dialect.SQLITE:
+        return
+    if name.startswith(("sqlite_", "pg_")) or name == "information_schema":
+        raise SqlError(f"'{name}' belongs to the database engine, not to a plugin", token.line)
+    if "__" in name and not is_own_table(name, namespace) and not is_own_object(name, namespace):
+        raise SqlError(
+            f"'{name}' is outside this plugin's namespace: write the bare name, or one that "
+            f"starts with '{namespace.prefix}'",
+            token.line,
+        )
+
+
+def is_own_table(name: str, namespace: Namespace) -> bool:
+    """Whether `name` is a full table name of this plugin."""
+    bare = name.removeprefix(namespace.prefix)
+    return bare != name and "__" not in bare and IDENTIFIER.fullmatch(bare) is not None
+
+
+def is_own_object(name: str, namespace: Namespace) -> bool:
+    """Whether `name` is a full index or trigger name of this plugin.
+
+    The usual `idx_quote_db__quotes_author` counts: a word for the kind of thing, then the prefix.
+    """
+    word, _, rest = name.partition("_")
+    return is_own_table(name, namespace) or (word in OBJECT_WORDS and is_own_table(rest, namespace))
+
+
+def _spelling(token: Token) -> str:
+    """Return what stands between the quotes; a bare word as it is, so that case is repaired."""
+    return token.name if token.kind is Kind.QUOTED_NAME else token.text
+
+
+@dataclass(slots=True)
+class _Scope:
+    """The names that one query knows: its tables, its aliases, and those of queries around it.
+
+    Attributes:
+        tables: tables that stand in it without an alias, so that `name.column` means them.
+        aliases: names that hide a table of the same name.
+        ctes: names of WITH, and the token after which each may be used.
+    """
+
+    parent: _Scope | None = None
+    tables: set[str] = field(default_factory=set)
+    aliases: set[str] = field(default_factory=set)
+    ctes: dict[str, int] = field(default_factory=dict)
+
+    def is_cte(self, name: str, index: int) -> bool:
+        if self.ctes.get(name, index) < index:
+            return True
+        return self.parent is not None and self.parent.is_cte(name, index)
+
+    def means_table(self, name: str, index: int) -> bool:
+        """Whether `name.column` at this token speaks of a table and not of an alias or CTE."""
+        if name in self.aliases:
+            return False
+        if name in self.tables:
+            return not self.is_cte(name, index)
+        return self.parent is not None and self.parent.means_table(name, index)
+
+
+@dataclass(slots=True)
+class _Frame:
+    """What stands between a pair of parentheses, or at the top.
+
+    Attributes:
+        scope: of the query it belongs to.
+        base: parent of that scope; each arm of a UNION gets a scope of its own below it.
+        is_query: it holds a query, not an expression or a list.
+        in_from: a comma here separates tables.
+        call: it holds the arguments of a function or other things that are no FROM list.
+    """
+
+    scope: _Scope
+    base: _Scope | None = None
+    is_query: bool = False
+    in_from: bool = False
+    call: bool = False
+
+
+class _Walk:
+    """One pass over a command that finds the places where things are named."""
+
+    def __init__(self, tokens: tuple[Token, ...], namespace: Namespace, dialect: Dialect) -> None:
+        self._tokens = tokens
+        self._namespace = namespace
+        self._dialect = dialect
+        self._kind = ""
+        self._frames = [_Frame(_Scope(), is_query=True)]
+        self._tables: list[tuple[int, _Scope]] = []
+        self._references: list[tuple[int, _Scope]] = []
+        self._objects: list[int] = []
+        self._literals: dict[int, str] = {}
+        self._no_function: set[int] = set()
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def _keyword(self, index: int) -> str:
+        return self._tokens[index].keyword if 0 <= index < len(self._tokens) else ""
+
+    def _text(self, index: int) -> str:
+        return self._tokens[index].text if 0 <= index < len(self._tokens) else ""
+
+    def _is_name(self, index: int) -> bool:
+        return 0 <= index < len(self._tokens) and self._tokens[index].is_name
+
+    def _skip(self, index: int, *words: str) -> int:
+        while self._keyword(index) in words:
+            index += 1
+        return index
+
+    def _line(self, index: int) -> int:
+        return self._tokens[min(index, len(self._tokens) - 1)].line
+
+    def _after_parenthesis(self, index: int) -> int:
+        """Return the index after the `)` that closes the `(` at `index`."""
+        depth = 0
+        for position in range(index, len(self._tokens)):
+            depth += {"(": 1, ")": -1}.get(self._text(position), 0)
+            if depth == 0:
+                return position + 1
+        return len(self._tokens)
+
+    @property
+    def _frame(self) -> _Frame:
+        return self._frames[-1]
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def command(self) -> None:
+        """Walk the whole command."""
+        self._kind = self._keyword(0)
+        match self._kind:
+            case "CREATE":
+                self._create()
+            case "ALTER":
+                self._alter()
+            case "DROP":
+                self._drop()
+            case "INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "SELECT" | "WITH":
+                self._scan(0, len(self._tokens))
+            case _:
+                raise self._forbidden()
+
+    def _forbidden(self) -> SqlError:
+        first = self._kind or self._text(0)
+        advice = FORBIDDEN_COMMANDS.get(first, f"a migration may use {COMMANDS}")
+        return SqlError(f"{first} is refused: {advice}", self._line(0))
+
+    def _create(self) -> None:
+        index = 1
+        if (self._keyword(1), self._keyword(2)) == ("OR", "REPLACE"):
+            index = 3
+        elif self._keyword(1) == "UNIQUE":
+            index = 2
+        what = self._keyword(index)
+        name = self._skip(index + 1, "IF", "NOT", "EXISTS")
+        match what:
+            case "TABLE":
+                self._create_table(name)
+            case "INDEX":
+                self._create_index(name)
+            case "TRIGGER":
+                self._create_trigger(name)
+            case "VIEW":
+                self._scan(self._columns_after(self._table(name)), len(self._tokens))
+            case _:
+                raise self._forbidden_object("CREATE", what or self._text(index), index)
+
+    def _forbidden_object(self, verb: str, what: str, index: int) -> SqlError:
+        advice = FORBIDDEN_OBJECTS.get(what, f"a migration may use {COMMANDS}")
+        return SqlError(f"{verb} {what} is refused: {advice}", self._line(index))
+
+    def _create_table(self, name: int) -> None:
+        after = self._columns_after(self._table(name, own=True), skip=False)
+        for index in range(after, len(self._tokens)):
+            if self._keyword(index) == "LIKE" and self._text(index - 1) in ("(", ","):
+                self._table(index + 1)
+        self._scan(after, len(self._tokens))
+
+    def _columns_after(self, index: int, *, skip: bool = True) -> int:
+        """Mark the `(` after a name as a list of columns, and step over it."""
+        if self._text(index) != "(":
+            return index
+        self._no_function.add(index - 1)
+        return self._after_parenthesis(index) if skip else index
+
+    def _create_index(self, name: int) -> None:
+        if self._keyword(name) == "CONCURRENTLY":
+            raise self._concurrently(name)
+        if self._keyword(name) != "ON":
+            self._object(name)
+            name += 1
+        table = self._skip(name, "ON", "ONLY")
+        after = self._table(table, own=True)
+        if self._keyword(after) == "USING":
+            after += 2
+        self._columns_after(after, skip=False)
+        self._scan(after, len(self._tokens))
+
+    def _concurrently(self, index: int) -> SqlError:
+        return SqlError(
+            "CONCURRENTLY cannot run inside a transaction, and every migration runs in one: "
+            "leave the word out",
+            self._line(index),
+        )
+
+    def _create_trigger(self, name: int) -> None:
+        self._object(name)
+        on = next(
+            (i for i in range(name + 1, len(self._tokens)) if self._keyword(i) == "ON"),
+            len(self._tokens),
+        )
+        after = self._table(on + 1, own=True)
+        begin = next(
+            (i for i in range(after, len(self._tokens)) if self._keyword(i) == "BEGIN"),
+            len(self._tokens),
+        )
+        self._scan(after, begin)
+        start = begin + 1
+        for index in range(start, len(self._tokens)):
+            if self._text(index) == ";":
+                outer = self._frames[0].scope
+                self._frames = [_Frame(_Scope(outer), base=outer, is_query=True)]
+                self._kind = self._keyword(start)
+                self._scan(start, index)
+                self._frames = [_Frame(outer, is_query=True)]
+                start = index + 1
+
+    def _alter(self) -> None:
+        if self._keyword(1) != "TABLE":
+            raise self._forbidden_object("ALTER", self._keyword(1) or self._text(1), 1)
+        action = self._table(self._skip(2, "IF", "EXISTS", "ONLY"), own=True)
+        for index in self._actions(action):
+            if self._keyword(index) not in ALTER_ACTIONS:
+                raise SqlError(
+                    f"ALTER TABLE … {self._keyword(index) or self._text(index)} is refused: a "
+                    "migration may ADD, DROP, ALTER, RENAME and VALIDATE",
+                    self._line(index),
+                )
+            if (self._keyword(index), self._keyword(index + 1)) == ("RENAME", "TO"):
+                self._table(index + 2)
+        self._scan(action, len(self._tokens))
+
+    def _actions(self, start: int) -> list[int]:
+        """Return where the actions of an ALTER TABLE start: PostgreSQL takes several."""
+        found, depth = [start], 0
+        for index in range(start, len(self._tokens)):
+            depth += {"(": 1, ")": -1}.get(self._text(index), 0)
+            if depth == 0 and self._text(index) == ",":
+                found.append(index + 1)
+        return found
+
+    def _drop(self) -> None:
+        what = self._keyword(1)
+        if what not in ("TABLE", "VIEW", "INDEX", "TRIGGER"):
+            raise self._forbidden_object("DROP", what or self._text(1), 1)
+        if self._keyword(2) == "CONCURRENTLY":
+            raise self._concurrently(2)
+        index = self._skip(2, "IF", "EXISTS")
+        while True:
+            if what in ("TABLE", "VIEW"):
+                self._table(index)
+            else:
+                self._object(index)
+            if self._text(index + 1) != ",":
+                break
+            index += 2
+        if self._keyword(index + 1) == "ON":
+            self._table(index + 2)
+
+    # --- expressions and queries -------------------------------------------------------------
+
+    def _scan(self, start: int, stop: int) -> None:
+        """Walk the tokens of a query, an expression or the body of a definition."""
+        index = start
+        while index < stop:
+            token = self._tokens[index]
+            if token.text == "(":
+                self._open(index)
+            elif token.text == ")":
+                self._close(index)
+            elif token.text == "." and self._kind_at(index - 1) is Kind.STRING:
+                raise self._string_as_name(index - 1)
+            elif token.text == "," and self._frame.in_from:
+                self._source(index + 1)
+            elif token.is_name:
+                self._word(index)
+            index += 1
+
+    def _kind_at(self, index: int) -> Kind | None:
+        return self._tokens[index].kind if 0 <= index < len(self._tokens) else None
+
+    def _word(self, index: int) -> None:
+        if self._text(index + 1) == ".":
+            self._reference(index)
+        elif self._text(index - 1) != ".":
+            self._clause(index)
+
+    def _clause(self, index: int) -> None:
+        """Act on the words that say that a table's name follows."""
+        keyword = self._keyword(index)
+        if act := self._CLAUSES.get(keyword):
+            act(self, index)
+        elif keyword in ENDS_FROM:
+            self._frame.in_from = False
+
+    def _on_from(self, index: int) -> None:
+        if not self._is_from_of_function(index):
+            self._from(index + 1)
+
+    def _on_join(self, index: int) -> None:
+        self._source(index + 1)
+
+    def _on_target(self, index: int) -> None:
+        self._target(index + 1)
+
+    def _on_update(self, index: int) -> None:
+        if self._starts_command(index):
+            after = index + 1
+            self._target(after + 2 if self._keyword(after) == "OR" else after)
+
+    def _on_using(self, index: int) -> None:
+        # DELETE … USING lists tables; JOIN … USING lists columns.
+        if self._kind in ("DELETE", "WITH") and self._is_name(index + 1):
+            self._from(index + 1)
+
+    def _on_in(self, index: int) -> None:
+        # SQLite: `id IN votes` looks into a table.
+        if self._dialect is Dialect.SQLITE and self._text(index + 1) != "(":
+            self._source(index + 1, alias=False)
+
+    def _on_table(self, index: int) -> None:
+        # PostgreSQL: `TABLE votes` is a query.
+        if self._starts_command(index):
+            self._source(index + 1, alias=False)
+
+    def _on_indexed(self, index: int) -> None:
+        if self._keyword(index + 1) == "BY":
+            self._object(index + 2)
+
+    def _on_arm(self, _index: int) -> None:
+        self._frame.scope = _Scope(self._frame.base)
+        self._frame.in_from = False
+
+    def _is_from_of_function(self, index: int) -> bool:
+        """Whether this FROM belongs to `extract(… FROM …)` or `IS DISTINCT FROM`."""
+        is_distinct = self._keyword(index - 1) == "DISTINCT" and self._keyword(index - 2) in (
+            "IS",
+            "NOT",
+        )
+        return self._frame.call or is_distinct
+
+    def _starts_command(self, index: int) -> bool:
+        """Whether a word starts a command and is not `FOR UPDATE`, `ON UPDATE` or a column."""
+        return (
+            index == 0
+            or self._text(index - 1) in ("(", ")", ";")
+            or self._keyword(index - 1) in ("BEGIN", "UNION", "ALL", "EXCEPT", "INTERSECT", "AS")
+        )
+
+    def _from(self, index: int) -> None:
+        self._frame.in_from = True
+        self._source(index)
+
+    def _target(self, index: int) -> None:
+        """A table that is written, created by SELECT INTO, or referred to by a foreign key."""
+        index = self._skip(index, "ONLY", "TABLE")
+        after = self._table(index)
+        self._tables[-1] = (index, _Scope())  # never a name of WITH
+        self._columns_after(after)
+        if self._tokens[index - 1].keyword != "REFERENCES":
+            self._alias(index, after)
+
+    def _source(self, index: int, *, alias: bool = True) -> None:
+        """A table, function or parenthesis in a FROM list."""
+        index = self._skip(index, "ONLY", "LATERAL")
+        if self._text(index) == "(":
+            return
+        if self._is_name(index) and self._text(index + 1) == "(":
+            return  # a function; `_open` looks at its name
+        after = self._table(index)
+        if alias:
+            self._alias(index, after)
+
+    def _table(self, index: int, *, own: bool = False) -> int:
+        """Note the table that is named at `index` and return the index after it.
+
+        Args:
+            index: where a table's name is expected.
+            own: `name.column` in the rest of the command means this table.
+        """
+        if self._kind_at(index) is Kind.STRING:
+            raise self._string_as_name(index)
+        if not self._is_name(index):
+            seen = f"'{self._text(index)}'" if self._text(index) else "nothing"
+            raise SqlError(f"expected the name of a table, found {seen}", self._line(index))
+        if self._text(index + 1) == ".":
+            raise SqlError(
+                f"'{self._text(index)}.{self._text(index + 2)}' names a schema: write the table "
+                "alone",
+                self._line(index),
+            )
+        self._tables.append((index, self._frame.scope))
+        if own:
+            self._frame.scope.tables.add(self._tokens[index].name)
+        return index + 1
+
+    def _string_as_name(self, index: int) -> SqlError:
+        return SqlError(
+            f"{self._text(index)[:80]} is a string where a name is expected: write the name "
+            "without quotes",
+            self._line(index),
+        )
+
+    def _alias(self, table: int, index: int) -> None:
+        """Note the alias after a table, or that it has none."""
+        scope = self._frame.scope
+        if not self._take_alias(index):
+            scope.tables.add(self._tokens[table].name)
+
+    def _take_alias(self, index: int) -> bool:
+        explicit = self._keyword(index) == "AS"
+        index += explicit
+        if not self._is_name(index) or (
+            not explicit and self._keyword(index) in NOT_AN_ALIAS | ENDS_FROM
+        ):
+            return False
+        self._frame.scope.aliases.add(self._tokens[index].name)
+        self._columns_after(index + 1)
+        return True
+
+    def _reference(self, index: int) -> None:
+        """`name.column`: resolved when all tables of the command are known."""
+        if self._text(index - 1) == ".":
+            if self._kind_at(index - 2) is Kind.STRING or self._is_name(index - 2):
+                raise SqlError(
+                    f"'{self._text(index - 2)}.{self._text(index)}.{self._text(index + 2)}' names "
+                    "a schema: write table.column",
+                    self._line(index),
+                )
+            return
+        if self._text(index + 3) == "(":
+            raise SqlError(
+                f"'{self._text(index)}.{self._text(index + 2)}(…)' names a schema: write the "
+                "function alone",
+                self._line(index),
+            )
+        self._references.append((index, self._frame.scope))
+
+    # --- WITH --------------------------------------------------------------------------------
+
+    def _with(self, index: int) -> None:
+        """Note the names that WITH defines; their bodies are walked as they come."""
+        recursive = self._keyword(index + 1) == "RECURSIVE"
+        forward = recursive or self._dialect is Dialect.SQLITE
+        names: dict[str, int] = {}
+        name = index + 1 + recursive
+        while body := self._cte_body(name):
+            end = self._after_parenthesis(body)
+            # Without RECURSIVE, PostgreSQL knows the name only after its own body.
+            names[self._tokens[name].name] = index if forward else end - 1
+            self._no_function.add(name)
+            if self._text(end) != ",":
+                break
+            name = end + 1
+        if names:
+            frame = self._frame
+            frame.base = _Scope(frame.scope, ctes=names)
+            frame.scope = _Scope(frame.base)
+
+    def _cte_body(self, name: int) -> int | None:
+        """Return where the body of `name [(columns)] AS [[NOT] MATERIALIZED] (` starts."""
+        if not self._is_name(name):
+            return None
+        index = name + 1
+        if self._text(index) == "(":
+            index = self._after_parenthesis(index)
+        if self._keyword(index) != "AS":
+            return None
+        index = self._skip(index + 1, "NOT", "MATERIALIZED")
+        return index if self._text(index) == "(" else None
+
+    _CLAUSES: ClassVar[Mapping[str, Callable[[_Walk, int], None]]] = {
+        "FROM": _on_from,
+        "JOIN": _on_join,
+        "INTO": _on_target,
+        "REFERENCES": _on_target,
+        "UPDATE": _on_update,
+        "USING": _on_using,
+        "IN": _on_in,
+        "TABLE": _on_table,
+        "WITH": _with,
+        "INDEXED": _on_indexed,
+        "UNION": _on_arm,
+        "EXCEPT": _on_arm,
+        "INTERSECT": _on_arm,
+    }
+
+    # --- parentheses -------------------------------------------------------------------------
+
+    def _open(self, index: int) -> None:
+        outer = self._frame
+        if self._keyword(index + 1) in (
+            "SELECT",
+            "WITH",
+            "VALUES",
+            "TABLE",
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+        ):
+            self._frames.append(_Frame(_Scope(outer.scope), base=outer.scope, is_query=True))
+            return
+        is_call = self._is_call(index - 1)
+        if is_call:
+            self._check_function(index - 1)
+        is_join = outer.in_from and not is_call and self._opens_join(index)
+        self._frames.append(_Frame(outer.scope, base=outer.base, in_from=is_join, call=not is_join))
+        if is_join:
+            self._source(index + 1)
+
+    def _opens_join(self, index: int) -> bool:
+        """Whether a `(` in a FROM list groups tables: it stands where a table may stand."""
+        before = index - 1
+        while self._text(before) == "(":
+            before -= 1
+        return self._text(before) == "," or self._keyword(before) in ("FROM", "JOIN", "LATERAL")
+
+    def _is_call(self, index: int) -> bool:
+        return (
+            self._is_name(index)
+            and index not in self._no_function
+            and self._keyword(index) not in BEFORE_PARENTHESIS
+        )
+
+    def _check_function(self, index: int) -> None:
+        name = self._tokens[index].name
+        if self._tokens[index].kind is Kind.QUOTED_NAME:
+            name = name.lower()
+        if name not in ALLOWED[self._dialect] and name not in TYPES:
+            raise SqlError(
+                f"'{name}' is not among the functions and types that a migration may use on "
+                f"{self._dialect}",
+                self._line(index),
+            )
+
+    def _close(self, index: int) -> None:
+        closed = self._frame
+        if len(self._frames) > 1:
+            self._frames.pop()
+        if self._frame.in_from and (closed.is_query or closed.call):
+            after = index + 1
+            if (self._keyword(after), self._keyword(after + 1)) == ("WITH", "ORDINALITY"):
+                after += 2
+            self._take_alias(after)
+
+    # --- the answer --------------------------------------------------------------------------
+
+    def _object(self, index: int) -> None:
+        if self._kind_at(index) is Kind.STRING:
+            raise self._string_as_name(index)
+        if not self._is_name(index):
+            raise SqlError("expected the name of an index or trigger", self._line(index))
+        if self._text(index + 1) == ".":
+            raise SqlError(
+                f"'{self._text(index)}.{self._text(index + 2)}' names a schema: write the name "
+                "alone",
+                self._line(index),
+            )
+        self._objects.append(index)
+
+    def replacements(self) -> dict[int, str]:
+        """Return what to write instead of which token.
+
+        Raises:
+            SqlError: a name cannot be taken.
+        """
+        changed: dict[int, str] = {}
+        for index, scope in self._tables:
+            token = self._tokens[index]
+            if scope.is_cte(token.name, index):
+                continue
+            if token.name.lower() == sequence.TABLE:
+                changed |= sequence.qualified(self._tokens, index, self._full_table)
+            elif (full := self._full_table(token.name, token.line)) != _spelling(token):
+                changed[index] = full
+        for index in self._objects:
+            token = self._tokens[index]
+            if (full := self._full_object(token)) != _spelling(token):
+                changed[index] = full
+        for index, scope in self._references:
+            token = self._tokens[index]
+            if scope.means_table(token.name, index):
+                changed[index] = self._full_table(token.name, token.line)
+            elif token.name.lower() in _SCHEMAS and not self._is_alias(token.name, scope):
+                raise SqlError(
+                    f"'{token.text}.{self._text(index + 2)}' names a schema: leave it out",
+                    token.line,
+                )
+        return changed
+
+    def _is_alias(self, name: str, scope: _Scope | None) -> bool:
+        while scope is not None:
+            if name in scope.aliases or name in scope.tables:
+                return True
+            scope = scope.parent
+        return False
+
+    def _full_table(self, name: str, line: int) -> str:
+        if is_own_table(name, self._namespace):
+            return self._short_enough(name, line)
+        return self._short_enough(self._namespace.prefix + self._bare(name, line), line)
+
+    def _full_object(self, token: Token) -> str:
+        if is_own_object(token.name, self._namespace):
+            return self._short_enough(token.name, token.line)
+        bare = self._bare(token.name, token.line)
+        return self._short_enough(self._namespace.prefix + bare, token.line)
+
+    def _bare(self, name: str, line: int) -> str:
+        if "__" in name or not IDENTIFIER.fullmatch(name):
+            raise SqlError(f"'{name[:80]}' is not a valid name: expected {IDENTIFIER_RULE}", line)
+        return name
+
+    def _short_enough(self, name: str, line: int) -> str:
+        if len(name) > MAX_IDENTIFIER:
+            raise SqlError(
+                f"'{name}' has {len(name)} characters with the plugin's prefix, and the limit is "
+                f"{MAX_IDENTIFIER}",
+                line,
+            )
+        return name
