@@ -166,7 +166,7 @@ class EmbeddedClient(Client):
     """nats-py's client, connected to a `Broker` instead of a socket.
 
     Everything but the transport is the client's own. `_connect_to_server` is the one private
-    method of nats-py that is overridden; `tests/embedded/test_client_hook.py` guards it.
+    method of nats-py that is overridden; `tests/dbservice/embedded/test_client_hook.py` guards it.
     """
 
     def __init__(self, broker: Broker) -> None:

@@ -31,7 +31,8 @@ _DRIVERS = {
     "peewee": "the database",
     "tortoise": "the database",
 }
-_INTERNALS = ("dbservice.storage", "dbservice.server.service", "dbservice.migrate", "dbservice.sql")
+_OPEN = ("client", "protocol", "runtime", "embedded")
+"""The rooms of `dbservice` that a plugin may enter."""
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "tests", "build", "dist"}
 
 _CLIENT = "dbservice.client.StorageClient: `.rows(table)` and `.kv`"
@@ -248,7 +249,7 @@ def _imported(name: str, line: int) -> Iterator[_Found]:
     package = name.partition(".")[0]
     if package in _DRIVERS:
         yield line, f"imports {package}, which reaches {_DRIVERS[package]} directly", _CLIENT
-    elif any(name == inner or name.startswith(f"{inner}.") for inner in _INTERNALS):
+    elif package == "dbservice" and name.partition(".")[2].partition(".")[0] not in ("", *_OPEN):
         yield line, f"imports {name}, which is inside the database service", _CLIENT
 
 

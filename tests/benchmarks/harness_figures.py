@@ -1,6 +1,6 @@
 """What the fixtures of pytest-rosey cost, against what they spare, in one run.
 
-Run it: `python tests/benchmarks/harness_figures.py [--rounds N] [--json FILE]`.
+Run it: `python -m tests.benchmarks.harness_figures [--rounds N] [--json FILE]`.
 
 Whole pytest runs are told in CPU seconds (user and system, all of their processes): on a machine
 that others use, too, wall time says more about them. Single operations are compared in turns, and
@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from service_figures import responder, stop
 
 from pytest_rosey.servers import ServerUnavailable, choose
+from tests.benchmarks.service_figures import responder, stop
 
 TESTS = 1_000
 SMALL = 200

@@ -1,6 +1,6 @@
 """The memory of the service under a steady mixed load, for as long as you like.
 
-Run it: `python tests/benchmarks/memory_figures.py [--minutes M] [--quotes N] [--rate R]
+Run it: `python -m tests.benchmarks.memory_figures [--minutes M] [--quotes N] [--rate R]
 [--directory DIR] [--json FILE]`.
 
 `rosey serve` gets a file with many quotes and is started again on it, so that everything that it
@@ -30,9 +30,9 @@ import nats
 from nats.aio.client import Client
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
-from service_figures import KV, MATCHING, NEWEST, ROW, quote, request, serve, stop
 
 from pytest_rosey.servers import choose
+from tests.benchmarks.service_figures import KV, MATCHING, NEWEST, ROW, quote, request, serve, stop
 
 WORKERS = 20
 """Requests under way at the most; a service that falls behind is not buried."""

@@ -1,6 +1,6 @@
 """The figures of the service against a bare echo over the same nats-server, in one run.
 
-Run it: `python tests/benchmarks/service_figures.py [--uvloop] [--rounds N] [--directory DIR]
+Run it: `python -m tests.benchmarks.service_figures [--uvloop] [--rounds N] [--directory DIR]
 [--json FILE]`.
 
 "Echo" is a nats-py request answered by a bare nats-py responder in a process of its own, through

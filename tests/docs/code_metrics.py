@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from verbatim import method
+from tests import ROOT
+from tests.docs.verbatim import method
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "reference_plugin_quote_db"
 GUIDE = ROOT / "docs/migration-guide.md"
 BEGIN, END = "<!-- metrics: begin -->\n", "<!-- metrics: end -->\n"

@@ -17,12 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 DOCS = ROOT / "docs"
 NAMES = (
     "tutorial.md",

@@ -11,13 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import code_metrics
-import documents
 import pytest
-import verbatim
-from documents import Block
 
 from reference_plugin_quote_db import QuoteDBPlugin
+from tests.docs import code_metrics, documents, verbatim
+from tests.docs.documents import Block
 
 EVERY_BLOCK = [block for name in documents.NAMES for block in documents.blocks(name)]
 AT_ONCE = {"tutorial.md"}

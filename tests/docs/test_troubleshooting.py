@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import documents
 import pytest
 
 from dbservice.client import StorageClient, StorageError
@@ -15,6 +14,7 @@ from dbservice.engine.errors import UnavailableError
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.legacy_file import legacy_file
 from reference_plugin_quote_db.legacy_import import LegacyImport
+from tests.docs import documents
 
 pytestmark = pytest.mark.asyncio
 

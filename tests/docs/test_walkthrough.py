@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import documents
 import pytest
-from documents import Block
+
+from tests.docs import documents
+from tests.docs.documents import Block
 
 DOCUMENT = "walkthrough-category.md"
 COPIED = ("dbservice", "pytest_rosey", "reference_plugin_quote_db", "migrations", "pyproject.toml")

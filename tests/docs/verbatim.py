@@ -11,9 +11,8 @@ import textwrap
 from types import FunctionType
 from typing import Any
 
-from documents import DOCS, NAMES, Block, blocks
-
 from reference_plugin_quote_db import QuoteDBPlugin, legacy
+from tests.docs.documents import DOCS, NAMES, Block, blocks
 
 PLUGINS: dict[str, type[Any]] = {"legacy": legacy.QuoteDBPlugin, "modern": QuoteDBPlugin}
 

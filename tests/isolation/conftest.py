@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from world import World
 
 from dbservice.client import StorageClient
 from dbservice.server.permissions import ROLES, SERVICE, accounts_configuration, users_configuration
 from dbservice.server.service import DatabaseService
 from pytest_rosey.servers import BinaryServer, find_binary
+from tests import ROOT
+from tests.isolation.world import World
 
 PLUGINS = ("quote-db", "trivia")
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
+MIGRATIONS = ROOT / "migrations"
 PASSWORDS = {name: f"pass word {name} \"'#$1\\" for name in (*ROLES, *PLUGINS)}
 
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from nats.errors import NoRespondersError
-from world import SECRET, ask, listen, settled
 
 from dbservice.client import NoService, StorageClient
 from dbservice.protocol import OPERATIONS, Family, subject_for
 from dbservice.protocol.headers import REQUEST_ID
+from tests.isolation.world import SECRET, ask, listen, settled
 
 FOREIGN = [
     subject_for(family, operation, "trivia")

@@ -7,9 +7,9 @@ import json
 
 import pytest
 from nats.errors import NoRespondersError
-from world import SECRET, ask, listen, settled
 
 from dbservice.client import StorageClient
+from tests.isolation.world import SECRET, ask, listen, settled
 
 
 async def refused(client, subject: str) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from replica import Replica
 
 from pytest_rosey.servers import BinaryServer, find_binary
+from tests import ROOT
+from tests.kill.replica import Replica
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
@@ -34,7 +35,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if file_system_of(tmp_path) not in _IN_MEMORY:
         yield tmp_path
         return
-    beside = tempfile.mkdtemp(prefix="rosey-kill-", dir=Path(__file__).parents[3])
+    beside = tempfile.mkdtemp(prefix="rosey-kill-", dir=ROOT.parent)
     yield Path(beside)
     shutil.rmtree(beside)
 

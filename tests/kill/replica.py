@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from traced_service import Marks
+
+from tests import ROOT
+from tests.kill.traced_service import Marks
 
 _LOOKS = 10_000
 """At the shared memory, before other tasks get a turn: some milliseconds."""
@@ -57,7 +59,8 @@ class Replica:
         self.marks = Marks(shared)
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).parent / "traced_service.py"), str(shared)],
+                [sys.executable, "-m", "tests.kill.traced_service", str(shared)],
+                cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

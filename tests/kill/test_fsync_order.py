@@ -19,7 +19,10 @@ from pathlib import Path
 import nats
 import pytest
 from nats.aio.client import Client
-from system_calls import (
+
+from dbservice.protocol.headers import REQUEST_ID
+from pytest_rosey.servers.postgres import PostgresServer
+from tests.kill.system_calls import (
     RECEIVES,
     SENDS,
     SYNCS,
@@ -32,9 +35,6 @@ from system_calls import (
     strace,
     strace_problem,
 )
-
-from dbservice.protocol.headers import REQUEST_ID
-from pytest_rosey.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.kill
 

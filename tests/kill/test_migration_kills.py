@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from migration_child import PLUGIN
 
 from dbservice.engine.engine import Engine
 from dbservice.engine.steps import Statement, Steps
@@ -30,6 +29,8 @@ from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import namespace
 from dbservice.sqltext.dialects import Dialect
 from pytest_rosey.servers.postgres import PostgresServer
+from tests import ROOT
+from tests.kill.migration_child import PLUGIN
 
 pytestmark = pytest.mark.kill
 
@@ -240,9 +241,10 @@ def integrity() -> Steps[str]:
 
 
 def started_child(url: str, root: Path, verb: str) -> subprocess.Popen[bytes]:
-    child = Path(__file__).parent / "migration_child.py"
     process = subprocess.Popen(
-        [sys.executable, str(child), url, str(root), verb], stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.kill.migration_child", url, str(root), verb],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
     )
     assert process.stdout is not None
     assert os.read(process.stdout.fileno(), 1) == b"r"

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import nats
 import pytest
-from replica import Death, Replica
-from traced_service import Marks
-from writers import PLUGIN, TABLE, Writers
 
 from pytest_rosey.servers.postgres import PostgresServer
+from tests.kill.replica import Death, Replica
+from tests.kill.traced_service import Marks
+from tests.kill.writers import PLUGIN, TABLE, Writers
 
 pytestmark = pytest.mark.kill
 

@@ -1,0 +1,80 @@
+"""The service as users run it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.dbservice.migrate.conftest import add, root
+
+__all__ = ["add", "root"]
+
+
+@dataclass
+class Served:
+    """A `rosey serve` process that said that it is ready."""
+
+    process: subprocess.Popen[str]
+    ready_line: str
+    log: Path
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def rosey(tmp_path):
+    """Run a `rosey` command line to its end."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dbservice", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def serve(tmp_path) -> Iterator[Callable[..., Served]]:
+    """Start `rosey serve` and wait for the line that says that it is ready."""
+    started: list[Served] = []
+
+    def start(*arguments: str) -> Served:
+        log = tmp_path / f"serve-{len(started)}.log"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dbservice", "serve", *arguments],
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("rosey: ready"):
+                started.append(Served(process, line, log))
+                return started[-1]
+        pytest.fail(f"rosey serve ended with {process.wait()}: {log.read_text()}")
+
+    yield start
+    for served in started:
+        if served.process.poll() is None:
+            served.process.kill()
+        served.process.wait()
+        assert served.process.stdout is not None
+        served.process.stdout.close()

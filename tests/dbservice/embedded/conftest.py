@@ -1,0 +1,5 @@
+"""The fixture of the comparisons: real nats-servers beside the broker."""
+
+from tests.dbservice.embedded.worlds import real_world
+
+__all__ = ["real_world"]

@@ -1,5 +1,0 @@
-"""The fixture of the comparisons: real nats-servers beside the broker."""
-
-from worlds import real_world
-
-__all__ = ["real_world"]
