@@ -67,7 +67,9 @@ _Json = Annotated[Path | None, Parameter(name="--json", help="Write all figures 
 _Html = Annotated[Path | None, Parameter(name="--html", help="Write a report with plots.")]
 _Markdown = Annotated[
     Path | None,
-    Parameter(name="--markdown", help="Write the report as docs/performance.md has it."),
+    Parameter(
+        name="--markdown", help="Write the report as docs/explanation/performance.md has it."
+    ),
 ]
 
 
@@ -162,7 +164,7 @@ def report(
 
     Exit codes: 0 shown; 2 this is no such file.
 
-    Example: `rosey bench report run.json --markdown docs/performance.md`
+    Example: `rosey bench report run.json --markdown docs/explanation/performance.md`
 
     Parameters
     ----------

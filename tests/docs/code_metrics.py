@@ -1,6 +1,6 @@
 """How much code the legacy plugin and the modern one are, measured on the files themselves.
 
-`python tests/docs/code_metrics.py` writes the tables into docs/migration-guide.md.
+`python tests/docs/code_metrics.py` writes the tables into docs/how-to/migration-guide.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests import ROOT
 from tests.docs.verbatim import method
 
 PACKAGE = ROOT / "reference_plugin_quote_db"
-GUIDE = ROOT / "docs/migration-guide.md"
+GUIDE = ROOT / "docs/how-to/migration-guide.md"
 BEGIN, END = "<!-- metrics: begin -->\n", "<!-- metrics: end -->\n"
 
 LEGACY = PACKAGE / "legacy.py"

@@ -25,11 +25,11 @@ from tests import ROOT
 
 DOCS = ROOT / "docs"
 NAMES = (
-    "tutorial.md",
-    "migration-guide.md",
-    "patterns.md",
-    "gap-analysis.md",
-    "walkthrough-category.md",
+    "start/tutorial.md",
+    "how-to/migration-guide.md",
+    "how-to/patterns.md",
+    "explanation/gap-analysis.md",
+    "how-to/walkthrough-category.md",
 )
 PICTURE = "text"
 

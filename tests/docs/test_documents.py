@@ -18,10 +18,10 @@ from tests.docs import code_metrics, documents, verbatim
 from tests.docs.documents import Block
 
 EVERY_BLOCK = [block for name in documents.NAMES for block in documents.blocks(name)]
-AT_ONCE = {"tutorial.md"}
+AT_ONCE = {"start/tutorial.md"}
 """Documents whose sections build upon each other."""
 
-BY_ITSELF = {"walkthrough-category.md"}
+BY_ITSELF = {"how-to/walkthrough-category.md"}
 """Documents with a test file of their own."""
 
 
@@ -134,7 +134,7 @@ def test_code_from_the_plugins_stands_in_them(block: Block) -> None:
 
 
 def test_before_and_after_of_every_operation() -> None:
-    shown = {block.argument for block in documents.blocks("migration-guide.md")}
+    shown = {block.argument for block in documents.blocks("how-to/migration-guide.md")}
     for name in ("initialize", *code_metrics.OPERATIONS):
         assert {f"legacy {name}", f"modern {name}"} <= shown
 
@@ -153,10 +153,10 @@ def test_few_blocks_are_not_run() -> None:
 
 
 def test_the_guide_is_complete() -> None:
-    text = (documents.DOCS / "migration-guide.md").read_text()
+    text = (documents.DOCS / "how-to/migration-guide.md").read_text()
     assert len(re.findall(r"^- \[ \] \*\*\d+\.", text, re.MULTILINE)) >= 16
     assert len([block for block in EVERY_BLOCK if block.kind == "message"]) >= 8
     patterns = re.findall(
-        r"^## (\d+)\. ", (documents.DOCS / "patterns.md").read_text(), re.MULTILINE
+        r"^## (\d+)\. ", (documents.DOCS / "how-to/patterns.md").read_text(), re.MULTILINE
     )
     assert patterns == [str(number) for number in range(1, 13)]

@@ -54,15 +54,15 @@ def test_there_are_exactly_two_set_up_commands():
 
 
 def test_the_subject_reference_is_current():
-    written = (ROOT / "docs/nats-subjects.md").read_text()
+    written = (ROOT / "docs/reference/nats-subjects.md").read_text()
     assert written == reference.markdown(), (
-        "docs/nats-subjects.md is not what the protocol says: run "
-        "`rosey contract markdown > docs/nats-subjects.md`"
+        "docs/reference/nats-subjects.md is not what the protocol says: run "
+        "`rosey contract markdown > docs/reference/nats-subjects.md`"
     )
 
 
 def test_links_in_the_documents_lead_somewhere():
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"

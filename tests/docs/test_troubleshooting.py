@@ -1,4 +1,4 @@
-"""The messages in docs/migration-guide.md are what the failing thing really says."""
+"""The messages in docs/how-to/migration-guide.md are what the failing thing really says."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shown(name: str) -> str:
     """Return a message as the guide prints it, in one line."""
     found = [
         block
-        for block in documents.blocks("migration-guide.md")
+        for block in documents.blocks("how-to/migration-guide.md")
         if (block.kind, block.argument) == ("message", name)
     ]
     assert len(found) == 1, f"the guide has {len(found)} messages '{name}'"
@@ -113,7 +113,9 @@ async def test_what_the_import_says_about_other_quotes(
 async def test_every_message_is_tried() -> None:
     tried = {*WITH_THE_SERVICE, "migrations pending", "no service", "timeout"}
     tried |= {"file in use", "conflict"}
-    printed = [block for block in documents.blocks("migration-guide.md") if block.kind == "message"]
+    printed = [
+        block for block in documents.blocks("how-to/migration-guide.md") if block.kind == "message"
+    ]
     assert {block.argument for block in printed} == tried
     assert len(tried) >= 8
 

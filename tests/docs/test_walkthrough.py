@@ -1,4 +1,4 @@
-"""docs/walkthrough-category.md, step by step, on a copy of the project."""
+"""docs/how-to/walkthrough-category.md, step by step, on a copy of the project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.docs import documents
 from tests.docs.documents import Block
 
-DOCUMENT = "walkthrough-category.md"
+DOCUMENT = "how-to/walkthrough-category.md"
 COPIED = ("dbservice", "pytest_rosey", "reference_plugin_quote_db", "migrations", "pyproject.toml")
 
 
