@@ -8,7 +8,8 @@ kept as plugins were written then, and is not an example to follow:
 - votes read the score, then write it: two votes at once are counted as one;
 - scores have no limits, and `%` and `_` in a search are wildcards.
 
-`reference_plugin_quote_db.plugin` is the AFTER, `docs/how-to/migration-guide.md` the way between them.
+`reference_plugin_quote_db.plugin` is the AFTER; `docs/how-to/migration-guide.md` leads from one to
+the other.
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ _Json = Annotated[Path | None, Parameter(name="--json", help="Write all figures 
 _Html = Annotated[Path | None, Parameter(name="--html", help="Write a report with plots.")]
 _Markdown = Annotated[
     Path | None,
-    Parameter(
-        name="--markdown", help="Write the report as docs/explanation/performance.md has it."
-    ),
+    Parameter(name="--markdown", help="Write the report as a page of the documents."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`docs/explanation/performance.md`: what a run says about the targets and about the product document."""
+"""The page on performance: what a run says about the targets and about the product document."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def markdown_report(run: Run) -> str:
     parts = [
         "# Performance",
         (
-            "Written by `rosey bench report RUN.json --markdown docs/explanation/performance.md`; every figure "
-            "is of one run. Measure yours with `rosey bench compare --html report.html`."
+            "Written by `rosey bench report RUN.json --markdown docs/explanation/performance.md`; "
+            "every figure is of one run. Measure yours with `rosey bench compare --html report.html`."
         ),
         *_conditions(run),
         *_targets(run),
@@ -340,8 +340,8 @@ def _not_measurable() -> list[str]:
     return [
         "### 14.6, 14.7, 14.9",
         (
-            "Code complexity is measured in the [migration guide](../how-to/migration-guide.md): the claimed "
-            "saving in lines does not hold there. The times to implement a feature (14.7) and the "
+            "Code complexity is measured in the "
+            "[migration guide](../how-to/migration-guide.md): the claimed saving in lines does not hold there. The times to implement a feature (14.7) and the "
             "figures of production (14.9) are estimates about people and a system that do not "
             "exist; nothing here confirms them."
         ),

@@ -34,17 +34,20 @@ def test_the_first_test_has_about_ten_lines():
     assert len(lines) <= 14
 
 
-def test_ci_runs_the_second_command():
+@pytest.mark.parametrize("mark", ["main job", "project tests"])
+def test_ci_runs_both_commands_word_for_word(mark):
     script = (ROOT / ".ci/run").read_text()
-    pattern = re.search(r"sed -n '([^']+)' README.md", script)
-    assert pattern, ".ci/run no longer reads its command from the README"
+    reader = re.search(r"^readme\(\) \{.*?^\}$", script, re.DOTALL | re.MULTILINE)
+    assert reader, ".ci/run no longer reads its commands from the README"
+    assert f"$(readme '{mark}')" in script
     read = subprocess.run(
-        ["sed", "-n", pattern[1], str(ROOT / "README.md")],
+        ["bash", "-c", f"{reader[0]}\nreadme '{mark}'"],
         capture_output=True,
         text=True,
         check=True,
+        cwd=ROOT,
     )
-    assert read.stdout == block("project tests")
+    assert read.stdout == block(mark)
 
 
 def test_there_are_exactly_two_set_up_commands():

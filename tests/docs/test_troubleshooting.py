@@ -18,6 +18,8 @@ from tests.docs import documents
 
 pytestmark = pytest.mark.asyncio
 
+GUIDE = "how-to/migration-guide.md"
+
 QUOTE = {"text": "Hi-keeba!", "author": "Joel", "added_by": "alice", "timestamp": 1_700_000_000}
 
 Fails = Callable[[StorageClient], Awaitable[object]]
@@ -40,7 +42,7 @@ def shown(name: str) -> str:
     """Return a message as the guide prints it, in one line."""
     found = [
         block
-        for block in documents.blocks("how-to/migration-guide.md")
+        for block in documents.blocks(GUIDE)
         if (block.kind, block.argument) == ("message", name)
     ]
     assert len(found) == 1, f"the guide has {len(found)} messages '{name}'"
@@ -113,9 +115,7 @@ async def test_what_the_import_says_about_other_quotes(
 async def test_every_message_is_tried() -> None:
     tried = {*WITH_THE_SERVICE, "migrations pending", "no service", "timeout"}
     tried |= {"file in use", "conflict"}
-    printed = [
-        block for block in documents.blocks("how-to/migration-guide.md") if block.kind == "message"
-    ]
+    printed = [block for block in documents.blocks(GUIDE) if block.kind == "message"]
     assert {block.argument for block in printed} == tried
     assert len(tried) >= 8
 
