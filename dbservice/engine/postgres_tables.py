@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dbservice.engine.columns import Column
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.tables import Column, Index, Table
-from dbservice.engine.values import plain_default
+from dbservice.engine.tables import Index, Table
+from dbservice.engine.type_map import plain_default
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect
 

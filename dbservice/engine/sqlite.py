@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from dbservice.engine.errors import StatementTimeoutError, UnavailableError
+from dbservice.engine.folding import lowered
+from dbservice.engine.json_values import contains_json, equal_json
 from dbservice.engine.lane import DirectLane, Lane, ThreadLane
 from dbservice.engine.sqlite_connection import Connection, Work, run_reads, run_writes
 from dbservice.engine.sqlite_lanes import QUICK, ReaderLane, WriterLane
 from dbservice.engine.steps import Steps, T
-from dbservice.engine.text import lowered
-from dbservice.engine.values import contains_json, equal_json
 from dbservice.protocol.limits import STATEMENT_TIMEOUT
 from dbservice.sqltext.dialects import Dialect
 

@@ -1,4 +1,4 @@
-"""What is known of a table: its columns, their types, its unique keys."""
+"""What is known of a table: its columns, its keys, its indexes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from dbservice.engine.columns import Column
 from dbservice.engine.dialect import SqlDialect
 from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.rows import ColumnType
@@ -14,36 +15,7 @@ from dbservice.sqltext.dialects import quoted
 CREATED_AT = "created_at"
 UPDATED_AT = "updated_at"
 
-NUMBERS = frozenset({ColumnType.INTEGER, ColumnType.FLOAT})
-TEXTS = frozenset({ColumnType.STRING, ColumnType.TEXT})
-ORDERED = NUMBERS | TEXTS | {ColumnType.DATETIME}
 _BESIDE_FILTERS = frozenset({"sort", "limit", "offset", "columns", "after"})
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table.
-
-    Attributes:
-        max_length: characters at the most, where the declaration says so.
-        default: the default as the engine writes it down, or None.
-        native: the declared type as the engine names it, where its dialect cares.
-        sequence: what generates the values, where they come from a sequence.
-    """
-
-    name: str
-    type: ColumnType
-    nullable: bool = True
-    default: str | None = None
-    max_length: int | None = None
-    primary_key: bool = False
-    native: str = ""
-    sequence: str = ""
-
-    @cached_property
-    def sql(self) -> str:
-        """The column's name as it stands in SQL."""
-        return quoted(self.name)
 
 
 @dataclass(frozen=True, slots=True)

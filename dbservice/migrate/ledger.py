@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dbservice.engine.dialect import dialect_of
 from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.migrations import HistoryEntry
 from dbservice.sqltext.dialects import Dialect
@@ -12,36 +13,11 @@ REPAIRED = "repaired"
 """The state of a row whose checksum was deliberately replaced."""
 
 _COLUMNS = "version, name, checksum, applied_at, applied_by, execution_ms, state"
-_FLOAT = {Dialect.SQLITE: "REAL", Dialect.POSTGRESQL: "DOUBLE PRECISION"}
-_EXISTS = {
-    Dialect.SQLITE: "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
-    Dialect.POSTGRESQL: "SELECT 1 FROM pg_tables "
-    "WHERE schemaname = current_schema() AND tablename = ?",
-}
-
-
-def create_table(dialect: Dialect) -> Steps[None]:
-    """Create the table unless it exists."""
-    yield Statement(
-        f"""
-        CREATE TABLE IF NOT EXISTS {TABLE} (
-            plugin TEXT NOT NULL,
-            version TEXT NOT NULL,
-            name TEXT NOT NULL,
-            checksum TEXT NOT NULL,
-            applied_at TEXT NOT NULL,
-            applied_by TEXT NOT NULL,
-            execution_ms {_FLOAT[dialect]} NOT NULL,
-            state TEXT NOT NULL,
-            PRIMARY KEY (plugin, version)
-        )
-        """
-    )
 
 
 def read(dialect: Dialect, plugin: str) -> Steps[list[HistoryEntry]]:
     """Return a plugin's rows, oldest version first. Never writes; a missing table has no rows."""
-    exists = yield Statement(_EXISTS[dialect], (TABLE,))
+    exists = yield Statement(dialect_of(dialect).table_exists, (TABLE,))
     if not exists.rows:
         return []
     found = yield Statement(
@@ -89,7 +65,7 @@ def delete(plugin: str, version: str) -> Steps[None]:
 
 def forget(dialect: Dialect, plugin: str) -> Steps[int]:
     """Delete all rows of a plugin; return how many there were."""
-    exists = yield Statement(_EXISTS[dialect], (TABLE,))
+    exists = yield Statement(dialect_of(dialect).table_exists, (TABLE,))
     if not exists.rows:
         return 0
     deleted = yield Statement(f"DELETE FROM {TABLE} WHERE plugin = ?", (plugin,))  # noqa: S608

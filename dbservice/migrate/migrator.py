@@ -41,6 +41,7 @@ from dbservice.protocol.migrations import (
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock, SystemClock, timestamp
 from dbservice.sqltext.dialects import Dialect
+from dbservice.storage import own_tables
 
 T = TypeVar("T")
 
@@ -195,7 +196,7 @@ class Migrator:
         files = read_migrations(self._roots, namespace.plugin) if history else []
         by_version = {file.version: file for file in files}
         same = [_same_file(entry, by_version.get(entry.version)) for entry in history]
-        yield from ledger.create_table(dialect)
+        yield from own_tables.upgrade(dialect_of(dialect))
         scripts = self._prepared(same, Direction.UP, namespace)
         for entry, script in zip(history, scripts, strict=True):
             yield from execute(script)
@@ -327,7 +328,7 @@ class _Run:
         plugin, file = self.namespace.plugin, script.file
         if not (yield from ledger.try_lock(self.dialect, plugin)):
             raise _LockedElsewhereError
-        yield from ledger.create_table(self.dialect)
+        yield from own_tables.upgrade(dialect_of(self.dialect))
         history = yield from ledger.read(self.dialect, plugin)
         if self._is_done(script, history):
             return None

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from dbservice.engine.columns import Column as ServedColumn
 from dbservice.engine.dialect import dialect_of
-from dbservice.engine.tables import Column as ServedColumn
-from dbservice.engine.values import to_stored
+from dbservice.engine.type_map import to_stored
 from dbservice.migrate.structure import Column
 from dbservice.protocol.errors import RequestError
 from dbservice.protocol.rows import ColumnType

@@ -21,7 +21,8 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import ParseError, SqlglotError
 
-from dbservice.engine.tables import Column, Table, unknown_column
+from dbservice.engine.columns import Column
+from dbservice.engine.tables import Table, unknown_column
 from dbservice.protocol.errors import ErrorCode, RequestError, invalid
 from dbservice.protocol.limits import MAX_QUERY_PARAMETERS
 from dbservice.protocol.names import identifier

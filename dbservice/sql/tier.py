@@ -16,7 +16,7 @@ from dbservice.engine.errors import (
     UnavailableError,
 )
 from dbservice.engine.steps import Guard, Result, Statement, Steps
-from dbservice.engine.values import from_stored
+from dbservice.engine.type_map import from_stored
 from dbservice.protocol.codec import check_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import kind

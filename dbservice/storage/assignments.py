@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dbservice.engine.tables import CREATED_AT, NUMBERS, Column, Table
-from dbservice.engine.values import check_size, from_stored, same_json, to_operand, to_stored
+from dbservice.engine.columns import NUMBERS, Column
+from dbservice.engine.json_values import same_json
+from dbservice.engine.tables import CREATED_AT, Table
+from dbservice.engine.type_map import check_size, from_stored, to_operand, to_stored
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.rows import ColumnType
 from dbservice.protocol.updates import ARRAY, BOUNDS, NUMERIC, Assignment, UpdateOperator

@@ -17,7 +17,7 @@ from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Effect, Operation
 from dbservice.protocol.subjects import Family
 from dbservice.runtime.clock import Clock
-from dbservice.storage import namespace_owners
+from dbservice.storage import namespace_owners, own_tables
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
@@ -60,13 +60,13 @@ class Database:
         self._work = {**self._table(records, QueryStore(catalog, dice)), **(others or {})}
 
     async def open(self) -> None:
-        """Open the engine and create the service's own tables.
+        """Open the engine and bring the service's own tables to their newest version.
 
         Raises:
-            UnavailableError: the engine cannot be opened.
+            UnavailableError: the engine cannot be opened, or a newer service has used it.
         """
         await self.engine.open()
-        await self.engine.exclusive(self._create_tables)
+        await self.engine.exclusive(lambda: own_tables.upgrade(self._dialect))
 
     async def close(self) -> None:
         """Finish what has been taken and close the engine."""
@@ -156,12 +156,6 @@ class Database:
             return 0
         yield from self._answers.sweep()
         return (yield from self._keys.sweep())
-
-    def _create_tables(self) -> Steps[None]:
-        yield from self._dialect.lock("tables of the service")
-        yield from namespace_owners.create_tables(self._dialect)
-        yield from self._keys.create_tables()
-        yield from self._answers.create_tables()
 
     def _table(
         self, records: RecordStore, queries: QueryStore

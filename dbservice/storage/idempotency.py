@@ -17,13 +17,6 @@ from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Operation
 from dbservice.runtime.clock import Clock
 
-_CREATE = """
-CREATE TABLE IF NOT EXISTS _idempotency (
-    plugin TEXT {collation} NOT NULL, key TEXT {collation} NOT NULL, fingerprint TEXT NOT NULL,
-    kind TEXT NOT NULL, reply TEXT NOT NULL, answered_at DOUBLE PRECISION NOT NULL,
-    PRIMARY KEY (plugin, key)
-){keyed}
-"""
 _FIND = (
     "SELECT fingerprint, kind, reply FROM _idempotency "
     "WHERE plugin = ? AND key = ? AND answered_at > ?"
@@ -46,13 +39,6 @@ class AnswerStore:
     def __init__(self, clock: Clock, dialect: SqlDialect) -> None:
         self._clock = clock
         self._dialect = dialect
-
-    def create_tables(self) -> Steps[None]:
-        """Create the table of answers, if it is not there."""
-        yield Statement(
-            _CREATE.format(collation=self._dialect.collation, keyed=self._dialect.keyed)
-        )
-        yield Statement("CREATE INDEX IF NOT EXISTS _idempotency_age ON _idempotency (answered_at)")
 
     def once(
         self,

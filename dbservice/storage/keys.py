@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET
 
 from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.json_values import same_json
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.values import same_json
 from dbservice.protocol.codec import check_json, encode_json
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
@@ -31,16 +31,6 @@ from dbservice.protocol.limits import MAX_INTEGER, MAX_KEY_LENGTH, MAX_KV_VALUE,
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock
 
-_CREATE = """
-CREATE TABLE IF NOT EXISTS _kv (
-    plugin TEXT {collation} NOT NULL, key TEXT {collation} NOT NULL, value TEXT NOT NULL,
-    expires_at DOUBLE PRECISION,
-    PRIMARY KEY (plugin, key)
-){keyed}
-"""
-_CREATE_INDEX = (
-    "CREATE INDEX IF NOT EXISTS _kv_expiry ON _kv (expires_at) WHERE expires_at IS NOT NULL"
-)
 _GET = (
     "SELECT value FROM _kv WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
 )
@@ -79,13 +69,6 @@ class KeyStore:
     def __init__(self, clock: Clock, dialect: SqlDialect) -> None:
         self._clock = clock
         self._dialect = dialect
-
-    def create_tables(self) -> Steps[None]:
-        """Create what the key-value tier stores in, if it is not there."""
-        yield Statement(
-            _CREATE.format(collation=self._dialect.collation, keyed=self._dialect.keyed)
-        )
-        yield Statement(_CREATE_INDEX)
 
     def set(self, namespace: Namespace, request: KvSet) -> Steps[KvStored]:
         """Store a value.

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.names import Namespace
 
-_CREATE = (
-    "CREATE TABLE IF NOT EXISTS _namespaces "
-    "(prefix TEXT {collation} PRIMARY KEY, plugin TEXT {collation} NOT NULL){keyed}"
-)
 _CLAIM = "INSERT INTO _namespaces VALUES (?, ?) ON CONFLICT (prefix) DO NOTHING"
-
-
-def create_tables(dialect: SqlDialect) -> Steps[None]:
-    """Create the table of claims, if it is not there."""
-    yield Statement(_CREATE.format(collation=dialect.collation, keyed=dialect.keyed))
 
 
 def check(namespace: Namespace) -> Steps[bool]:

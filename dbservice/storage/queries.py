@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dbservice.engine.columns import NUMBERS, ORDERED, Column
 from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.tables import NUMBERS, ORDERED, Column, Table
-from dbservice.engine.values import to_operand
+from dbservice.engine.tables import Table
+from dbservice.engine.type_map import to_operand
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import Reason, did_you_mean, invalid, nearest
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Operator, parse_filters

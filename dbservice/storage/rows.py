@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from dbservice.engine.columns import Column
 from dbservice.engine.errors import ConflictError
 from dbservice.engine.steps import Result, Statement, Steps
-from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Column, Table
-from dbservice.engine.values import (
+from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Table
+from dbservice.engine.type_map import (
     check_size,
     from_stored,
     is_stored_as_it_is,

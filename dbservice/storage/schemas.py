@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec import UNSET
 
+from dbservice.engine.columns import Column
 from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Column, Table
-from dbservice.engine.values import to_stored
+from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Table
+from dbservice.engine.type_map import to_stored
 from dbservice.protocol.errors import Reason, invalid
 from dbservice.protocol.limits import MAX_IDENTIFIER
 from dbservice.protocol.names import Namespace, identifier

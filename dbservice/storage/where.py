@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from dbservice.engine.columns import ORDERED, TEXTS, Column
 from dbservice.engine.dialect import Fragment
-from dbservice.engine.tables import ORDERED, TEXTS, Column, Table
-from dbservice.engine.values import to_operand
+from dbservice.engine.tables import Table
+from dbservice.engine.type_map import to_operand
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
 from dbservice.protocol.rows import ColumnType

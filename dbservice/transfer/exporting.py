@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
+from dbservice.engine.columns import Column
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.tables import Column, Table
+from dbservice.engine.tables import Table
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import RequestError, invalid
 from dbservice.protocol.names import Namespace

@@ -39,12 +39,6 @@ from dbservice.transfer.lines import (
     wrong_line,
 )
 
-_CREATE = """
-CREATE TABLE IF NOT EXISTS _imports (
-    plugin TEXT NOT NULL, session TEXT NOT NULL, part BIGINT NOT NULL, text TEXT NOT NULL,
-    sent_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (plugin, part)
-)
-"""
 _KEEP = (
     "INSERT INTO _imports (plugin, session, part, text, sent_at) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (plugin, part) DO UPDATE SET text = excluded.text, sent_at = excluded.sent_at"
@@ -72,7 +66,6 @@ class Importer:
             RequestError: VALIDATION_ERROR if the namespace is not empty, a piece is missing, or a
                 line cannot be taken; and whatever replaying the migrations raises.
         """
-        yield Statement(_CREATE)
         work = _Import(self._dialect, self._migrator, self._clock, namespace)
         yield from work.check_empty()
         yield from self._keep(namespace, request)
@@ -85,7 +78,6 @@ class Importer:
 
     def forget(self, namespace: Namespace) -> Steps[None]:
         """Discard what was sent of an import that is not finished."""
-        yield Statement(_CREATE)
         yield Statement("DELETE FROM _imports WHERE plugin = ?", (namespace.plugin,))
 
     def _keep(self, namespace: Namespace, request: Import) -> Steps[None]:

@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from dbservice.engine.tables import Column
+from dbservice.engine.columns import Column
+from dbservice.engine.json_values import read_json
 from dbservice.protocol.codec import check_json, encode_json
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
 from dbservice.protocol.limits import MAX_INTEGER, MAX_ROW, MIN_INTEGER
 from dbservice.protocol.rows import ColumnType
 
-_LONG_NUMBER = re.compile(r"\d{19}")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 
@@ -112,37 +112,8 @@ def plain_default(text: str | None, column_type: ColumnType) -> str | None:
     if column_type is ColumnType.DATETIME:
         plain = str(_read_datetime(inner))
     else:
-        plain = msgspec.json.encode(_read_json(inner), order="sorted").decode()
+        plain = msgspec.json.encode(read_json(inner), order="sorted").decode()
     return "'" + plain.replace("'", "''") + "'"
-
-
-def same_json(left: Any, right: Any) -> bool:
-    """Return whether two JSON values are equal; unlike in Python, true is not 1."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same_json, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(
-            same_json(value, right[name]) for name, value in left.items()
-        )
-    return bool(left == right)
-
-
-def contains_json(document: str | None, element: str) -> bool | None:
-    """Return whether a JSON array, given as text, has an element, given as text."""
-    if document is None:
-        return None
-    array = _read_json(document)
-    wanted = msgspec.json.decode(element)
-    return isinstance(array, list) and any(same_json(part, wanted) for part in array)
-
-
-def equal_json(left: str | None, right: str) -> bool | None:
-    """Return whether two JSON texts mean the same value."""
-    if left is None:
-        return None
-    return same_json(_read_json(left), msgspec.json.decode(right))
 
 
 def wrong_type(column: Column, value: Any, path: str, expected: str) -> RequestError:
@@ -231,31 +202,6 @@ def _read_datetime(value: Any) -> Any:
         return value
 
 
-def _read_json(value: Any) -> Any:
-    """Return a document; what a migration stored without asking for JSON is taken as it is."""
-    try:
-        decoded = msgspec.json.decode(value)
-    except (msgspec.DecodeError, TypeError):
-        return value
-    return _as_sent(decoded) if _LONG_NUMBER.search(value) else decoded
-
-
-def _as_sent(value: Any) -> Any:
-    """Return a JSON value with its large numbers as floats, which they were when they came.
-
-    PostgreSQL writes 1e20 out as an integer; an integer beyond 64 bits is never stored.
-    """
-    match value:
-        case int() if not MIN_INTEGER <= value <= MAX_INTEGER:
-            return float(value)
-        case list():
-            return [_as_sent(part) for part in value]
-        case dict():
-            return {name: _as_sent(part) for name, part in value.items()}
-        case _:
-            return value
-
-
 _CHECKED: Mapping[ColumnType, Callable[[Column, Any, str], Any]] = {
     ColumnType.STRING: _text,
     ColumnType.TEXT: _text,
@@ -270,5 +216,5 @@ _READ: Mapping[ColumnType, Callable[[Any], Any]] = {
     ColumnType.FLOAT: _read_float,
     ColumnType.BOOLEAN: bool,
     ColumnType.DATETIME: _read_datetime,
-    ColumnType.JSON: _read_json,
+    ColumnType.JSON: read_json,
 }
