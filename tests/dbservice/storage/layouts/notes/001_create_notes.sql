@@ -1,0 +1,5 @@
+-- UP
+CREATE TABLE notes (id BIGINT PRIMARY KEY, body TEXT NOT NULL);
+INSERT INTO notes VALUES (1, 'kept');
+-- DOWN
+DROP TABLE notes;
