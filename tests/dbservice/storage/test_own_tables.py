@@ -18,7 +18,7 @@ from dbservice.engine.postgres import PostgresEngine
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate import Migrator
-from dbservice.protocol.names import Namespace
+from dbservice.protocol.names import namespace
 from dbservice.runtime.clock import ManualClock
 from dbservice.storage import own_tables
 from dbservice.storage.database import Database
@@ -67,7 +67,7 @@ async def test_a_database_of_the_last_service_without_versions_is_taken_over(
         again = await notes.kv("incr", key="visits", by=3, idempotency_key="once")
         assert again == {"value": 3, "replayed": True}
         assert (await notes.one(1, table="notes"))["body"] == "kept"
-        status = await Migrator(old_engine, [LAYOUTS], clock=clock).status(Namespace("notes"))
+        status = await Migrator(old_engine, [LAYOUTS], clock=clock).status(namespace("notes"))
         assert (status.current_version, status.up_to_date) == (1, True)
         assert await database.plugins() == ["notes", "other"]
         clock.advance(61)
