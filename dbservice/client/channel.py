@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Mapping
@@ -24,11 +25,12 @@ from dbservice.client.errors import (
 from dbservice.client.retry import Attempts, RetryPolicy
 from dbservice.protocol.codec import encode_request
 from dbservice.protocol.errors import RequestError
-from dbservice.protocol.headers import REQUEST_ID
+from dbservice.protocol.headers import DEADLINE, REQUEST_ID, size_of
 from dbservice.protocol.messages import Reply, Request, Write
 from dbservice.protocol.names import namespace
 from dbservice.protocol.operations import OPERATIONS, Effect, Operation
 from dbservice.protocol.subjects import subject_for
+from dbservice.runtime.clock import SystemClock
 from dbservice.runtime.correlation import current_request_id
 
 R = TypeVar("R", bound=Reply)
@@ -38,6 +40,7 @@ _OPERATIONS: Mapping[type[Request], Operation] = {
     operation.request: operation for operation in OPERATIONS.values()
 }
 _NEVER = RetryPolicy(limit=0)
+_CLOCK = SystemClock()
 _logger = logging.getLogger("dbservice.client")
 
 
@@ -122,20 +125,30 @@ class Channel:
             await policy.sleep(wait)
 
     async def _send(self, subject: str, payload: bytes, seconds: float) -> bytes:
-        request_id = current_request_id()
+        headers = _headers(seconds)
+        # nats-py looks at the payload alone, and the server ends a connection that sends more.
+        limit = getattr(self._nats, "max_payload", None)
+        if isinstance(limit, int) and len(payload) + size_of(headers) > limit:
+            raise _too_large(subject, len(payload))
         try:
-            if request_id is None:
-                reply = await self._nats.request(subject, payload, timeout=seconds)
-            else:
-                reply = await self._nats.request(
-                    subject, payload, timeout=seconds, headers={REQUEST_ID: request_id}
-                )
+            reply = await self._nats.request(subject, payload, timeout=seconds, headers=headers)
         except Exception as error:
             translated = _transport_error(error, subject, payload, seconds)
             if translated is None:
                 raise
             raise translated from error
         return reply.data
+
+
+def _headers(seconds: float) -> dict[str, Any]:
+    """Return the headers of a request that somebody waits so many seconds for."""
+    sent = {}
+    if math.isfinite(seconds):
+        sent[DEADLINE] = str(math.ceil((_CLOCK.time() + seconds) * 1000))
+    request_id = current_request_id()
+    if request_id is not None:
+        sent[REQUEST_ID] = request_id
+    return sent
 
 
 def given(value: T | None) -> T | UnsetType:
@@ -192,11 +205,7 @@ def _transport_error(
             details=details,
         )
     if "MaxPayloadError" in names:
-        return ValueTooLarge(
-            f"The request on '{subject}' has {len(payload)} bytes, more than the NATS server "
-            "takes in one message. Split it.",
-            details={**details, "got": len(payload)},
-        )
+        return _too_large(subject, len(payload))
     if isinstance(error, ConnectionError) or names & _CONNECTION_ERRORS:
         return Disconnected(
             f"The request on '{subject}' was not answered because the connection to the NATS "
@@ -204,6 +213,14 @@ def _transport_error(
             details=details,
         )
     return None
+
+
+def _too_large(subject: str, size: int) -> ValueTooLarge:
+    return ValueTooLarge(
+        f"The request on '{subject}' has {size} bytes, more than the NATS server "
+        "takes in one message. Split it.",
+        details={"subject": subject, "got": size},
+    )
 
 
 _CONNECTION_ERRORS = {

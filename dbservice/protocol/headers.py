@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 IDEMPOTENCY_KEY: Final = "Nats-Msg-Id"
@@ -16,3 +17,11 @@ TRACE_CONTEXT: Final = "traceparent"
 
 DEADLINE: Final = "Rosey-Deadline"
 """Unix milliseconds; a request whose deadline has passed is dropped unexecuted."""
+
+
+def size_of(headers: Mapping[str, str]) -> int:
+    """Return the bytes that headers take in a message, where they count like its payload."""
+    if not headers:
+        return 0
+    lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    return len("NATS/1.0\r\n") + lines + len("\r\n")

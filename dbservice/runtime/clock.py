@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -15,11 +17,34 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, or the one that `system_time()` has put in its place."""
 
     def time(self) -> float:
         """Return the present moment in Unix seconds."""
-        return time.time()
+        return _source()
+
+
+def _machine() -> float:
+    # Looked up at each call, so that a test that replaces time.time is followed.
+    return time.time()
+
+
+_source: Callable[[], float] = _machine
+
+
+@contextmanager
+def system_time(source: Callable[[], float]) -> Generator[None]:
+    """Let every `SystemClock` of this process tell another time.
+
+    Args:
+        source: returns the present moment in Unix seconds.
+    """
+    global _source
+    before, _source = _source, source
+    try:
+        yield
+    finally:
+        _source = before
 
 
 class ManualClock:

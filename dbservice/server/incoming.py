@@ -13,13 +13,14 @@ from dbservice.protocol.messages import Request
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.protocol.operations import Effect, Operation, find
 from dbservice.protocol.subjects import Address
-from dbservice.runtime.clock import Clock
+from dbservice.runtime.clock import SystemClock
 from dbservice.runtime.correlation import current_request_id
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 _LONGEST_DEADLINE: Final = 20
+_CLOCK: Final = SystemClock()
 
 
 def takes_global_shape(address: Address | None, request: Request | None) -> bool:
@@ -79,9 +80,13 @@ def operation_of(subject: str) -> Operation | None:
         return None
 
 
-def is_late(sent: Mapping[str, str], clock: Clock) -> bool:
-    """Return whether the deadline that came with a request has passed; a malformed one has not."""
+def is_late(sent: Mapping[str, str]) -> bool:
+    """Return whether the deadline that came with a request has passed; a malformed one has not.
+
+    It is a moment of the machine's clock, by which its sender waits: a clock that decides about
+    lifetimes and that a test moves by an hour has no say in it.
+    """
     deadline = sent.get(headers.DEADLINE, "")
     if not deadline.isascii() or not deadline.isdigit() or len(deadline) > _LONGEST_DEADLINE:
         return False
-    return int(deadline) < clock.time() * 1000
+    return int(deadline) < _CLOCK.time() * 1000

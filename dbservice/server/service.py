@@ -17,7 +17,7 @@ from dbservice.engine.errors import EngineError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, shipped_roots
-from dbservice.protocol import limits, subjects, system
+from dbservice.protocol import headers, limits, subjects, system
 from dbservice.protocol.codec import decode_request, encode_failure, encode_json, encode_reply
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.messages import Reply, Request
@@ -71,7 +71,6 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
-_NATS_HEADER_FRAME: Final = len("NATS/1.0\r\n: \r\n\r\n")
 _LARGEST_HEADERS: Final = 256
 
 
@@ -290,7 +289,7 @@ class DatabaseService:
     async def _serve(self, plugin: str, message: Msg, taken_at: float) -> None:
         try:
             sent = message.headers or {}
-            if is_late(sent, self.clock):
+            if is_late(sent):
                 self._observation.dropped(message)
                 return
             with bound_request_id(request_id_of(sent)):
@@ -421,11 +420,7 @@ class DatabaseService:
         limit = self._nats.max_payload
         if len(payload) + _LARGEST_HEADERS <= limit:
             return payload, code
-        headers_size = sum(
-            _NATS_HEADER_FRAME + len(name) + len(value)
-            for name, value in (echoed_headers(message) or {}).items()
-        )
-        if len(payload) + headers_size <= limit:
+        if len(payload) + headers.size_of(echoed_headers(message) or {}) <= limit:
             return payload, code
         operation = operation_of(message.subject)
         executed = code is None and operation is not None and operation.effect is not Effect.READ

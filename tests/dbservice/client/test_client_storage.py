@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from dbservice.client import InvalidSubject, StorageClient, ValidationError
+from dbservice.client import InvalidSubject, RetryPolicy, StorageClient, ValidationError
 from dbservice.protocol.kv import KvFound
 from dbservice.protocol.migrations import Applied, MigrationStatus, RolledBack
 from dbservice.protocol.system import Cleared
+from dbservice.runtime.clock import ManualClock, system_time
 from dbservice.runtime.correlation import bound_request_id
 
 
@@ -20,15 +23,43 @@ async def test_the_clients_timeout_holds_unless_a_call_says_otherwise(connect):
     assert [asked.timeout for asked in nats.asked] == [3.0, 0.5]
 
 
-async def test_headers_are_sent_only_when_there_are_some(connect):
-    storage, nats = connect(KvFound(exists=False), KvFound(exists=False))
+async def test_a_request_says_until_when_its_caller_waits(connect):
+    storage, nats = connect(*[KvFound(exists=False)] * 3, timeout=3.0)
+
+    with system_time(lambda: 1000.0):
+        await storage.kv.get("a")
+        await storage.kv.get("a", timeout=0.0001)
+        await storage.kv.get("a", timeout=math.inf)
+
+    sent = [asked.others["headers"].get("Rosey-Deadline") for asked in nats.asked]
+    assert sent == ["1003000", "1000001", None]
+
+
+async def test_each_repeat_has_its_own_deadline(connect):
+    clock = ManualClock(1000.0)
+
+    async def sleep(seconds):
+        clock.advance(seconds)
+
+    policy = RetryPolicy(timeout=(5.0,), sleep=sleep)
+    storage, nats = connect(TimeoutError(), KvFound(exists=False), retries=policy)
+
+    with system_time(clock.time):
+        await storage.kv.get("a")
+
+    sent = [asked.others["headers"]["Rosey-Deadline"] for asked in nats.asked]
+    assert sent == ["1002000", "1007000"]
+
+
+async def test_the_correlation_id_goes_with_a_request(connect):
+    storage, nats = connect(*[KvFound(exists=False)] * 2)
 
     await storage.kv.get("a")
     with bound_request_id("abc"):
         await storage.kv.get("a")
 
-    assert nats.asked[0].others == {}
-    assert nats.asked[1].others == {"headers": {"Rosey-Request-Id": "abc"}}
+    ids = [asked.others["headers"].get("Rosey-Request-Id") for asked in nats.asked]
+    assert ids == [None, "abc"]
 
 
 def test_a_bad_plugin_name_is_refused_at_once():

@@ -16,9 +16,9 @@ import nats
 import pytest
 
 from dbservice.client import StorageClient
-from dbservice.client.errors import DatabaseUnavailable, ValueTooLarge
+from dbservice.client.errors import DatabaseUnavailable, RequestTimeout, ValueTooLarge
 from dbservice.engine.errors import UnavailableError
-from dbservice.runtime.clock import ManualClock
+from dbservice.runtime.clock import ManualClock, system_time
 from dbservice.runtime.logs import JsonFormatter
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
@@ -42,31 +42,55 @@ async def _publish_incr(bus, **headers):
 
 async def test_a_request_whose_deadline_has_passed_is_not_executed():
     clock = ManualClock(1000.0)
-    async with running(clock=clock) as bus:
-        assert await _publish_incr(bus, Rosey_Deadline="999999") == 100
-        assert await _publish_incr(bus, Rosey_Deadline="1000000") == 201
-        clock.advance(1)
-        assert await _publish_incr(bus, Rosey_Deadline="1000999") == 301
+    async with running() as bus:
+        with system_time(clock.time):
+            assert await _publish_incr(bus, Rosey_Deadline="999999") == 100
+            assert await _publish_incr(bus, Rosey_Deadline="1000000") == 201
+            clock.advance(1)
+            assert await _publish_incr(bus, Rosey_Deadline="1000999") == 301
 
 
 async def test_a_deadline_that_passes_while_a_request_waits_counts():
     clock = ManualClock(1000.0)
-    async with running(clock=clock, max_in_flight=1) as bus:
+    async with running(max_in_flight=1) as bus:
+        with system_time(clock.time):
+            gate = Gate("other").stand_before(bus.service)
+            other = bus.asking("kv.other.get", {"key": "k"})
+            await gate.has_let_in(1)
+            await bus.client.publish(
+                "rosey.db.kv.shop.incr",
+                b'{"key": "n"}',
+                "nobody",
+                headers={"Rosey-Deadline": "1000500"},
+            )
+            later = bus.asking("kv.shop.incr", {"key": "n", "by": 100})
+            await bus.has_taken(3)
+            clock.advance(1)
+            gate.is_open.set()
+            assert (await later)["value"] == 100
+            await other
+
+
+async def test_a_deadline_is_a_moment_of_the_machine_and_not_of_the_clock_of_lifetimes():
+    clock = ManualClock()
+    async with running(clock=clock) as bus:
+        storage = StorageClient(bus.client, "shop", timeout=2)
+        await storage.kv.set("short", 1, ttl_seconds=60)
+        clock.advance(3600)
+        assert await storage.kv.get("short") is None
+
+
+async def test_what_its_caller_gave_up_is_not_executed():
+    async with running(max_in_flight=1) as bus:
         gate = Gate("other").stand_before(bus.service)
         other = bus.asking("kv.other.get", {"key": "k"})
         await gate.has_let_in(1)
-        await bus.client.publish(
-            "rosey.db.kv.shop.incr",
-            b'{"key": "n"}',
-            "nobody",
-            headers={"Rosey-Deadline": "1000500"},
-        )
-        later = bus.asking("kv.shop.incr", {"key": "n", "by": 100})
-        await bus.has_taken(3)
-        clock.advance(1)
+        storage = StorageClient(bus.client, "shop")
+        with pytest.raises(RequestTimeout):
+            await storage.kv.incr("n", timeout=0.01)
         gate.is_open.set()
-        assert (await later)["value"] == 100
         await other
+        assert await storage.kv.get("n") is None
 
 
 @pytest.mark.parametrize("deadline", ["", "soon", "-5", "1.5", "²", "٣", "1" * 5000])
@@ -193,7 +217,7 @@ async def test_the_headers_of_a_reply_count_too(on_small):
     _, client, own = on_small
     shop = StorageClient(client, "shop")
     answered = []
-    for length in range(SMALL - 200, SMALL - 30, 7):
+    for length in range(SMALL - 200, SMALL - 80, 7):
         await shop.kv.set("k", "x" * length)
         reply = await client.request(
             "rosey.db.kv.shop.get",
@@ -206,6 +230,24 @@ async def test_the_headers_of_a_reply_count_too(on_small):
     assert False in answered
     assert answered == sorted(answered, reverse=True)
     assert own.stats["reconnects"] == 0
+
+
+async def test_a_request_that_its_headers_make_too_large_never_leaves(on_small):
+    _, client, _ = on_small
+    shop = StorageClient(client, "shop")
+    stored = []
+    for length in range(SMALL - 120, SMALL):
+        try:
+            await shop.kv.set("k", "x" * length)
+        except ValueTooLarge:
+            stored.append(False)
+        else:
+            stored.append(True)
+    assert True in stored
+    assert False in stored
+    assert stored == sorted(stored, reverse=True)
+    assert client.stats["reconnects"] == 0
+    assert client.is_connected
 
 
 # -- a database that is not there ------------------------------------------------------------------
