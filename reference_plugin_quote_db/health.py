@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dbservice.runtime.health import CHECK_TIMEOUT, Check
-from reference_plugin_quote_db.breaker import CircuitState
 from reference_plugin_quote_db.errors import ServiceUnavailableError
+from reference_plugin_quote_db.parts.breaker import CircuitState
 
 if TYPE_CHECKING:
     from reference_plugin_quote_db.plugin import QuoteDBPlugin

@@ -11,13 +11,13 @@ from dbservice.protocol.subjects import Family, subject_for
 from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.http import Handler
 from reference_plugin_quote_db import flags, validation
+from reference_plugin_quote_db.assembly import assemble
 from reference_plugin_quote_db.bus import Bus
 from reference_plugin_quote_db.cache_feed import CacheFeed
-from reference_plugin_quote_db.commands import ChatCommands
+from reference_plugin_quote_db.chat.commands import ChatCommands
+from reference_plugin_quote_db.chat.listener import CommandListener
 from reference_plugin_quote_db.errors import MigrationsPending
-from reference_plugin_quote_db.listener import CommandListener
 from reference_plugin_quote_db.moderation import Moderator
-from reference_plugin_quote_db.parts import assemble
 from reference_plugin_quote_db.protected import ProtectedQuotes
 from reference_plugin_quote_db.quotes import Quotes
 from reference_plugin_quote_db.retries import MATRIX

@@ -12,6 +12,7 @@ from dbservice.protocol.headers import REQUEST_ID
 from dbservice.runtime.correlation import bound_request_id, request_id_of
 from dbservice.runtime.health import health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler, Request, Response, error_response, json_response
+from reference_plugin_quote_db.chat.parser import number
 from reference_plugin_quote_db.errors import (
     CircuitBreakerError,
     MigrationsPending,
@@ -21,7 +22,6 @@ from reference_plugin_quote_db.errors import (
 )
 from reference_plugin_quote_db.health import health_checks, readiness_checks
 from reference_plugin_quote_db.markup import escaped
-from reference_plugin_quote_db.parser import number
 
 if TYPE_CHECKING:
     from reference_plugin_quote_db.plugin import QuoteDBPlugin
