@@ -70,7 +70,7 @@ async def start(options: Options) -> int:
         plugin = _constructed(make, client, options.name)
         running.push_async_callback(stop, plugin)
         await _start(plugin, options.name)
-        url = await _serve_http(_routes(plugin, client, options.name), place, running)
+        url = await _serve_http(routes(plugin, client, options.name), place, running)
         _say_ready(options, url)
         await ended.wait()
     return 0
@@ -135,7 +135,7 @@ async def _start(plugin: object, name: str) -> None:
         raise CommandFailed(f"{name} does not start: {error}", REFUSED) from None
 
 
-def _routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
+def routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
     """Return what is served: `/health` and `/ready` of every plugin, and what it brings itself.
 
     Its migrations are those of its package: a service that was not given them does not know that
@@ -161,12 +161,12 @@ def _routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
 
 
 async def _serve_http(
-    routes: Mapping[str, Handler], place: tuple[str, int] | None, running: AsyncExitStack
+    served: Mapping[str, Handler], place: tuple[str, int] | None, running: AsyncExitStack
 ) -> str | None:
     if place is None:
         return None
     host, port = place
-    server = HttpServer(routes, host=host, port=port)
+    server = HttpServer(served, host=host, port=port)
     try:
         await server.start()
     except OSError as error:
