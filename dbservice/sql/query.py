@@ -1,23 +1,23 @@
 """Checks a query that a plugin wrote, and puts the full names into it (SPEC 3.8).
 
 Two readings of the same text must both find it harmless. The words are looked at one by one,
-wherever they stand: no name of the service, of the engine or of another plugin, no function that
-is not on the list. Then a real parser says what it is: one query made of parts that are known to
-read only, from tables that are the plugin's own.
+wherever they stand: the policy (`dbservice.sqltext.policy`), which migrations ask as well, knows
+which of them are no plugin's business. Then a real parser says what it is: one query made of parts
+that are known to read only, from tables that are the plugin's own.
 
-What runs is not the text that came: it is put together again from the words that were checked,
-without comments, and with every string, quoted name and parameter written anew.
+What is parsed and what runs is not the text that came: it is put together again from the words
+that were checked, without comments, and with every string, quoted name and parameter written anew.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
-from sqlglot import Token, TokenType, exp
+from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import ParseError, SqlglotError
 
@@ -27,8 +27,8 @@ from dbservice.protocol.errors import ErrorCode, RequestError, invalid
 from dbservice.protocol.limits import MAX_QUERY_PARAMETERS
 from dbservice.protocol.names import identifier
 from dbservice.sqltext.dialects import Dialect, quoted
-from dbservice.sqltext.functions import ALLOWED
-from dbservice.sqltext.keywords import BEFORE_PARENTHESIS, TYPES
+from dbservice.sqltext.lexer import Kind, SqlError, Token, tokens
+from dbservice.sqltext.policy import POLICIES, ForbiddenSqlError, Policy, listed
 
 Node = Any
 """A part of a parsed query. The parser's versions have different base classes for it."""
@@ -45,27 +45,11 @@ _PARTS = (
     *(exp.Distinct, exp.Window, exp.WindowSpec, exp.Filter, exp.WithinGroup),
     *(exp.Alias, exp.Star, exp.Tuple, exp.Interval, exp.Var, exp.Escape, exp.Collate),
     *(exp.DataType, exp.DataTypeParam, exp.Cube, exp.Rollup, exp.GroupingSets),
-    *(exp.JSONPath, exp.JSONPathPart, exp.Condition),
+    *(exp.JSONPath, exp.JSONPathPart, exp.AtTimeZone, exp.Condition),
 )
 """What a query may consist of; `Condition` is every expression that has a value."""
 
 _NOT_AMONG_THEM = (exp.SessionParameter, exp.Dot, exp.TableSample)
-
-_NAMELESS_CALLS = frozenset(
-    {"current_catalog", "current_role", "current_schema", "current_user", "session_user"}
-    | {"system_user", "user"}
-)
-"""What PostgreSQL computes without parentheses, and is no plugin's business."""
-
-_TYPES = frozenset(
-    {"BIGINT", "BOOLEAN", "CHAR", "DATE", "DECIMAL", "DOUBLE", "FLOAT", "INT", "INTERVAL", "JSON"}
-    | {"JSONB", "NUMERIC", "SMALLINT", "TEXT", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "UUID"}
-    | {"VARCHAR", "ARRAY", "BLOB", "VARBINARY", "REAL", "TIMETZ", "BIT"}
-)
-_ODD_STRINGS = frozenset(
-    {TokenType.BYTE_STRING, TokenType.HEREDOC_STRING, TokenType.UNICODE_STRING}
-    | {TokenType.HEX_STRING, TokenType.BIT_STRING, TokenType.RAW_STRING, TokenType.NATIONAL_STRING}
-)
 
 Shape = Mapping[str, Column | None]
 """The columns of something to select from; None where the type is not known."""
@@ -103,22 +87,26 @@ class Query:
     """
 
     def __init__(self, text: str, dialect: Dialect) -> None:
-        self._text = text
-        self._dialect = dialect
         grammar = Grammar.get_or_raise(_GRAMMARS[dialect])
+        policy = POLICIES[dialect]
         try:
-            self._tokens = _without_end(grammar.tokenize(text))
-            _check_words(self._tokens, dialect)
-            tree = _only_tree(grammar.parser().parse(list(self._tokens), text))
-            _check_calls(self._tokens, _new_names(tree), dialect)
-            _check_parts(tree)
-            self._tree = tree
+            self._words = _Words(text, dialect)
+            policy.check_names(self._words.tokens, _owns_none, advice=_BARE_NAMES)
+            policy.check_computed(self._words.tokens)
+            self._tree = _only_tree(grammar.parse(self._words.text))
+            _check_calls(self._words, _new_names(self._tree), policy)
+            _check_parts(self._tree, policy)
+            _check_fields(self._words, self._tree, policy)
             self._reading = _Reading(dialect)
             self._reading.bind(self._tree, frozenset())
         except RecursionError:
             raise invalid("The query is nested too deeply.", field="query") from None
+        except ForbiddenSqlError as error:
+            raise _forbidden(f"The query is refused: {error.message}.", error.word) from None
+        except SqlError as error:
+            raise _unreadable(error.line, None) from None
         except SqlglotError as error:
-            raise _unreadable(error) from None
+            raise _not_parsed(error) from None
 
     @property
     def tables(self) -> list[str]:
@@ -139,81 +127,179 @@ class Query:
             node.this.meta["start"]: _renamed(node, tables[_name(node.this)])
             for node in self._reading.tables
         }
-        sql, numbers = _rebuilt(self._text, self._tokens, renamed, self._dialect)
-        return CheckedQuery(sql, numbers, frozenset(self._reading.names), types)
+        sql = self._words.rewritten(renamed)
+        return CheckedQuery(sql, self._words.numbers, frozenset(self._reading.names), types)
 
 
 # --- words -------------------------------------------------------------------------------------
 
+_BARE_NAMES = "write the bare names of your own tables"
 
-def _without_end(tokens: Sequence[Token]) -> list[Token]:
+
+def _owns_none(_name: str) -> bool:
+    """In a query tables have bare names, the plugin's own too."""
+    return False
+
+
+class _Words:
+    """The words of a query, and the text that is made of them.
+
+    Attributes:
+        tokens: the words, without the semicolons at the end.
+        starts: the word that starts at an offset of `text`.
+        text: the query as the parser gets it.
+        numbers: the parameters in their order, counted from 1.
+    """
+
+    def __init__(self, text: str, dialect: Dialect) -> None:
+        self.tokens = _without_end(list(tokens(text, dialect)))
+        _check_first(self.tokens[0])
+        self.numbers = tuple(_numbered(t) for t in self.tokens if t.kind is Kind.PARAMETER)
+        self._parts = [_written(token, dialect) for token in self.tokens]
+        self.starts: dict[int, int] = {}
+        length = 0
+        for index, part in enumerate(self._parts):
+            length += len(self._gap(index))
+            self.starts[length] = index
+            length += len(part)
+        self.text = self._joined(self._parts)
+
+    def rewritten(self, renamed: Mapping[int, str]) -> str:
+        """Return the query as it runs: with `?` for every parameter.
+
+        Args:
+            renamed: what to write instead, by the offset in `text` at which a word starts.
+        """
+        parts = list(self._parts)
+        for index, token in enumerate(self.tokens):
+            if token.kind is Kind.PARAMETER:
+                parts[index] = "?"
+        for start, name in renamed.items():
+            parts[self.starts[start]] = name
+        return self._joined(parts)
+
+    def _joined(self, parts: Sequence[str]) -> str:
+        return "".join(self._gap(index) + part for index, part in enumerate(parts))
+
+    def _gap(self, index: int) -> str:
+        """Return what stands before a word: a blank where there was one, and around quotes.
+
+        A letter that touches a quote changes what is between the quotes: E'…'. A parameter
+        that touches a comma starts a dollar quote for the parser: $1,$2.
+        """
+        if index == 0:
+            return ""
+        before, token = self.tokens[index - 1], self.tokens[index]
+        is_apart = {before.kind, token.kind} & {Kind.STRING, Kind.QUOTED_NAME, Kind.PARAMETER}
+        return " " if is_apart or token.start > before.end else ""
+
+
+def _without_end(words: list[Token]) -> list[Token]:
     """Leave out the semicolons at the end, and refuse any other."""
-    words = list(tokens)
-    while words and words[-1].token_type is TokenType.SEMICOLON:
+    while words and words[-1].text == ";":
         words.pop()
     if not words:
         raise invalid("The query is empty: expected one SELECT.", field="query")
-    if any(word.token_type is TokenType.SEMICOLON for word in words):
+    if any(word.text == ";" for word in words):
         raise _forbidden("A query is one statement: there is a ';' with more behind it.", ";")
     return words
 
 
-def _check_words(tokens: Sequence[Token], dialect: Dialect) -> None:
-    if tokens[0].token_type not in (TokenType.SELECT, TokenType.WITH):
+def _check_first(first: Token) -> None:
+    if first.keyword not in ("SELECT", "WITH"):
         raise _forbidden(
-            f"{_shown(tokens[0].text.upper())} is refused: a query is one SELECT, or WITH … "
+            f"{_shown(first.text.upper())} is refused: a query is one SELECT, or WITH … "
             "SELECT. Rows are written through the row operations, tables through migrations.",
-            tokens[0].text,
+            first.text,
         )
-    for token in tokens:
-        if token.token_type in _ODD_STRINGS:
+
+
+def _written(token: Token, dialect: Dialect) -> str:
+    """Return a word as it stands in the text that is parsed and run."""
+    match token.kind:
+        case Kind.PARAMETER:
+            return f"${_numbered(token)}"
+        case Kind.STRING if not token.text.startswith("'"):
             raise invalid(
                 f"{_shown(token.text)} is not a plain string: write '…', or a parameter.",
                 field="query",
             )
-        if token.token_type is not TokenType.STRING:
-            _check_name(token.text, dialect, is_quoted=token.token_type is TokenType.IDENTIFIER)
+        case Kind.STRING:
+            return token.text
+        case Kind.QUOTED_NAME if dialect is Dialect.SQLITE:
+            # SQLite takes a name in double quotes that nothing has for a text.
+            return "`" + token.name.replace("`", "``") + "`"
+        case Kind.QUOTED_NAME:
+            return quoted(token.name)
+        case _ if token.text in ("?", "{", "}"):
+            raise _no_parameter(token.text)
+        case _:
+            # Names without quotes have no case; in small letters the result has the same ones
+            # everywhere.
+            return token.text.lower()
 
 
-def _check_name(text: str, dialect: Dialect, *, is_quoted: bool) -> None:
-    """Refuse a name that is not the plugin's, whatever it names and wherever it stands."""
-    name = text.lower()
-    if name.startswith("_") or "__" in name:
-        raise _forbidden(
-            f"{_shown(text)} is refused: write the bare names of your own tables. Names with '__' "
-            "or a leading '_' belong to the service.",
-            text,
+def _numbered(token: Token) -> int:
+    digits = token.text[1:]
+    if not token.text.startswith("$") or not (digits.isdecimal() and digits.isascii()):
+        raise _no_parameter(token.text)
+    if not 0 < int(digits) <= MAX_QUERY_PARAMETERS:
+        raise invalid(
+            f"'${digits[:40]}' is not a parameter: expected $1 to ${MAX_QUERY_PARAMETERS}.",
+            field="query",
         )
-    if name.startswith(("sqlite_", "pg_", "information_schema")):
-        raise _forbidden(f"{_shown(text)} is refused: it belongs to the database engine.", text)
-    if not is_quoted and dialect is Dialect.POSTGRESQL and name in _NAMELESS_CALLS:
-        raise _no_function(text)
+    return int(digits)
 
 
-def _check_calls(tokens: Sequence[Token], new_names: Collection[int], dialect: Dialect) -> None:
+def _no_parameter(text: str) -> RequestError:
+    return invalid(
+        f"{_shown(text)} is refused: write parameters as $1, $2 and so on.", field="query"
+    )
+
+
+def _check_calls(words: _Words, new_names: Collection[int], policy: Policy) -> None:
     """Refuse calls of functions that are not on the list.
 
     Args:
-        tokens: the query's words.
+        words: the query's.
         new_names: where a name stands that the query itself gives, with a list of columns.
-        dialect: whose list.
+        policy: of the engine.
     """
-    for token, following in pairwise(tokens):
-        if following.token_type is not TokenType.L_PAREN or not _may_name(token):
-            continue
-        name = token.text.lower()
-        is_syntax = name.upper() in BEFORE_PARENTHESIS or name in TYPES
-        is_bare = token.token_type not in (TokenType.IDENTIFIER, TokenType.STRING)
-        if is_syntax and is_bare:
-            continue
-        if name not in ALLOWED[dialect] and token.start not in new_names:
-            raise _no_function(token.text)
+    for start, index in words.starts.items():
+        if policy.is_call(words.tokens, index) and start not in new_names:
+            policy.check_call(words.tokens[index])
 
 
-def _may_name(token: Token) -> bool:
-    if token.token_type in (TokenType.IDENTIFIER, TokenType.STRING):
-        return True
-    return token.text[:1].isalpha() or token.text[:1] == "_"
+def _check_fields(words: _Words, tree: Node, policy: Policy) -> None:
+    """Refuse `g.name` where `g` is a function in FROM, and `name` no column that is known of it."""
+    columns = _columns_of_functions(words, tree, policy)
+    for index, token in enumerate(words.tokens[:-2]):
+        name, after = token.name, words.tokens[index + 2]
+        if words.tokens[index + 1].text == "." and after.is_name and name in columns:
+            policy.check_field_of_function(after, columns[name])
+
+
+def _columns_of_functions(words: _Words, tree: Node, policy: Policy) -> dict[str, set[str]]:
+    """Return the names that functions in FROM have, with the columns that the query names."""
+    found = {
+        token.name: {token.name}
+        for index, token in enumerate(words.tokens)
+        if policy.is_call(words.tokens, index)
+    }
+    for node in tree.find_all(exp.TableAlias):
+        source = node.parent
+        is_function = isinstance(source, exp.Unnest | exp.Lateral) or (
+            isinstance(source, exp.Table) and not isinstance(source.this, exp.Identifier)
+        )
+        if node.this is None:
+            continue
+        name = _name(node.this)
+        if is_function:
+            place = words.starts.get(node.this.meta.get("start", -1), len(words.tokens))
+            found[name] = {name} | listed(words.tokens, place + 1)
+        else:
+            found.pop(name, None)
+    return found
 
 
 def _new_names(tree: Node) -> frozenset[int]:
@@ -234,14 +320,14 @@ def _only_tree(trees: Sequence[Node]) -> Node:
     return trees[0]
 
 
-def _check_parts(tree: Node) -> None:
+def _check_parts(tree: Node, policy: Policy) -> None:
     for node in tree.walk():
-        _check_part(node)
+        _check_part(node, policy)
     if not isinstance(tree, exp.Select | exp.SetOperation):
         raise _forbidden("A query is one SELECT, or WITH … SELECT.", "query")
 
 
-def _check_part(node: Node) -> None:
+def _check_part(node: Node, policy: Policy) -> None:
     if isinstance(node, exp.Placeholder):
         raise invalid("Write parameters as $1, $2 and so on.", field="query")
     if not isinstance(node, _PARTS) or isinstance(node, _NOT_AMONG_THEM):
@@ -259,8 +345,14 @@ def _check_part(node: Node) -> None:
         raise _forbidden("SELECT … INTO and FOR UPDATE are refused: a query only reads.", "SELECT")
     if isinstance(node, exp.Select) and not node.expressions:
         raise invalid("The query cannot be read: a SELECT names no columns.", field="query")
-    if isinstance(node, exp.DataType) and getattr(node.this, "name", None) not in _TYPES:
+    if isinstance(node, exp.DataType) and not policy.has_type(_first_word(node, policy.dialect)):
         raise _forbidden(f"The type {_shown(node.sql())} is refused.", node.sql())
+
+
+def _first_word(node: Node, dialect: Dialect) -> str:
+    """Return the first word of a type as the engine spells it."""
+    found = re.match(r"\w+", node.sql(_GRAMMARS[dialect]))
+    return found.group() if found else ""
 
 
 def _locks(node: Node) -> bool:
@@ -431,75 +523,6 @@ def _renamed(node: exp.Table, table: Table) -> str:
     return f"{table.sql} AS {quoted(table.name)}"
 
 
-def _rebuilt(
-    text: str, tokens: Sequence[Token], renamed: Mapping[int, str], dialect: Dialect
-) -> tuple[str, tuple[int, ...]]:
-    """Return the query's text from its words, and the numbers of its parameters."""
-    parts: list[str] = []
-    numbers: list[int] = []
-    end = -1
-    for position, token in enumerate(tokens):
-        number = _parameter(tokens, position)
-        if number == _SECOND_HALF:
-            end = token.end
-            continue
-        # A letter that touches a quote changes what is between the quotes: E'\x41', U&"\005fkv".
-        is_quoted = token.token_type in (TokenType.STRING, TokenType.IDENTIFIER)
-        if parts and (is_quoted or token.start > end + 1):
-            parts.append(" ")
-        if number is not None:
-            numbers.append(number)
-        parts.append("?" if number else renamed.get(token.start) or _written(text, token, dialect))
-        end = token.end
-    return "".join(parts), tuple(numbers)
-
-
-_SECOND_HALF = 0
-
-
-def _parameter(tokens: Sequence[Token], position: int) -> int | None:
-    """Return the number of a parameter; 0 for the number itself, where that is a second word."""
-    token = tokens[position]
-    if token.token_type is TokenType.VAR and token.text.startswith("$"):
-        return _numbered(token.text[1:])
-    if token.token_type is TokenType.PARAMETER and token.text == "$":
-        return _numbered(tokens[position + 1].text if position + 1 < len(tokens) else "")
-    before = tokens[position - 1] if position else None
-    if before is not None and before.token_type is TokenType.PARAMETER:
-        return _SECOND_HALF
-    return None
-
-
-def _numbered(digits: str) -> int:
-    if (
-        not digits.isdecimal()
-        or not digits.isascii()
-        or not 0 < int(digits) <= MAX_QUERY_PARAMETERS
-    ):
-        raise invalid(
-            f"'${digits[:40]}' is not a parameter: expected $1 to ${MAX_QUERY_PARAMETERS}.",
-            field="query",
-        )
-    return int(digits)
-
-
-def _written(text: str, token: Token, dialect: Dialect) -> str:
-    if token.token_type is TokenType.STRING:
-        return "'" + token.text.replace("'", "''") + "'"
-    if token.token_type is TokenType.IDENTIFIER:
-        # SQLite takes a name in double quotes that nothing has for a text.
-        if dialect is Dialect.SQLITE:
-            return "`" + token.text.replace("`", "``") + "`"
-        return quoted(token.text)
-    # Names without quotes have no case; in small letters the result has the same ones everywhere.
-    written = text[token.start : token.end + 1].lower()
-    if "?" in written or "/*" in written or "--" in written or "\0" in written:
-        raise invalid(
-            f"{_shown(written)} is refused: write parameters as $1, $2 and so on.", field="query"
-        )
-    return written
-
-
 # --- errors ------------------------------------------------------------------------------------
 
 
@@ -511,17 +534,14 @@ def _forbidden(message: str, got: str) -> RequestError:
     return RequestError(ErrorCode.FORBIDDEN, message, field="query", got=got[:80])
 
 
-def _no_function(name: str) -> RequestError:
-    return _forbidden(
-        f"The function {_shown(name)} is refused: it is not among those that a plugin may call.",
-        name,
-    )
-
-
-def _unreadable(error: SqlglotError) -> RequestError:
+def _not_parsed(error: SqlglotError) -> RequestError:
     found = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
-    line, column = found.get("line"), found.get("col")
-    place = f" at line {line}, column {column}" if line else ""
+    return _unreadable(found.get("line"), found.get("col"))
+
+
+def _unreadable(line: int | None, column: int | None) -> RequestError:
+    place = f" at line {line}" if line else ""
+    place += f", column {column}" if column else ""
     return invalid(
         f"The query cannot be read{place}: it is not SQL as this engine has it.",
         field="query",

@@ -24,7 +24,7 @@ from dbservice.protocol.limits import MAX_PAGE
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.sql import ExecuteQuery, QueryResult
 from dbservice.sqltext.dialects import Dialect
-from dbservice.sqltext.functions import ALLOWED
+from dbservice.sqltext.policy import POLICIES
 from dbservice.storage.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class SqlTier:
         statement = Statement(
             f"SELECT * FROM ({query.sql}) AS answer LIMIT ?",  # noqa: S608 - query.py built it
             (*_bound(query.numbers, request.params), limit + 1),
-            Guard(namespace.prefix, query.names, ALLOWED[self._dialect]),
+            Guard(namespace.prefix, query.names, POLICIES[self._dialect].functions),
         )
         try:
             result = yield statement

@@ -22,8 +22,8 @@ _SQLITE = words(
     char date datetime glob group_concat hex ifnull iif instr json json_array json_array_length
     json_each json_error_position json_extract json_group_array json_group_object json_insert
     json_object json_patch json_quote json_remove json_replace json_set json_tree json_type
-    json_valid julianday like likelihood likely log10 log2 printf quote raise random strftime
-    time timediff total typeof unhex unicode unixepoch unlikely
+    json_valid julianday like likelihood likely log10 log2 printf quote raise random randomblob
+    strftime time timediff total typeof unhex unicode unixepoch unlikely
     """
 )
 _POSTGRESQL = words(
@@ -41,8 +41,9 @@ _POSTGRESQL = words(
     jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert
     jsonb_object jsonb_object_agg jsonb_object_keys jsonb_path_exists jsonb_path_query
     jsonb_path_query_array jsonb_path_query_first jsonb_pretty jsonb_set jsonb_strip_nulls
-    jsonb_typeof justify_days justify_hours justify_interval least left lpad make_date
-    make_interval make_time make_timestamp make_timestamptz md5 mode now num_nonnulls num_nulls
+    jsonb_typeof justify_days justify_hours justify_interval least left localtime
+    localtimestamp lpad make_date make_interval make_time make_timestamp make_timestamptz md5 mode
+    now num_nonnulls num_nulls
     overlay percentile_cont percentile_disc phraseto_tsquery plainto_tsquery position random
     regexp_count regexp_instr regexp_like regexp_match regexp_matches regexp_replace
     regexp_split_to_array regexp_split_to_table regexp_substr reverse right row_to_json rpad

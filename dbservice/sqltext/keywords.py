@@ -35,14 +35,15 @@ BEFORE_PARENTHESIS = words(
 )
 """These may stand before a parenthesis without being the name of a function."""
 
-TYPES = words(
+BEFORE_STRING = words(
     """
-    bigint binary bit blob bool boolean bytea char character clob date datetime decimal double
-    float int integer interval json jsonb nchar numeric nvarchar real smallint text time
-    timestamp timestamptz timetz tinyint varbinary varbit varchar varying
+    ALL AND ANY AS ASYMMETRIC BETWEEN BOTH BY CASE COLLATE DEFAULT DISTINCT ELSE END ESCAPE EXCEPT
+    FOR FROM GLOB HAVING ILIKE IN INTERSECT IS ISNULL LEADING LIKE LIMIT NOT NOTNULL NULL OFFSET
+    ON OR PLACING PRECISION RETURNING SELECT SET SIMILAR SYMMETRIC THEN TO TRAILING UESCAPE UNION
+    USING VALUE VALUES VARIADIC VARYING WHEN WHERE ZONE
     """
 )
-"""Types that may take arguments in parentheses."""
+"""A string behind one of these stands for itself; behind another word, the word is its type."""
 
 OBJECT_WORDS = words(
     """
@@ -51,7 +52,20 @@ OBJECT_WORDS = words(
 )
 """What the full name of an index or trigger may start with, before the plugin's prefix."""
 
+TABLE_CONSTRAINTS = words("CHECK CONSTRAINT EXCLUDE FOREIGN LIKE PRIMARY UNIQUE")
+"""What a part of CREATE TABLE starts with that is no column."""
+
 ALTER_ACTIONS = frozenset({"ADD", "DROP", "ALTER", "RENAME", "VALIDATE"})
+
+_ONE_TABLE = (
+    "every table of a plugin stands for itself; write one table, with an index if it is large"
+)
+
+FORBIDDEN_TABLE_CLAUSES = {
+    "PARTITION": _ONE_TABLE,
+    "INHERITS": "every table of a plugin stands for itself; write its columns down",
+}
+"""Clauses of CREATE TABLE, behind its columns, with advice."""
 
 _ONE_TRANSACTION = (
     "every migration runs in one transaction, which is committed when all of it succeeded; "
@@ -88,6 +102,7 @@ FORBIDDEN_COMMANDS = {
     "SET": "settings belong to the service; remove the line",
     "RESET": "settings belong to the service; remove the line",
     "TRUNCATE": "write DELETE FROM table",
+    "COMMENT": "SQLite keeps no comments on tables; write it below '-- UP (postgresql)'",
     "LOCK": "every migration already runs alone; remove the line",
 }
 """Commands with advice of their own, by their first word."""

@@ -110,7 +110,8 @@ class Command:
 # Letters, digits and everything beyond ASCII; Python's own \s and \w see Unicode blanks and
 # letters where the engines see name characters.
 _NAME_START = r"[A-Za-z_\u0080-\U0010ffff]"
-_NAME_REST = r"[A-Za-z0-9_$\u0080-\U0010ffff]*"
+_NAME_CHARACTER = r"[A-Za-z0-9_$\u0080-\U0010ffff]"
+_NAME_REST = rf"{_NAME_CHARACTER}*"
 _BLANK = r"(?P<blank>[ \t\r\n\f]+|--[^\n]*)"
 _NUMBER = r"(?P<number>0[xX][0-9a-fA-F_]+|(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d+)?)"
 _MARK = r"(?P<mark>[!-/:-@\[-^`{-~])"
@@ -123,7 +124,7 @@ _SQLITE = re.compile(
             r"(?P<string>[xX]?'(?:[^']|'')*+')",
             r"""(?P<quoted>"(?:[^"]|"")*+"|`(?:[^`]|``)*+`|\[[^\]]*\])""",
             r"""(?P<unclosed>[xX]?'|"|`|\[)""",
-            rf"(?P<parameter>\?\d*|[:@#$]{_NAME_START}{_NAME_REST})",
+            rf"(?P<parameter>\?\d*|[:@#$]{_NAME_CHARACTER}+)",
             _NUMBER,
             rf"(?P<word>{_NAME_START}{_NAME_REST})",
             _MARK,

@@ -1,34 +1,35 @@
 """Bare table names become the plugin's own; everything else is refused (SPEC 4).
 
 A plugin writes `quotes` and means `quote_db__quotes`. Two independent rules keep it inside its
-namespace. First, `_check_names` looks at *every* name of a command, wherever it stands: one that
-belongs to another plugin, the service or the engine is refused. Second, `_Walk` finds the places
-where a table, index, trigger or view is named and puts the prefix there. A place that the walk
-does not know keeps its bare name, which no plugin owns, so a gap in it cannot reach foreign data.
+namespace. First, the policy (`dbservice.sqltext.policy`) looks at *every* word of a command,
+wherever it stands: one that belongs to another plugin, the service or the engine is refused.
+Second, `_Walk` finds the places where a table, index, constraint, trigger or view is named and
+puts the prefix there. A place that the walk does not know keeps its bare name, which no plugin
+owns, so a gap in it cannot reach foreign data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dbservice.protocol.limits import MAX_IDENTIFIER
 from dbservice.protocol.names import IDENTIFIER, IDENTIFIER_RULE, Namespace
 from dbservice.sqltext import sequence
-from dbservice.sqltext.dialects import Dialect
-from dbservice.sqltext.functions import ALLOWED
+from dbservice.sqltext.dialects import Dialect, quoted
 from dbservice.sqltext.keywords import (
     ALTER_ACTIONS,
-    BEFORE_PARENTHESIS,
     ENDS_FROM,
     FORBIDDEN_COMMANDS,
     FORBIDDEN_OBJECTS,
+    FORBIDDEN_TABLE_CLAUSES,
     NOT_AN_ALIAS,
     OBJECT_WORDS,
-    TYPES,
+    TABLE_CONSTRAINTS,
 )
 from dbservice.sqltext.lexer import Command, Kind, SqlError, Token
+from dbservice.sqltext.policy import POLICIES, listed
 
 COMMANDS = (
     "CREATE TABLE, INDEX, TRIGGER and VIEW, ALTER TABLE, DROP, INSERT, REPLACE, UPDATE, DELETE, "
@@ -48,13 +49,10 @@ def qualify(command: Command, namespace: Namespace, dialect: Dialect) -> str:
     Raises:
         SqlError: the command is refused; the message says why and what to write instead.
     """
-    for token in command.tokens:
-        if token.is_name:
-            _check_name(token, namespace, dialect)
-        elif token.kind is Kind.PARAMETER:
-            raise SqlError(f"'{token.text}' is a parameter: write the value itself", token.line)
+    _check_words(command.tokens, namespace, dialect)
     walk = _Walk(command.tokens, namespace, dialect)
     walk.command()
+    POLICIES[dialect].check_computed(command.tokens)
     return _rewritten(command, walk.replacements())
 
 
@@ -67,24 +65,16 @@ def _rewritten(command: Command, replacements: dict[int, str]) -> str:
     return "".join([*parts, command.source[position : command.tokens[-1].end]])
 
 
-def _check_name(token: Token, namespace: Namespace, dialect: Dialect) -> None:
-    """Refuse a name that belongs to somebody else, whatever it names and wherever it stands."""
-    name = token.name.lower() if token.name.isascii() else token.name
-    if name.startswith("_"):
-        raise SqlError(
-            f"'{name}' starts with '_': such names belong to the service, choose another",
-            token.line,
-        )
-    if name == sequence.TABLE and dialect is Dialect.SQLITE:
-        return
-    if name.startswith(("sqlite_", "pg_")) or name == "information_schema":
-        raise SqlError(f"'{name}' belongs to the database engine, not to a plugin", token.line)
-    if "__" in name and not is_own_table(name, namespace) and not is_own_object(name, namespace):
-        raise SqlError(
-            f"'{name}' is outside this plugin's namespace: write the bare name, or one that "
-            f"starts with '{namespace.prefix}'",
-            token.line,
-        )
+def _check_words(tokens: Sequence[Token], namespace: Namespace, dialect: Dialect) -> None:
+    for token in tokens:
+        if token.kind is Kind.PARAMETER:
+            raise SqlError(f"'{token.text}' is a parameter: write the value itself", token.line)
+    POLICIES[dialect].check_names(
+        tokens,
+        lambda name: is_own_table(name, namespace) or is_own_object(name, namespace),
+        advice=f"write the bare name, or one that starts with '{namespace.prefix}'",
+        exempt=(sequence.TABLE,) if dialect is Dialect.SQLITE else (),
+    )
 
 
 def is_own_table(name: str, namespace: Namespace) -> bool:
@@ -102,6 +92,11 @@ def is_own_object(name: str, namespace: Namespace) -> bool:
     return is_own_table(name, namespace) or (word in OBJECT_WORDS and is_own_table(rest, namespace))
 
 
+def _spelled(name: str) -> str:
+    """Return a name as it stands in SQL. Nobody asks for indexes by name, so any will do."""
+    return name if IDENTIFIER.fullmatch(name) else quoted(name)
+
+
 def _spelling(token: Token) -> str:
     """Return what stands between the quotes; a bare word as it is, so that case is repaired."""
     return token.name if token.kind is Kind.QUOTED_NAME else token.text
@@ -115,12 +110,22 @@ class _Scope:
         tables: tables that stand in it without an alias, so that `name.column` means them.
         aliases: names that hide a table of the same name.
         ctes: names of WITH, and the token after which each may be used.
+        functions: names of functions in FROM, and those that the query gives to their columns.
     """
 
     parent: _Scope | None = None
     tables: set[str] = field(default_factory=set)
     aliases: set[str] = field(default_factory=set)
     ctes: dict[str, int] = field(default_factory=dict)
+    functions: dict[str, set[str]] = field(default_factory=dict)
+
+    def columns_of_function(self, name: str) -> set[str] | None:
+        """Return the columns that the query names, if `name` is a function in FROM."""
+        if name in self.functions:
+            return self.functions[name]
+        if self.parent is None or name in self.aliases or name in self.tables:
+            return None
+        return self.parent.columns_of_function(name)
 
     def is_cte(self, name: str, index: int) -> bool:
         if self.ctes.get(name, index) < index:
@@ -146,6 +151,7 @@ class _Frame:
         is_query: it holds a query, not an expression or a list.
         in_from: a comma here separates tables.
         call: it holds the arguments of a function or other things that are no FROM list.
+        function: where the name of that function stands, or None.
     """
 
     scope: _Scope
@@ -153,6 +159,7 @@ class _Frame:
     is_query: bool = False
     in_from: bool = False
     call: bool = False
+    function: int | None = None
 
 
 class _Walk:
@@ -162,12 +169,12 @@ class _Walk:
         self._tokens = tokens
         self._namespace = namespace
         self._dialect = dialect
+        self._policy = POLICIES[dialect]
         self._kind = ""
         self._frames = [_Frame(_Scope(), is_query=True)]
         self._tables: list[tuple[int, _Scope]] = []
         self._references: list[tuple[int, _Scope]] = []
         self._objects: list[int] = []
-        self._literals: dict[int, str] = {}
         self._no_function: set[int] = set()
 
     # --- looking -----------------------------------------------------------------------------
@@ -214,6 +221,10 @@ class _Walk:
                 self._alter()
             case "DROP":
                 self._drop()
+            case "COMMENT" if self._dialect is Dialect.POSTGRESQL:
+                self._comment()
+            case "PRAGMA" if self._is_foreign_keys():
+                pass
             case "INSERT" | "REPLACE" | "UPDATE" | "DELETE" | "SELECT" | "WITH":
                 self._scan(0, len(self._tokens))
             case _:
@@ -250,10 +261,48 @@ class _Walk:
 
     def _create_table(self, name: int) -> None:
         after = self._columns_after(self._table(name, own=True), skip=False)
-        for index in range(after, len(self._tokens)):
-            if self._keyword(index) == "LIKE" and self._text(index - 1) in ("(", ","):
-                self._table(index + 1)
+        self._refuse_clauses(after)
+        if self._text(after) == "(":
+            for index in self._parts(after + 1):
+                self._definition(index)
         self._scan(after, len(self._tokens))
+
+    def _refuse_clauses(self, start: int) -> None:
+        """Refuse what would tie a table to others: partitions and inheritance."""
+        depth = 0
+        for index in range(start, len(self._tokens)):
+            depth += {"(": 1, ")": -1}.get(self._text(index), 0)
+            if depth == 0 and self._keyword(index) in FORBIDDEN_TABLE_CLAUSES:
+                word = self._keyword(index)
+                raise SqlError(
+                    f"{word} is refused: {FORBIDDEN_TABLE_CLAUSES[word]}", self._line(index)
+                )
+
+    def _parts(self, start: int) -> list[int]:
+        """Return where the parts of a list start, which commas separate; it ends at its `)`."""
+        found, depth = [start], 0
+        for index in range(start, len(self._tokens)):
+            depth += {"(": 1, ")": -1}.get(self._text(index), 0)
+            if depth < 0:
+                break
+            if depth == 0 and self._text(index) == ",":
+                found.append(index + 1)
+        return found
+
+    def _definition(self, index: int) -> None:
+        """Look at one column or constraint of a table; `_scan` walks through it later."""
+        if self._keyword(index) == "LIKE":
+            self._table(index + 1)
+        constraint = index + 2 if self._keyword(index) == "CONSTRAINT" else index
+        if self._keyword(constraint) == "EXCLUDE":
+            raise SqlError(
+                "EXCLUDE is refused: it needs an extension for most types, and SQLite has nothing "
+                "like it; write UNIQUE or CHECK, or let the plugin look before it writes",
+                self._line(constraint),
+            )
+        is_column = self._is_name(index) and self._keyword(index) not in TABLE_CONSTRAINTS
+        if is_column and self._is_name(index + 1):  # CREATE TABLE a (b) AS SELECT has no types
+            self._policy.check_type(self._tokens, index + 1)
 
     def _columns_after(self, index: int, *, skip: bool = True) -> int:
         """Mark the `(` after a name as a list of columns, and step over it."""
@@ -305,28 +354,52 @@ class _Walk:
                 start = index + 1
 
     def _alter(self) -> None:
-        if self._keyword(1) != "TABLE":
-            raise self._forbidden_object("ALTER", self._keyword(1) or self._text(1), 1)
+        match self._keyword(1):
+            case "TABLE":
+                self._alter_table()
+            case "INDEX" | "VIEW" if self._dialect is Dialect.POSTGRESQL:
+                self._rename(self._keyword(1))
+            case _:
+                raise self._forbidden_object("ALTER", self._keyword(1) or self._text(1), 1)
+
+    def _rename(self, what: str) -> None:
+        """`ALTER INDEX a RENAME TO b`, and the same for a view."""
+        name = self._skip(2, "IF", "EXISTS")
+        if (self._keyword(name + 1), self._keyword(name + 2)) != ("RENAME", "TO"):
+            raise SqlError(
+                f"ALTER {what} is refused but for RENAME TO: write DROP {what} and create it anew",
+                self._line(name),
+            )
+        note = self._table if what == "VIEW" else self._object
+        note(name)
+        note(name + 3)
+
+    def _alter_table(self) -> None:
         action = self._table(self._skip(2, "IF", "EXISTS", "ONLY"), own=True)
-        for index in self._actions(action):
+        for index in self._parts(action):
             if self._keyword(index) not in ALTER_ACTIONS:
                 raise SqlError(
                     f"ALTER TABLE … {self._keyword(index) or self._text(index)} is refused: a "
                     "migration may ADD, DROP, ALTER, RENAME and VALIDATE",
                     self._line(index),
                 )
-            if (self._keyword(index), self._keyword(index + 1)) == ("RENAME", "TO"):
-                self._table(index + 2)
+            self._action(index)
         self._scan(action, len(self._tokens))
 
-    def _actions(self, start: int) -> list[int]:
-        """Return where the actions of an ALTER TABLE start: PostgreSQL takes several."""
-        found, depth = [start], 0
-        for index in range(start, len(self._tokens)):
-            depth += {"(": 1, ")": -1}.get(self._text(index), 0)
-            if depth == 0 and self._text(index) == ",":
-                found.append(index + 1)
-        return found
+    def _action(self, index: int) -> None:
+        """Look at one action of ALTER TABLE; `_scan` walks through it later."""
+        verb, following = self._keyword(index), self._keyword(index + 1)
+        column = self._skip(index + 1, "COLUMN", "IF", "NOT", "EXISTS")
+        if (verb, following) == ("RENAME", "TO"):
+            self._table(index + 2)
+        elif (verb, following) == ("RENAME", "CONSTRAINT"):
+            self._on_constraint(index + 3)
+        elif verb == "ADD":
+            self._definition(column)
+        elif verb == "ALTER" and following != "CONSTRAINT":
+            kind = self._skip(column + 1, "SET", "DATA")
+            if self._keyword(kind) == "TYPE":
+                self._policy.check_type(self._tokens, kind + 1)
 
     def _drop(self) -> None:
         what = self._keyword(1)
@@ -345,6 +418,33 @@ class _Walk:
             index += 2
         if self._keyword(index + 1) == "ON":
             self._table(index + 2)
+
+    def _comment(self) -> None:
+        """`COMMENT ON what name IS 'text'`."""
+        what, name = self._keyword(2), 3
+        match what:
+            case "TABLE" | "VIEW":
+                self._table(name)
+            case "COLUMN":
+                self._tables.append((name, self._frame.scope))
+                name += 2
+            case "INDEX":
+                self._object(name)
+            case "CONSTRAINT" | "TRIGGER":
+                self._object(name)
+                name += 2
+                self._table(name)
+            case _:
+                raise self._forbidden_object("COMMENT ON", what or self._text(2), 2)
+        if self._keyword(1) != "ON" or self._keyword(name + 1) != "IS":
+            raise SqlError(
+                f"expected COMMENT ON {what} name IS 'text', with the bare name", self._line(name)
+            )
+
+    def _is_foreign_keys(self) -> bool:
+        """Whether this is `PRAGMA foreign_keys = …`, which does nothing inside a transaction."""
+        words = [token.name for token in self._tokens if token.is_name]
+        return words[1] in ("foreign_keys", "defer_foreign_keys") and self._text(2) == "="
 
     # --- expressions and queries -------------------------------------------------------------
 
@@ -383,6 +483,8 @@ class _Walk:
             self._frame.in_from = False
 
     def _on_from(self, index: int) -> None:
+        if self._keyword(index - 1) == "ROWS":
+            raise SqlError("ROWS FROM is refused: name one function in FROM", self._line(index))
         if not self._is_from_of_function(index):
             self._from(index + 1)
 
@@ -415,6 +517,12 @@ class _Walk:
     def _on_indexed(self, index: int) -> None:
         if self._keyword(index + 1) == "BY":
             self._object(index + 2)
+
+    def _on_constraint(self, index: int) -> None:
+        # SQLite's are of a table; PostgreSQL's that have an index share the schema with all others.
+        name = self._skip(index + 1, "IF", "EXISTS")
+        if self._dialect is Dialect.POSTGRESQL and self._is_name(name):
+            self._object(name)
 
     def _on_arm(self, _index: int) -> None:
         self._frame.scope = _Scope(self._frame.base)
@@ -569,6 +677,7 @@ class _Walk:
         "TABLE": _on_table,
         "WITH": _with,
         "INDEXED": _on_indexed,
+        "CONSTRAINT": _on_constraint,
         "UNION": _on_arm,
         "EXCEPT": _on_arm,
         "INTERSECT": _on_arm,
@@ -591,9 +700,17 @@ class _Walk:
             return
         is_call = self._is_call(index - 1)
         if is_call:
-            self._check_function(index - 1)
+            self._policy.check_call(self._tokens[index - 1])
         is_join = outer.in_from and not is_call and self._opens_join(index)
-        self._frames.append(_Frame(outer.scope, base=outer.base, in_from=is_join, call=not is_join))
+        self._frames.append(
+            _Frame(
+                outer.scope,
+                base=outer.base,
+                in_from=is_join,
+                call=not is_join,
+                function=index - 1 if is_call else None,
+            )
+        )
         if is_join:
             self._source(index + 1)
 
@@ -605,22 +722,7 @@ class _Walk:
         return self._text(before) == "," or self._keyword(before) in ("FROM", "JOIN", "LATERAL")
 
     def _is_call(self, index: int) -> bool:
-        return (
-            self._is_name(index)
-            and index not in self._no_function
-            and self._keyword(index) not in BEFORE_PARENTHESIS
-        )
-
-    def _check_function(self, index: int) -> None:
-        name = self._tokens[index].name
-        if self._tokens[index].kind is Kind.QUOTED_NAME:
-            name = name.lower()
-        if name not in ALLOWED[self._dialect] and name not in TYPES:
-            raise SqlError(
-                f"'{name}' is not among the functions and types that a migration may use on "
-                f"{self._dialect}",
-                self._line(index),
-            )
+        return index not in self._no_function and self._policy.is_call(self._tokens, index)
 
     def _close(self, index: int) -> None:
         closed = self._frame
@@ -631,6 +733,18 @@ class _Walk:
             if (self._keyword(after), self._keyword(after + 1)) == ("WITH", "ORDINALITY"):
                 after += 2
             self._take_alias(after)
+            if closed.function is not None:
+                self._note_function(closed.function, after)
+
+    def _note_function(self, index: int, after: int) -> None:
+        """Note a function in FROM: `g.name` may be a call instead of a column of it."""
+        name = self._tokens[index].name
+        after += self._keyword(after) == "AS"
+        columns = {name}
+        if self._is_name(after) and self._tokens[after].name in self._frame.scope.aliases:
+            name = self._tokens[after].name
+            columns |= {name} | listed(self._tokens, after + 1)
+        self._frame.scope.functions[name] = columns
 
     # --- the answer --------------------------------------------------------------------------
 
@@ -665,17 +779,26 @@ class _Walk:
         for index in self._objects:
             token = self._tokens[index]
             if (full := self._full_object(token)) != _spelling(token):
-                changed[index] = full
+                changed[index] = _spelled(full)
         for index, scope in self._references:
-            token = self._tokens[index]
-            if scope.means_table(token.name, index):
-                changed[index] = self._full_table(token.name, token.line)
-            elif token.name.lower() in _SCHEMAS and not self._is_alias(token.name, scope):
-                raise SqlError(
-                    f"'{token.text}.{self._text(index + 2)}' names a schema: leave it out",
-                    token.line,
-                )
+            if full := self._table_meant(index, scope):
+                changed[index] = full
         return changed
+
+    def _table_meant(self, index: int, scope: _Scope) -> str:
+        """Return the full name of the table that `name.column` means; empty if it is none."""
+        token, field_token = self._tokens[index], index + 2
+        columns = scope.columns_of_function(token.name)
+        if columns is not None and self._is_name(field_token):
+            self._policy.check_field_of_function(self._tokens[field_token], columns)
+        if scope.means_table(token.name, index):
+            return self._full_table(token.name, token.line)
+        if token.name.lower() in _SCHEMAS and not self._is_alias(token.name, scope):
+            raise SqlError(
+                f"'{token.text}.{self._text(field_token)}' names a schema: leave it out",
+                token.line,
+            )
+        return ""
 
     def _is_alias(self, name: str, scope: _Scope | None) -> bool:
         while scope is not None:
@@ -692,8 +815,7 @@ class _Walk:
     def _full_object(self, token: Token) -> str:
         if is_own_object(token.name, self._namespace):
             return self._short_enough(token.name, token.line)
-        bare = self._bare(token.name, token.line)
-        return self._short_enough(self._namespace.prefix + bare, token.line)
+        return self._short_enough(self._namespace.prefix + token.name, token.line)
 
     def _bare(self, name: str, line: int) -> str:
         if "__" in name or not IDENTIFIER.fullmatch(name):

@@ -237,7 +237,7 @@ def test_qualified(sql: str, expected: str, dialect: Dialect) -> None:
 FOREIGN = "is outside this plugin's namespace"
 SCHEMA = "names a schema"
 TRANSACTION = "every migration runs in one transaction"
-FUNCTION = "is not among the functions and types that a migration may use"
+FUNCTION = "is not among the functions and types that a plugin may use"
 COUNTERS = "sqlite_sequence holds the counters of all plugins"
 
 REFUSED = [
@@ -335,7 +335,7 @@ REFUSED_SQLITE = [
     ("SELECT 1 IN 'trivia__scores'", "is a string where a name is expected"),
     ("SELECT 'trivia__scores'.id", "is a string where a name is expected"),
     ("SELECT * FROM 'pragma_table_info'('x')", "is a string where a name is expected"),
-    ("SELECT * FROM pragma_table_info('x')", FUNCTION),
+    ("SELECT * FROM pragma_table_info('x')", "belongs to the database engine"),
     ("SELECT ?", "'?' is a parameter: write the value itself"),
     ("SELECT :a", "':a' is a parameter: write the value itself"),
     ("CREATE TRIGGER t AFTER INSERT ON trivia__a BEGIN SELECT 1; END", FOREIGN),

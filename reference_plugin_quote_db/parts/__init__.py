@@ -1,1 +1,0 @@
-"""Optional parts, one idea a file. None of them knows the plugin."""
