@@ -16,13 +16,13 @@ from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.client import StorageClient, StorageError
 from dbservice.embedded import Stack
 from dbservice.engine.errors import UnavailableError
-from reference_plugin_quote_db import import_command
+from reference_plugin_quote_db.chat.prompt import converse, typed_lines
 from reference_plugin_quote_db.errors import MigrationsPending
-from reference_plugin_quote_db.import_command import INCOMPLETE
-from reference_plugin_quote_db.legacy_file import LegacyFileError
-from reference_plugin_quote_db.legacy_import import NEEDED_VERSION, ImportConflict
+from reference_plugin_quote_db.legacy import command as import_command
+from reference_plugin_quote_db.legacy.command import INCOMPLETE
+from reference_plugin_quote_db.legacy.file import LegacyFileError
+from reference_plugin_quote_db.legacy.importer import NEEDED_VERSION, ImportConflict
 from reference_plugin_quote_db.plugin import QuoteDBPlugin
-from reference_plugin_quote_db.prompt import converse, typed_lines
 from reference_plugin_quote_db.shipped import PLUGIN, migration_root
 
 IMPORT_TIMEOUT = 30.0

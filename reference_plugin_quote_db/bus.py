@@ -37,6 +37,10 @@ class Bus(Nats, Protocol):
     def is_closed(self) -> bool:
         """Whether the connection is gone for good."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server is there at this moment."""
+
     async def publish(self, subject: str, payload: bytes = b"") -> None:
         """Send a message that nobody answers."""
 

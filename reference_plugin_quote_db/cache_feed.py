@@ -9,8 +9,8 @@ import msgspec
 
 from dbservice.protocol.subjects import plugin_event_subject, schema_changed_subject
 from reference_plugin_quote_db.bus import Bus, Message, Subscription
-from reference_plugin_quote_db.cache import QuoteCache
 from reference_plugin_quote_db.events import QuoteEvent
+from reference_plugin_quote_db.parts.cache import QuoteCache
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from reference_plugin_quote_db.breaker import CircuitBreaker, CircuitState
-from reference_plugin_quote_db.cache import QuoteCache
-from reference_plugin_quote_db.write_queue import WriteQueue
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
+from reference_plugin_quote_db.parts.cache import QuoteCache
+from reference_plugin_quote_db.parts.write_queue import WriteQueue
 
 
 class DegradationLevel(IntEnum):

@@ -8,8 +8,8 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, Final
 
-from reference_plugin_quote_db.breaker import CircuitState
 from reference_plugin_quote_db.errors import QuoteError
+from reference_plugin_quote_db.parts.breaker import CircuitState
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 USERS_AT_MOST: Final = 1000

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from dbservice.client import RetryPolicy
-from dbservice.protocol.subjects import Family, subject_for
+from dbservice.client.readiness import check_ready
 from dbservice.runtime.clock import Clock, SystemClock
+from dbservice.runtime.health import Unwell
 from dbservice.runtime.http import Handler
 from reference_plugin_quote_db import flags, validation
+from reference_plugin_quote_db.assembly import assemble
 from reference_plugin_quote_db.bus import Bus
 from reference_plugin_quote_db.cache_feed import CacheFeed
-from reference_plugin_quote_db.commands import ChatCommands
+from reference_plugin_quote_db.chat.commands import ChatCommands
+from reference_plugin_quote_db.chat.listener import CommandListener
 from reference_plugin_quote_db.errors import MigrationsPending
-from reference_plugin_quote_db.listener import CommandListener
 from reference_plugin_quote_db.moderation import Moderator
-from reference_plugin_quote_db.parts import assemble
 from reference_plugin_quote_db.protected import ProtectedQuotes
 from reference_plugin_quote_db.quotes import Quotes
 from reference_plugin_quote_db.retries import MATRIX
@@ -71,6 +72,7 @@ class QuoteDBPlugin(ProtectedQuotes):
         super().__init__(parts)
         self.namespace = namespace
         self.initialized = False
+        self._bus = nats_client
         self._direct = parts.direct
         self._sessions = Sessions(parts.storage.kv)
         self._commands = ChatCommands(self)
@@ -116,16 +118,29 @@ class QuoteDBPlugin(ProtectedQuotes):
         if not status.up_to_date or status.current_version == 0:
             raise MigrationsPending(self.namespace, status.pending_migrations)
 
-    async def ping(self, seconds: float) -> None:
-        """Return if the service answers.
-
-        Args:
-            seconds: how long to wait for that.
+    async def readiness(self) -> None:
+        """Return if commands can be taken. Asked when the service has answered somebody.
 
         Raises:
-            Exception: whatever the NATS client raises if it does not.
+            Unwell: if the plugin was not started, or was closed.
         """
-        await self._nats.request(subject_for(Family.SERVICE, "ping"), b"", timeout=seconds)
+        if not self.initialized:
+            raise Unwell("the plugin is not initialized")
+        self.circuit_breaker.half_open()
+
+    async def check_service(self) -> None:
+        """Return if the service answers and has applied the migrations, and let it be asked again.
+
+        Raises:
+            Unwell: if not, in words for anybody.
+        """
+        await check_ready(self._direct, has_migrations=True)
+        self.circuit_breaker.half_open()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the NATS server is there at this moment."""
+        return self._bus.is_connected
 
     def http_routes(self) -> Mapping[str, Handler]:
         """Return what this plugin serves over HTTP, by path."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from reference_plugin_quote_db import schema, validation
+from reference_plugin_quote_db.assembly import Parts
 from reference_plugin_quote_db.audit import AuditLog
 from reference_plugin_quote_db.authorization import may_delete, refuse_banned
 from reference_plugin_quote_db.errors import ValidationError
 from reference_plugin_quote_db.flags import MODERATION, FeatureFlags
 from reference_plugin_quote_db.observed import observed
-from reference_plugin_quote_db.parts import Parts
-from reference_plugin_quote_db.rate_limit import RateLimiter
+from reference_plugin_quote_db.parts.rate_limit import RateLimiter
 from reference_plugin_quote_db.resilient import ResilientQuotes
 
 

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from dbservice.client import ConstraintViolation, Rows
 from reference_plugin_quote_db import schema, validation
+from reference_plugin_quote_db.assembly import Parts
 from reference_plugin_quote_db.errors import QuoteNotFound, ScoreLimitReached
 from reference_plugin_quote_db.observed import observed
-from reference_plugin_quote_db.parts import Parts
+from reference_plugin_quote_db.parts.total import ADDED_ONE, DELETED_ONE, TotalCount
 from reference_plugin_quote_db.queries import BEST_FIRST, UPVOTED, with_id
 from reference_plugin_quote_db.schema import Quote
-from reference_plugin_quote_db.total import ADDED_ONE, DELETED_ONE, TotalCount
 
 logger = logging.getLogger(__name__)
 

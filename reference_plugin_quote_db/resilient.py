@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from dbservice.client import MalformedReply, Page, StorageClient, StorageError
 from reference_plugin_quote_db import schema, validation
+from reference_plugin_quote_db.assembly import Parts
 from reference_plugin_quote_db.degradation import DegradationLevel, degradation_level
 from reference_plugin_quote_db.errors import ServiceUnavailableError, is_outage
 from reference_plugin_quote_db.markup import escaped
 from reference_plugin_quote_db.observed import observed
-from reference_plugin_quote_db.parts import Parts
 from reference_plugin_quote_db.retries import at_most
 from reference_plugin_quote_db.schema import Quote
 from reference_plugin_quote_db.search import SearchableQuotes

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from dbservice.client import Page, SortBy
 from reference_plugin_quote_db import queries, schema, validation
+from reference_plugin_quote_db.assembly import Parts
 from reference_plugin_quote_db.observed import observed
-from reference_plugin_quote_db.parts import Parts
 from reference_plugin_quote_db.quotes import Quotes
 from reference_plugin_quote_db.schema import Quote
 

@@ -7,21 +7,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from dbservice.client import StorageError
 from dbservice.protocol.headers import REQUEST_ID
 from dbservice.runtime.correlation import bound_request_id, request_id_of
-from dbservice.runtime.health import health_endpoint, readiness_endpoint
+from dbservice.runtime.health import Unwell, health_endpoint
 from dbservice.runtime.http import Handler, Request, Response, error_response, json_response
+from reference_plugin_quote_db.chat.parser import number
 from reference_plugin_quote_db.errors import (
     CircuitBreakerError,
-    MigrationsPending,
     QuoteNotFound,
     ServiceUnavailableError,
     ValidationError,
 )
-from reference_plugin_quote_db.health import health_checks, readiness_checks
+from reference_plugin_quote_db.health import health_checks
 from reference_plugin_quote_db.markup import escaped
-from reference_plugin_quote_db.parser import number
 
 if TYPE_CHECKING:
     from reference_plugin_quote_db.plugin import QuoteDBPlugin
@@ -33,7 +31,6 @@ def routes(plugin: QuoteDBPlugin) -> Mapping[str, Handler]:
     """Return the handlers of a plugin, by path."""
     handlers: Mapping[str, Handler] = {
         "/health": health_endpoint(health_checks(plugin)),
-        "/ready": readiness_endpoint(readiness_checks(plugin)),
         "/metrics": partial(_metrics, plugin),
         f"/plugin/{plugin.namespace}/health": partial(_plugin_health, plugin),
         QUOTES: partial(_quote, plugin),
@@ -56,11 +53,9 @@ async def _metrics(plugin: QuoteDBPlugin, _request: Request) -> Response:
 
 async def _plugin_health(plugin: QuoteDBPlugin, _request: Request) -> Response:
     try:
-        await plugin.check_migrations()
-    except MigrationsPending as error:
+        await plugin.check_service()
+    except Unwell as error:
         return json_response({"status": "unhealthy", "migrations": str(error)}, 503)
-    except (StorageError, ServiceUnavailableError) as error:
-        return json_response({"status": "unhealthy", "migrations": f"unknown: {error}"}, 503)
     return json_response({"status": "healthy", "migrations": "up_to_date"})
 
 

@@ -1,4 +1,8 @@
-"""`rosey plugin`: chat plugins as processes of their own, found by entry point (SPEC 6, 7)."""
+"""`rosey plugin`: chat plugins as processes of their own, found by entry point.
+
+An entry point of the group names a class as `dbservice.runtime.plugin.Plugin` describes it, or a
+function that returns one. Where it has a class method `for_production`, that is called instead.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +13,35 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from dbservice.cli.connecting import connect, without_password
 from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
-from dbservice.client import NoService, RequestTimeout, StorageError
+from dbservice.client import NoService, RequestTimeout, StorageClient, StorageError
+from dbservice.client.readiness import check_ready
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import did_you_mean
-from dbservice.runtime.http import Handler, HttpServer, Request, Response, json_response
+from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
+from dbservice.runtime.http import Handler, HttpServer
 from dbservice.runtime.logs import configure_logging
+from dbservice.runtime.plugin import (
+    PluginError,
+    check_readiness,
+    construct,
+    routes_of,
+    stop,
+)
+from dbservice.runtime.plugin import start as start_plugin
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 GROUP: Final = "rosey.plugins"
 
+_MIGRATIONS: Final = "rosey.migrations"
+"""Spelled here, because `dbservice.migrate` would bring a database toolkit into every plugin."""
+
 _RECONNECT: Final[dict[str, Any]] = {"reconnect_time_wait": 0.25, "ping_interval": 20}
-
-
-class Plugin(Protocol):
-    """What an entry point of the group makes when it is called with a connected NATS client.
-
-    Where it has a class method `for_production`, that is called instead. A plugin may also have
-    `http_routes()`, which returns handlers by path for `--http`.
-    """
-
-    async def initialize(self) -> None:
-        """Begin to work. What it raises ends the command; its text is shown."""
-
-    async def close(self) -> None:
-        """Finish what was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +67,10 @@ async def start(options: Options) -> int:
     async with AsyncExitStack() as running:
         client = await connect(options.nats, name=options.name, **_RECONNECT)
         running.push_async_callback(client.close)
-        plugin: Plugin = getattr(make, "for_production", make)(client)
-        await _initialize(plugin, options.name)
-        running.push_async_callback(plugin.close)
-        url = await _serve_http(plugin, place, running)
+        plugin = _constructed(make, client, options.name)
+        running.push_async_callback(stop, plugin)
+        await _start(plugin, options.name)
+        url = await _serve_http(routes(plugin, client, options.name), place, running)
         _say_ready(options, url)
         await ended.wait()
     return 0
@@ -111,9 +117,16 @@ def _place(http: str | None) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-async def _initialize(plugin: Plugin, name: str) -> None:
+def _constructed(make: Any, client: Client, name: str) -> object:
     try:
-        await plugin.initialize()
+        return construct(getattr(make, "for_production", make), client, namespace=name)
+    except PluginError as error:
+        raise CommandFailed(f"{name} cannot be run: {error}", REFUSED) from None
+
+
+async def _start(plugin: object, name: str) -> None:
+    try:
+        await start_plugin(plugin)
     except (NoService, RequestTimeout) as error:
         raise CommandFailed(str(error), UNREACHABLE) from None
     except StorageError:
@@ -122,14 +135,38 @@ async def _initialize(plugin: Plugin, name: str) -> None:
         raise CommandFailed(f"{name} does not start: {error}", REFUSED) from None
 
 
+def routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
+    """Return what is served: `/health` and `/ready` of every plugin, and what it brings itself.
+
+    Its migrations are those of its package: a service that was not given them does not know that
+    they are missing.
+    """
+    storage = StorageClient(client, name)
+    has_migrations = any(entry.name == name for entry in entry_points(group=_MIGRATIONS))
+
+    async def connected() -> None:
+        if not client.is_connected:
+            raise Unwell("not connected to the NATS server")
+
+    async def working() -> None:
+        await check_ready(storage, has_migrations=has_migrations)
+        await check_readiness(plugin)
+
+    checks = {"nats": connected, "plugin": working}
+    return {
+        "/health": health_endpoint(checks),
+        "/ready": readiness_endpoint(checks),
+        **routes_of(plugin),
+    }
+
+
 async def _serve_http(
-    plugin: Plugin, place: tuple[str, int] | None, running: AsyncExitStack
+    served: Mapping[str, Handler], place: tuple[str, int] | None, running: AsyncExitStack
 ) -> str | None:
     if place is None:
         return None
     host, port = place
-    routes: Mapping[str, Handler] = getattr(plugin, "http_routes", _alive)()
-    server = HttpServer(routes, host=host, port=port)
+    server = HttpServer(served, host=host, port=port)
     try:
         await server.start()
     except OSError as error:
@@ -138,13 +175,6 @@ async def _serve_http(
         ) from None
     running.push_async_callback(server.stop)
     return server.url
-
-
-def _alive() -> Mapping[str, Handler]:
-    async def health(_request: Request) -> Response:
-        return json_response({"status": "healthy"})
-
-    return {"/health": health}
 
 
 def _say_ready(options: Options, http: str | None) -> None:

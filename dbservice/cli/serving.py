@@ -19,7 +19,7 @@ from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.client import StorageClient, StorageError
 from dbservice.engine.errors import UnavailableError
 from dbservice.migrate import migration_roots, plugins
-from dbservice.runtime.health import health_endpoint, readiness_endpoint
+from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler, HttpServer
 from dbservice.runtime.logs import configure_logging
 from dbservice.server.service import DatabaseService
@@ -97,7 +97,7 @@ class _Startup:
     async def check(self) -> None:
         """Raise an error if not."""
         if not self.is_over:
-            raise RuntimeError("not finished")
+            raise Unwell("not finished")
 
 
 class _Ends:

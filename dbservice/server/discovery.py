@@ -19,6 +19,7 @@ from dbservice.protocol.errors import ErrorCode
 from dbservice.protocol.messages import Request
 from dbservice.protocol.operations import OPERATIONS, Operation
 from dbservice.protocol.subjects import Family
+from dbservice.runtime.health import Unwell
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -101,11 +102,11 @@ class Discovery:
             seconds: how long the answer may take.
 
         Raises:
-            ConnectionError: there is no connection to ask over.
+            Unwell: there is no connection to ask over.
             Exception: whatever nats-py raises if there is no answer.
         """
         if not self._nats.is_connected:
-            raise ConnectionError("not connected to the NATS server")
+            raise Unwell("not connected to the NATS server")
         subject = f"{_ROOT}.PING.{subjects.SERVICE_NAME}.{self.id}"
         await self._nats.request(subject, b"", timeout=seconds)
 

@@ -36,6 +36,7 @@ from dbservice.protocol.subjects import Address, Family, parse
 from dbservice.runtime import tracing
 from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.correlation import bound_request_id, request_id_of
+from dbservice.runtime.health import Unwell
 from dbservice.server.admission import Admission, plugin_of
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import (
@@ -217,13 +218,13 @@ class DatabaseService:
     async def check_serving(self) -> None:
         """Raise an error that says why no requests are taken, if that is so."""
         if self._stopping:
-            raise RuntimeError("draining")
+            raise Unwell("draining")
         if self._subscription is None:
-            raise RuntimeError("starting")
+            raise Unwell("starting")
 
     async def _check_queue(self) -> None:
         if self._admission.waiting and self._admission.is_full:
-            raise RuntimeError(f"full: {self._admission.waiting} requests wait")
+            raise Unwell(f"full: {self._admission.waiting} requests wait")
 
     async def execute(self, subject: str, payload: bytes) -> bytes:
         """Serve one request that did not come over NATS; return the payload of its answer."""

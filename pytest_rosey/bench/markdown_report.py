@@ -20,7 +20,7 @@ def markdown_report(run: Run) -> str:
         "# Performance",
         (
             "Written by `rosey bench report RUN.json --markdown docs/explanation/performance.md`; "
-            "every figure is of one run. Measure yours with `rosey bench compare --html report.html`."
+            "every figure is of one run. Measure yours: `rosey bench compare --html report.html`."
         ),
         *_conditions(run),
         *_targets(run),
@@ -341,9 +341,10 @@ def _not_measurable() -> list[str]:
         "### 14.6, 14.7, 14.9",
         (
             "Code complexity is measured in the "
-            "[migration guide](../how-to/migration-guide.md): the claimed saving in lines does not hold there. The times to implement a feature (14.7) and the "
-            "figures of production (14.9) are estimates about people and a system that do not "
-            "exist; nothing here confirms them."
+            "[migration guide](../how-to/migration-guide.md): the claimed saving in lines does not "
+            "hold there. The times to implement a feature (14.7) and the figures of production "
+            "(14.9) are estimates about people and a system that do not exist; nothing here "
+            "confirms them."
         ),
     ]
 

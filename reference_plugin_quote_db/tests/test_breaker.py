@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dbservice.runtime.clock import ManualClock
-from reference_plugin_quote_db.breaker import CircuitBreaker, CircuitState
 from reference_plugin_quote_db.errors import CircuitBreakerError
-from reference_plugin_quote_db.guard import GuardedNats, is_failure
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
+from reference_plugin_quote_db.parts.guarded_bus import GuardedNats, is_failure
 from reference_plugin_quote_db.tracing import Tracing
 
 pytestmark = pytest.mark.asyncio

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dbservice.runtime.clock import ManualClock
-from reference_plugin_quote_db.cache import QuoteCache
+from reference_plugin_quote_db.parts.cache import QuoteCache
 
 
 def quote(quote_id: int, **values: Any) -> dict[str, Any]:

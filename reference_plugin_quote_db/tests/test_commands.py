@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from reference_plugin_quote_db.commands import ACTIONS, ALIASES
+from reference_plugin_quote_db.chat.commands import ACTIONS, ALIASES
+from reference_plugin_quote_db.chat.parser import (
+    Command,
+    join,
+    number,
+    parse,
+    text_and_author,
+    unquoted,
+)
 from reference_plugin_quote_db.errors import ValidationError
-from reference_plugin_quote_db.parser import Command, join, number, parse, text_and_author, unquoted
 
 
 @pytest.mark.parametrize(

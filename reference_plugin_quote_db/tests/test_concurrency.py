@@ -12,7 +12,7 @@ import pytest_asyncio
 from dbservice.client import StorageClient
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.errors import ScoreLimitReached
-from reference_plugin_quote_db.total import TotalCount
+from reference_plugin_quote_db.parts.total import TotalCount
 
 pytestmark = pytest.mark.asyncio
 

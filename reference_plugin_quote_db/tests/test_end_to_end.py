@@ -111,6 +111,16 @@ async def get(url: str) -> tuple[int, Any]:
     return status, json.loads(body) if body.startswith((b"{", b"[")) else body.decode()
 
 
+async def until(url: str, status: int) -> Any:
+    """Return what a page says once it has this status; answers are shared for a second."""
+    async with asyncio.timeout(30):
+        while True:
+            found, body = await get(url)
+            if found == status:
+                return body
+            await asyncio.sleep(0.1)
+
+
 async def test_every_command_and_every_page(
     running: tuple[subprocess.Popen[str], str], service: subprocess.Popen[str], send: Send
 ) -> None:
@@ -161,8 +171,8 @@ async def test_every_command_and_every_page(
     # What was read lately is still there; everything else says what is the matter.
     assert (await get(f"{http}/quotes/{number}"))[0] == 200
     assert await told("get", number) == shown
-    status, health = await get(f"{http}/health")
-    assert (status, health["status"]) == (503, "unhealthy")
+    for page in ("health", "ready"):
+        assert (await until(f"{http}/{page}", 503))["status"] in ("unhealthy", "not ready")
 
     plugin.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(plugin.wait, 60) == 0

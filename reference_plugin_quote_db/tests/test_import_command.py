@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dbservice.embedded import Stack
-from reference_plugin_quote_db import import_command, legacy
+from reference_plugin_quote_db import legacy
 from reference_plugin_quote_db.__main__ import import_legacy
-from reference_plugin_quote_db.legacy_import import Report
+from reference_plugin_quote_db.legacy import command as import_command
+from reference_plugin_quote_db.legacy.importer import Report
 
 
 @pytest.fixture

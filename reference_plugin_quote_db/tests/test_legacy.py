@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 import reference_plugin_quote_db
-from reference_plugin_quote_db import legacy, plugin, switch
+from reference_plugin_quote_db import legacy, plugin
+from reference_plugin_quote_db.legacy import switch
 
 pytestmark = pytest.mark.asyncio
 
@@ -288,12 +289,16 @@ def imported(path: Path) -> set[str]:
 async def test_only_the_legacy_side_knows_a_database_driver() -> None:
     drivers = {"aiosqlite", "sqlite3", "sqlalchemy", "asyncpg"}
     package = Path(reference_plugin_quote_db.__file__).parent
-    found = {path.name for path in package.glob("*.py") if imported(path) & drivers}
-    assert found == {"legacy.py", "legacy_file.py"}
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if imported(path) & drivers and "tests" not in path.parts
+    }
+    assert found == {"legacy/plugin.py", "legacy/file.py"}
 
 
 async def test_the_legacy_plugin_stands_alone() -> None:
-    assert imported(Path(legacy.__file__)) == {
+    assert imported(Path(legacy.__file__).with_name("plugin.py")) == {
         "__future__",
         "aiosqlite",
         "logging",

@@ -14,8 +14,8 @@ import pytest_asyncio
 from dbservice.client import ConstraintViolation, RequestTimeout, StorageClient
 from reference_plugin_quote_db import QuoteDBPlugin, legacy
 from reference_plugin_quote_db.errors import MigrationsPending
-from reference_plugin_quote_db.legacy_file import BATCH, LegacyFileError, legacy_file
-from reference_plugin_quote_db.legacy_import import (
+from reference_plugin_quote_db.legacy.file import BATCH, LegacyFileError, legacy_file
+from reference_plugin_quote_db.legacy.importer import (
     CHECKPOINT,
     ImportConflict,
     LegacyImport,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_plugin_quote_db.prompt import converse, typed_lines
+from reference_plugin_quote_db.chat.prompt import converse, typed_lines
 
 pytestmark = pytest.mark.asyncio
 

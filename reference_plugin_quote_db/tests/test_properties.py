@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from dbservice.runtime.clock import ManualClock
 from reference_plugin_quote_db import validation
-from reference_plugin_quote_db.cache import SIZE, QuoteCache
+from reference_plugin_quote_db.chat.parser import join, parse, text_and_author
 from reference_plugin_quote_db.errors import ValidationError
 from reference_plugin_quote_db.markup import escaped
 from reference_plugin_quote_db.moderation import Moderator
-from reference_plugin_quote_db.parser import join, parse, text_and_author
+from reference_plugin_quote_db.parts.cache import SIZE, QuoteCache
 from reference_plugin_quote_db.queries import containing
 
 MODERATOR = Moderator(["badword", "shit"])

@@ -12,13 +12,13 @@ import pytest
 from dbservice.client import InternalError, RequestTimeout, RetryPolicy
 from dbservice.runtime.clock import ManualClock
 from reference_plugin_quote_db import QuoteDBPlugin, resilient
-from reference_plugin_quote_db.breaker import CircuitState
 from reference_plugin_quote_db.degradation import DegradationLevel
 from reference_plugin_quote_db.errors import (
     CircuitBreakerError,
     ServiceUnavailableError,
     ValidationError,
 )
+from reference_plugin_quote_db.parts.breaker import CircuitState
 from reference_plugin_quote_db.retries import MATRIX
 
 pytestmark = pytest.mark.asyncio

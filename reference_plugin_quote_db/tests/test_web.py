@@ -6,15 +6,17 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from dbservice.cli.plugins import routes
 from dbservice.runtime.clock import ManualClock
 from dbservice.runtime.http import HttpServer
 from reference_plugin_quote_db import QuoteDBPlugin
+from reference_plugin_quote_db.errors import CircuitBreakerError
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,23 +33,25 @@ async def plugin(rosey_plugin: Any) -> QuoteDBPlugin:
 
 
 @pytest_asyncio.fixture
-async def get(plugin: QuoteDBPlugin) -> AsyncIterator[Get]:
-    server = HttpServer(plugin.http_routes())
-    await server.start()
-
-    def fetch(path: str) -> Answer:
+async def get(plugin: QuoteDBPlugin, nats_client: Any) -> Get:
+    def fetch(url: str) -> Answer:
         try:
-            with urllib.request.urlopen(server.url + path, timeout=30) as response:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310
                 return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, dict(error.headers), error.read()
 
     async def fetched(path: str) -> Answer:
-        return await asyncio.to_thread(fetch, path)
+        # A server for each question: answers about health are shared for a second.
+        server = HttpServer(routes(plugin, nats_client, "quote-db"))
+        await server.start()
+        try:
+            return await asyncio.to_thread(fetch, server.url + path)
+        finally:
+            await server.stop()
 
-    yield fetched
-    await server.stop()
+    return fetched
 
 
 async def open_breaker(plugin: QuoteDBPlugin, nats_faults: Any) -> None:
@@ -119,21 +123,59 @@ async def test_health_while_the_service_is_away(
     assert json.loads(body)["checks"]["circuit_breaker"] == "unhealthy: circuit breaker open"
     status, _, body = await get("/ready")
     assert status == 503
-    assert "circuit breaker open" in json.loads(body)["reason"]
+    assert json.loads(body)["reason"] == "plugin: unhealthy: no database service answers"
     status, _, body = await get("/plugin/quote-db/health")
     assert status == 503
-    assert json.loads(body)["migrations"].startswith("unknown: ")
+    assert json.loads(body)["migrations"] == "no database service answers"
     status, headers, body = await get("/quotes/1")
     assert status == 503
     assert int(headers["Retry-After"]) == 60
     assert json.loads(body)["error"]["message"] == "Quote service temporarily unavailable"
 
 
+async def test_a_probe_that_succeeds_ends_the_wait_of_the_breaker(
+    plugin: QuoteDBPlugin, get: Get, nats_faults: Any
+) -> None:
+    """The service is back after a second; the breaker would wait for another 59."""
+    await open_breaker(plugin, nats_faults)
+    with pytest.raises(CircuitBreakerError):
+        await plugin.upvote_quote(1)
+    nats_faults.lift()
+    assert (await get("/ready"))[0] == 200
+    assert await plugin.upvote_quote(1)
+
+
+async def test_a_probe_that_fails_leaves_the_breaker_open(
+    plugin: QuoteDBPlugin, get: Get, nats_faults: Any
+) -> None:
+    await open_breaker(plugin, nats_faults)
+    assert (await get("/ready"))[0] == 503
+    with pytest.raises(CircuitBreakerError):
+        await plugin.upvote_quote(1)
+
+
+async def test_it_is_not_ready_when_its_tables_were_rolled_back(
+    get: Get, rosey_migrations: Any
+) -> None:
+    await rosey_migrations.rollback_all("quote-db")
+    for page in ("/ready", "/health", "/plugin/quote-db/health"):
+        status, _, body = await get(page)
+        assert status == 503, page
+        assert b"migrations are not applied" in body
+
+
+async def test_it_is_not_ready_when_nats_is_gone(get: Get, nats_client: Any) -> None:
+    await nats_client.close()
+    status, _, body = await get("/ready")
+    assert status == 503
+    assert "nats: unhealthy: not connected to the NATS server" in json.loads(body)["reason"]
+
+
 async def test_health_with_a_pending_migration(get: Get, rosey_migrations: Any) -> None:
     await rosey_migrations.rollback("quote-db")
     status, _, body = await get("/plugin/quote-db/health")
     assert status == 503
-    assert "rosey migrate quote-db apply" in json.loads(body)["migrations"]
+    assert json.loads(body)["migrations"] == "migrations are not applied"
 
 
 async def test_a_plugin_that_was_not_started_is_not_ready(plugin: QuoteDBPlugin, get: Get) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from dbservice.client import ConstraintViolation, RequestTimeout
 from dbservice.runtime.clock import ManualClock
-from reference_plugin_quote_db.breaker import CircuitBreaker, CircuitState
-from reference_plugin_quote_db.cache import QuoteCache
 from reference_plugin_quote_db.degradation import DegradationLevel, degradation_level
 from reference_plugin_quote_db.errors import ServiceUnavailableError, WriteNotAcknowledged
-from reference_plugin_quote_db.write_queue import WriteQueue
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
+from reference_plugin_quote_db.parts.cache import QuoteCache
+from reference_plugin_quote_db.parts.write_queue import WriteQueue
 
 pytestmark = pytest.mark.asyncio
 

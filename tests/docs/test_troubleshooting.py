@@ -12,8 +12,8 @@ from dbservice.client import StorageClient, StorageError
 from dbservice.embedded import Stack
 from dbservice.engine.errors import UnavailableError
 from reference_plugin_quote_db import QuoteDBPlugin
-from reference_plugin_quote_db.legacy_file import legacy_file
-from reference_plugin_quote_db.legacy_import import LegacyImport
+from reference_plugin_quote_db.legacy.file import legacy_file
+from reference_plugin_quote_db.legacy.importer import LegacyImport
 from tests.docs import documents
 
 pytestmark = pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""Checks compose into one answer."""
+"""Checks compose into one answer, which is shared and tells anybody only what anybody may know."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 
 import pytest
 
-from dbservice.runtime.health import health_endpoint, readiness_endpoint
+from dbservice.runtime.health import Probe, Unwell, health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Request
+
+FAILED = "unhealthy: the check failed; the log of this process says why"
 
 
 async def well():
@@ -16,15 +18,15 @@ async def well():
 
 
 async def open_circuit():
-    raise RuntimeError("open")
+    raise Unwell("circuit breaker open")
 
 
-async def silent_failure():
-    raise KeyError
+async def telling_too_much():
+    raise ConnectionError("cannot reach postgresql://admin:secret@db.internal")
 
 
 async def late():
-    raise TimeoutError("no reply from the service")
+    raise TimeoutError("no reply from 10.0.0.7")
 
 
 async def hanging():
@@ -53,9 +55,9 @@ async def test_nothing_to_check_is_well():
 @pytest.mark.parametrize(
     ("check", "outcome"),
     [
-        (open_circuit, "unhealthy: open"),
-        (silent_failure, "unhealthy: KeyError"),
-        (late, "unhealthy: no reply from the service"),
+        (open_circuit, "unhealthy: circuit breaker open"),
+        (telling_too_much, FAILED),
+        (late, "unhealthy: no answer in time"),
         (hanging, "unhealthy: no answer within 0.01 s"),
     ],
 )
@@ -72,11 +74,17 @@ async def test_one_check_that_fails(check, outcome):
     )
 
 
+async def test_what_nobody_may_know_stands_in_the_log(caplog):
+    _, told = await asked(readiness_endpoint({"database": telling_too_much}))
+    assert "secret" not in str(told)
+    assert "The check database failed: cannot reach postgresql://" in caplog.text
+
+
 async def test_readiness_names_every_check_that_fails():
-    checks = {"circuit_breaker": open_circuit, "nats": well, "cache": silent_failure}
+    checks = {"circuit_breaker": open_circuit, "nats": well, "cache": telling_too_much}
 
     assert (await asked(readiness_endpoint(checks)))[1]["reason"] == (
-        "circuit_breaker: unhealthy: open; cache: unhealthy: KeyError"
+        f"circuit_breaker: unhealthy: circuit breaker open; cache: {FAILED}"
     )
 
 
@@ -88,3 +96,51 @@ async def test_checks_run_side_by_side():
     )
 
     assert status == 200
+
+
+class Counted:
+    """A check that counts its rounds, and how many run at once."""
+
+    def __init__(self):
+        self.rounds = self.running = self.most = 0
+        self.gate = asyncio.Event()
+
+    async def __call__(self):
+        self.rounds += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.gate.wait()
+        self.running -= 1
+
+
+async def test_a_hundred_who_ask_at_once_get_one_answer():
+    check = Counted()
+    endpoint = readiness_endpoint({"service": check}, timeout=5)
+    asking = [asyncio.create_task(asked(endpoint)) for _ in range(100)]
+    await asyncio.sleep(0)
+    check.gate.set()
+    assert {status for status, _ in await asyncio.gather(*asking)} == {200}
+    assert await asked(endpoint) == (200, {"status": "ready"})
+    assert (check.rounds, check.most) == (1, 1)
+
+
+async def test_an_answer_that_is_too_old_is_not_shared():
+    check = Counted()
+    check.gate.set()
+    probe = Probe({"service": check}, shared_for=0)
+    await probe.outcomes()
+    await probe.outcomes()
+    assert (check.rounds, check.most) == (2, 1)
+
+
+async def test_who_goes_away_takes_nobody_along():
+    check = Counted()
+    probe = Probe({"service": check}, timeout=5)
+    first = asyncio.create_task(probe.outcomes())
+    second = asyncio.create_task(probe.outcomes())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    check.gate.set()
+    assert await second == {"service": "healthy"}
+    assert check.rounds == 1

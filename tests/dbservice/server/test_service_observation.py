@@ -23,6 +23,7 @@ from dbservice.client import StorageClient
 from dbservice.engine.errors import UnavailableError
 from dbservice.protocol.operations import OPERATIONS
 from dbservice.runtime import tracing
+from dbservice.runtime.health import Unwell
 from dbservice.runtime.metrics import ServiceMetrics
 from dbservice.server.discovery import _semantic
 from dbservice.storage.database import Database
@@ -336,7 +337,7 @@ async def test_a_lost_connection_fails_the_check_until_it_is_back():
         bus.service._nats._disconnected_cb = _setting(lost)
         bus.broker.stop()
         await lost.wait()
-        with pytest.raises(ConnectionError, match="not connected"):
+        with pytest.raises(Unwell, match="not connected"):
             await bus.service.checks["nats"]()
         assert not bus.service.is_ready
 

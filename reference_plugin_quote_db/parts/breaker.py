@@ -72,6 +72,11 @@ class CircuitBreaker:
             return 0.0
         return max(0.0, self._opened_at + self._recovery_timeout - self._clock.time())
 
+    def half_open(self) -> None:
+        """Let the next call through, if none is: somebody has seen the service answer."""
+        if self.state is CircuitState.OPEN:
+            self._opened_at = self._clock.time() - self._recovery_timeout
+
     async def call(
         self, ask: Callable[[], Awaitable[T]], failed: Callable[[T], bool] = lambda _: False
     ) -> T:

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from dbservice.runtime.clock import Clock
-from reference_plugin_quote_db.breaker import CircuitBreaker, CircuitState
 from reference_plugin_quote_db.errors import (
     ServiceUnavailableError,
     WriteNotAcknowledged,
     is_outage,
 )
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from dbservice.client import StorageClient
-from reference_plugin_quote_db.legacy_file import legacy_file
-from reference_plugin_quote_db.legacy_import import LegacyImport, Report
+from reference_plugin_quote_db.legacy.file import legacy_file
+from reference_plugin_quote_db.legacy.importer import LegacyImport, Report
 
 COMPLETE: Final = 0
 INCOMPLETE: Final = 1

@@ -1,34 +1,15 @@
-"""The two sides of `rosey bench`: the plugin as it was, and as it is.
-
-Entry point of the group `rosey.benchmarks`; copy it to measure a plugin of your own.
-"""
+"""The side of `rosey bench` that is measured: the plugin on the storage service."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from reference_plugin_quote_db.benchmark.rows import WORD, author, second, text
 from reference_plugin_quote_db.bus import Bus
 
-AUTHORS = 10
 BATCH = 1_000
 PATIENCE = 30.0
 """Seconds for a reply, instead of what chat users are asked to wait."""
-
-WORD = "number 5"
-"""What is searched for: 111 of 1,000 quotes have it."""
-
-
-def legacy(path: Path) -> Any:
-    """Return the plugin on raw SQLite, with its own file."""
-    from reference_plugin_quote_db.legacy_benchmark import Legacy
-
-    return Legacy(path)
-
-
-def modern(nats: Bus) -> Any:
-    """Return the plugin on the storage service, as `rosey plugin start` runs it."""
-    return Modern(nats)
 
 
 class Modern:
@@ -125,18 +106,3 @@ class Modern:
         """Ask for the number of quotes."""
         number: int = await self._plugin.count_quotes()
         return number
-
-
-def text(number: int) -> str:
-    """Return the text of a quote."""
-    return f"quote number {number}"
-
-
-def author(number: int) -> str:
-    """Return the author of a quote."""
-    return f"author {number % AUTHORS}"
-
-
-def second(number: int) -> int:
-    """Return when a quote was added, in Unix seconds."""
-    return 1_700_000_000 + number

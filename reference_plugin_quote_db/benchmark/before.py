@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reference_plugin_quote_db.benchmark import WORD, author, second, text
-from reference_plugin_quote_db.legacy import QuoteDBPlugin
+from reference_plugin_quote_db.benchmark.rows import WORD, author, second, text
+from reference_plugin_quote_db.legacy.plugin import QuoteDBPlugin
 
 
 class Legacy:

@@ -19,7 +19,8 @@ from dbservice.client import ConstraintViolation, StorageClient
 from dbservice.protocol.limits import MAX_INTEGER
 from reference_plugin_quote_db import validation
 from reference_plugin_quote_db.errors import MigrationsPending, ValidationError
-from reference_plugin_quote_db.legacy_file import BATCH, LegacyFile, Row
+from reference_plugin_quote_db.legacy.file import BATCH, LegacyFile, Row
+from reference_plugin_quote_db.parts.total import DELETED_ONE, TotalCount
 from reference_plugin_quote_db.schema import (
     ADDED_BY,
     AUTHOR,
@@ -31,7 +32,6 @@ from reference_plugin_quote_db.schema import (
     TOTAL_COUNT,
 )
 from reference_plugin_quote_db.shipped import PLUGIN
-from reference_plugin_quote_db.total import DELETED_ONE, TotalCount
 
 Progress = Callable[[Literal["import", "verify"], int, int], None]
 """Called after every batch: what is done now, how many rows so far, how many in all."""

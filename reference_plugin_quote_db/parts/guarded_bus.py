@@ -8,7 +8,7 @@ import msgspec
 
 from dbservice.client.channel import Message, Nats
 from dbservice.protocol.errors import RETRYABLE, ErrorCode
-from reference_plugin_quote_db.breaker import CircuitBreaker
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker
 from reference_plugin_quote_db.tracing import Tracing
 
 _OUTAGES: Final = frozenset(RETRYABLE | {ErrorCode.INTERNAL_ERROR})

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from dbservice.client import RetryPolicy, StorageClient
 from dbservice.runtime.clock import Clock
 from reference_plugin_quote_db import tracing
-from reference_plugin_quote_db.breaker import CircuitBreaker
 from reference_plugin_quote_db.bus import Bus
-from reference_plugin_quote_db.cache import QuoteCache
 from reference_plugin_quote_db.drafts import Drafts
 from reference_plugin_quote_db.events import Events
-from reference_plugin_quote_db.guard import GuardedNats, is_failure
 from reference_plugin_quote_db.metrics import Metrics
 from reference_plugin_quote_db.moderation import Moderator
 from reference_plugin_quote_db.observed import Observer
-from reference_plugin_quote_db.write_queue import WriteQueue
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker
+from reference_plugin_quote_db.parts.cache import QuoteCache
+from reference_plugin_quote_db.parts.guarded_bus import GuardedNats, is_failure
+from reference_plugin_quote_db.parts.write_queue import WriteQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

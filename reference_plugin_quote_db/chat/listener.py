@@ -11,8 +11,8 @@ import msgspec
 from dbservice.protocol.subjects import command_subject
 from dbservice.runtime.correlation import bound_request_id, request_id_of
 from reference_plugin_quote_db.bus import Bus, Message, Subscription
-from reference_plugin_quote_db.commands import FAILED, Answer, Caller, ChatCommands
-from reference_plugin_quote_db.parser import Command, join
+from reference_plugin_quote_db.chat.commands import FAILED, Answer, Caller, ChatCommands
+from reference_plugin_quote_db.chat.parser import Command, join
 
 logger = logging.getLogger(__name__)
 

@@ -12,19 +12,19 @@ from dbservice.protocol.errors import did_you_mean
 from dbservice.runtime.correlation import bound_request_id, current_request_id, new_request_id
 from reference_plugin_quote_db import schema
 from reference_plugin_quote_db.authorization import refuse_banned
-from reference_plugin_quote_db.errors import (
-    QuoteError,
-    QuoteNotFound,
-    ServiceUnavailableError,
-    ValidationError,
-)
-from reference_plugin_quote_db.parser import (
+from reference_plugin_quote_db.chat.parser import (
     COMMAND,
     Command,
     number,
     parse,
     text_and_author,
     unquoted,
+)
+from reference_plugin_quote_db.errors import (
+    QuoteError,
+    QuoteNotFound,
+    ServiceUnavailableError,
+    ValidationError,
 )
 from reference_plugin_quote_db.schema import Quote
 from reference_plugin_quote_db.validation import UNKNOWN_AUTHOR, search_query

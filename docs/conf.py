@@ -1,0 +1,47 @@
+"""How the site is built: `sphinx-build -W docs docs/_build/html`, offline and with no warning.
+
+The pages under `reference/generated/` are written by `generate.py` before each build, from the code
+that is installed, so that none of them can be out of date.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+project = "pytest-rosey"
+version = release = installed("pytest-rosey")
+copyright = "the pytest-rosey developers, MIT licence"  # noqa: A001 - Sphinx's name for it
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "pytest-rosey"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "attrs_inline"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_numpy_docstring = False
+
+
+def setup(app: Sphinx) -> None:
+    """Write the generated pages before Sphinx looks for documents."""
+    app.connect("builder-inited", _generated, priority=1)
+
+
+def _generated(_app: Sphinx) -> None:
+    import generate
+
+    generate.write(HERE / "reference" / "generated")

@@ -1,0 +1,245 @@
+"""The generated pages of the reference, one function a page.
+
+Each asks the code for what it knows: pytest for the fixtures, the plugin for its options and
+markers, the command line for its help, the contract for its operations. The examples of the
+operations are requests that a service of this build has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from operations import EXAMPLES, Exchange, exchanges
+
+from dbservice.protocol import errors
+from dbservice.protocol.operations import OPERATIONS
+
+
+def write(directory: Path) -> None:
+    """Write all pages into a directory, which is made if it is not there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    plugin = _Plugin.asked()
+    pages = {
+        "operations.md": operations(),
+        "errors.md": error_codes(),
+        "fixtures.md": fixtures(),
+        "options.md": options(plugin),
+        "markers.md": markers(plugin),
+        "cli.md": command_line(),
+        "metrics.md": metrics(),
+    }
+    for name, text in pages.items():
+        path = directory / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+# --- the contract --------------------------------------------------------------------------------
+
+
+def operations() -> str:
+    """Return the page of operations, each with a request and the reply that it got."""
+    answered = asyncio.run(exchanges())
+    missing = [f"{family}.{name}" for family, name in OPERATIONS if (family, name) not in EXAMPLES]
+    assert not missing, f"docs/operations.py has no example for {', '.join(missing)}"
+    lines = [
+        "# Operations by example",
+        "",
+        (
+            "Each request below was sent to a service when this page was built, in the order of the "
+            "page; what follows it is the reply. Times and ids of another build differ."
+        ),
+    ]
+    for exchange in answered:
+        lines += _exchange(exchange)
+    return "\n".join(lines) + "\n"
+
+
+def _exchange(exchange: Exchange) -> Iterator[str]:
+    yield from ("", f"## {exchange.family}.{exchange.name}", "")
+    yield OPERATIONS[exchange.family, exchange.name].summary
+    yield from ("", f"`{exchange.subject}`", "")
+    yield from ("```json", json.dumps(exchange.request, indent=2, ensure_ascii=False), "```", "")
+    yield from ("```json", json.dumps(exchange.reply, indent=2, ensure_ascii=False), "```")
+
+
+def error_codes() -> str:
+    """Return the page of error codes, with the exception that the client raises for each."""
+    from dbservice import client
+
+    classes: dict[str, type[Exception]] = {}
+    for value in vars(client).values():
+        if isinstance(value, type) and issubclass(value, client.StorageError):
+            code = getattr(value, "code", None)
+            if code is not None:
+                classes.setdefault(str(code), value)
+    lines = [
+        "# Error codes",
+        "",
+        (
+            'A failed reply is `{"success": false, "error": {"code", "message", "details"?}}`. '
+            "The message is a sentence for the plugin's author; `details` is for programs."
+        ),
+    ]
+    for code, meaning in errors.MEANINGS.items():
+        lines += ["", f"## {code}", "", meaning]
+        raised = classes.get(str(code))
+        if raised is not None:
+            lines += ["", f"The client raises `dbservice.client.{raised.__name__}`."]
+            if raised.__doc__:
+                lines += ["", inspect.cleandoc(raised.__doc__).split("\n\n")[0]]
+    return "\n".join(lines) + "\n"
+
+
+# --- the pytest plugin ---------------------------------------------------------------------------
+
+
+class _Plugin:
+    """Stands where pytest's parser and configuration stand, and keeps what the plugin declares."""
+
+    def __init__(self) -> None:
+        self.options: list[tuple[str, str]] = []
+        self.ini: list[tuple[str, str]] = []
+        self.markers: list[str] = []
+
+    @classmethod
+    def asked(cls) -> _Plugin:
+        from pytest_rosey import marks
+        from pytest_rosey.plugin import pytest_addoption
+
+        plugin = cls()
+        pytest_addoption(plugin)  # type: ignore[arg-type]
+        marks.declare(plugin)  # type: ignore[arg-type]
+        return plugin
+
+    def getgroup(self, *_: str) -> _Plugin:
+        return self
+
+    def addoption(self, *names: str, help: str = "", **_: object) -> None:  # noqa: A002
+        self.options.append((", ".join(names), help))
+
+    def addini(self, name: str, help: str, **_: object) -> None:  # noqa: A002
+        self.ini.append((name, help))
+
+    def addinivalue_line(self, _: str, line: str) -> None:
+        self.markers.append(line)
+
+
+def _fixtures() -> Iterator[tuple[str, str, str]]:
+    """Yield name, scope and description of each public fixture, as `pytest --fixtures` has them."""
+    with tempfile.TemporaryDirectory() as empty:
+        command = [sys.executable, "-m", "pytest", "--fixtures", "-v", "-p", "no:cacheprovider"]
+        shown = subprocess.run(command, cwd=empty, capture_output=True, text=True, check=False)
+    ours = re.split(r"^-+ fixtures defined from (.+?) -+$", shown.stdout, flags=re.MULTILINE)
+    for module, text in zip(ours[1::2], ours[2::2], strict=True):
+        if module.startswith("pytest_rosey"):
+            for found in _FIXTURE.finditer(text):
+                if not found["name"].startswith("_"):
+                    doc = textwrap.dedent(found["doc"]).strip()
+                    yield found["name"], found["scope"] or "function", doc
+
+
+_FIXTURE = re.compile(
+    r"^(?P<name>\w+)(?: \[(?P<scope>\w+) scope\])? -- \S+\n(?P<doc>(?:(?: .*)?\n)*)", re.MULTILINE
+)
+
+
+def fixtures() -> str:
+    """Return the page of fixtures."""
+    lines = ["# Fixtures", "", "`pytest --fixtures` shows the same. All of them can be overridden."]
+    for name, scope, doc in sorted(_fixtures()):
+        lines += ["", f"## {name}", "", f"Scope: {scope}.", "", *_docstring(doc)]
+    return "\n".join(lines) + "\n"
+
+
+def options(plugin: _Plugin) -> str:
+    """Return the page of command-line options and ini keys."""
+    lines = ["# Options and ini keys", "", "## On the command line of pytest"]
+    for name, text in plugin.options:
+        lines += ["", f"### {name}", "", _plain(text)]
+    lines += ["", "## In the ini file"]
+    for name, text in plugin.ini:
+        lines += ["", f"### {name}", "", _plain(text)]
+    return "\n".join(lines) + "\n"
+
+
+def markers(plugin: _Plugin) -> str:
+    """Return the page of markers."""
+    lines = ["# Markers"]
+    for line in plugin.markers:
+        signature, _, text = line.partition(": ")
+        lines += ["", f"## {signature.partition('(')[0]}", "", f"`@pytest.mark.{signature}`", ""]
+        lines.append(_plain(text))
+    return "\n".join(lines) + "\n"
+
+
+def _docstring(text: str) -> Iterator[str]:
+    """Yield a Google-style docstring as Markdown: its sections become bold words and lists."""
+    section = False
+    for line in text.splitlines():
+        if line.rstrip(":") in ("Args", "Returns", "Raises", "Yields", "Attributes", "Example"):
+            section = line != "Example:"
+            yield from ("", f"**{line.rstrip(':')}**", "")
+        elif section and line.startswith("    ") and not line.startswith("     "):
+            name, colon, rest = line.strip().partition(": ")
+            yield f"- `{name}`: {rest}" if colon else f"- {line.strip()}"
+        elif section and line.startswith("     "):
+            yield f"  {line.strip()}"
+        else:
+            yield line
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("%%", "%").replace("<", "&lt;")
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def command_line() -> str:
+    """Return the page of `rosey`, as its own help says it."""
+    from dbservice.cli import app as cli
+
+    for command in entry_points(group=cli.EXTERNAL_COMMANDS):
+        if command.name not in cli.app:
+            cli.app.command(command.load(), name=command.name)
+    return cli.app.generate_docs(output_format="markdown", recursive=True, heading_level=1) + "\n"
+
+
+# --- what is measured in production --------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Return the page of metrics of the service and of the reference plugin."""
+    lines = ["# Metrics", "", "`/metrics` serves them in the format of Prometheus."]
+    for title, families in _metrics().items():
+        lines += ["", f"## {title}", "", "| metric | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{name}` | {kind} | {_plain(text)} |" for name, kind, text in families]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics() -> Mapping[str, list[tuple[str, str, str]]]:
+    """Return name, type and meaning of every metric, by who exports it."""
+    from dbservice.runtime.metrics import ServiceMetrics
+    from reference_plugin_quote_db.metrics import Metrics
+
+    service = ServiceMetrics()
+    watched = inspect.signature(service.watch).parameters
+    service.watch(**dict.fromkeys(watched, lambda: 0))
+    registries = {"The service": service.registry, "The quote plugin": Metrics("quote-db").registry}
+    return {
+        title: sorted(
+            (family.name, family.type, family.documentation) for family in registry.collect()
+        )
+        for title, registry in registries.items()
+    }

@@ -1,0 +1,1 @@
+"""Optional parts, one idea a file. None of them knows the plugin."""
