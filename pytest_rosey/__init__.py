@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_rosey.fixtures.namespaces import NamespaceCleaner
     from pytest_rosey.fixtures.plugins import PluginFactory
     from pytest_rosey.fixtures.service import ServedRequest, ServiceUnderTest
-    from pytest_rosey.servers import NatsServer
+    from pytest_rosey.servers.nats import NatsServer
     from pytest_rosey.stubs.contract import ContractError
     from pytest_rosey.stubs.fake import FakeNats, UnstubbedRequest
     from pytest_rosey.stubs.mocks import make_nats_response
@@ -54,7 +54,7 @@ _HOMES = {
     "MigrationWarning": "checks.under_check",
     "NamespaceCleaner": "fixtures.namespaces",
     "NatsFaults": "faults.injection",
-    "NatsServer": "servers",
+    "NatsServer": "servers.nats",
     "PluginFactory": "fixtures.plugins",
     "PluginMigrations": "checks.under_check",
     "RoseyBenchmark": "benchmarks",

@@ -16,7 +16,7 @@ from dbservice.embedded.interest import covers
 from pytest_rosey.clients import Home, LoopBound, home_of
 from pytest_rosey.faults.message import Message, Take, subscription_to
 from pytest_rosey.faults.proxy import Proxy
-from pytest_rosey.servers import NatsServer, address_of
+from pytest_rosey.servers.nats import NatsServer, address_of
 
 C = TypeVar("C", bound=LoopBound)
 

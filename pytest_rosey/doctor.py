@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from pytest_rosey.servers.binary import binary_version, find_binary
-from pytest_rosey.servers.engine import probe
+from pytest_rosey.servers.docker_engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
+from pytest_rosey.servers.nats.binary import binary_version, find_binary
 from pytest_rosey.servers.postgres import postgres_version, require_postgres
 
 MISSING = 1

@@ -16,7 +16,7 @@ from pytest_rosey.options import FILE, MEMORY, is_on_postgres, settings
 if TYPE_CHECKING:
     from pytest_rosey.databases import Databases
     from pytest_rosey.databases.postgres import PostgresDatabases
-    from pytest_rosey.servers import Choice, NatsServer
+    from pytest_rosey.servers.nats import Choice, NatsServer
     from pytest_rosey.servers.postgres.choice import PostgresChoice
 
 _CHOICE = pytest.StashKey["Choice"]()
@@ -48,7 +48,7 @@ def start_server(config: pytest.Config) -> NatsServer:
     Raises:
         pytest.UsageError: there is none, or it does not start.
     """
-    from pytest_rosey.servers import ServerUnavailable, address_of
+    from pytest_rosey.servers.nats import ServerUnavailable, address_of
 
     server = find_server(config).server
     if _STARTED not in config.stash:
@@ -80,7 +80,7 @@ def described(config: pytest.Config) -> str:
     if _is_xdist_controller(config):
         return f"{choice.reason}, one for each of {workers} workers"
     server = start_server(config)
-    from pytest_rosey.servers import without_credentials
+    from pytest_rosey.servers.nats import without_credentials
 
     return (
         f"{server.provider} {server.version} at {without_credentials(server.url)} ({choice.reason})"
@@ -96,7 +96,7 @@ def find_postgres(config: pytest.Config) -> PostgresChoice:
         pytest.UsageError: there is none; the text says how to get one.
     """
     if _POSTGRES not in config.stash:
-        from pytest_rosey.servers import ServerUnavailable
+        from pytest_rosey.servers.nats import ServerUnavailable
         from pytest_rosey.servers.postgres.choice import choose_postgres
 
         chosen = settings(config)
@@ -130,7 +130,7 @@ def start_postgres(config: pytest.Config) -> PostgresDatabases:
     if _DATABASES in config.stash:
         return config.stash[_DATABASES]
     from pytest_rosey.databases.postgres import PostgresDatabases
-    from pytest_rosey.servers import ServerUnavailable
+    from pytest_rosey.servers.nats import ServerUnavailable
     from pytest_rosey.servers.postgres.choice import OR_OURS
 
     server = find_postgres(config).server
@@ -206,7 +206,7 @@ def worker_id(config: pytest.Config) -> str:
 
 
 def _choose(config: pytest.Config) -> Choice:
-    from pytest_rosey.servers import ServerUnavailable, choose
+    from pytest_rosey.servers.nats import ServerUnavailable, choose
 
     chosen = settings(config)
     # The controller only looks whether there is a server, with the eyes of its first worker.

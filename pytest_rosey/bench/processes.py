@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from pytest_rosey.bench.machine import IN_MEMORY, file_system
-from pytest_rosey.servers.binary import BinaryServer, find_binary
 from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
-from pytest_rosey.servers.guard import Guard
+from pytest_rosey.servers.nats.binary import BinaryServer, find_binary
+from pytest_rosey.servers.ownership import Watchdog
 from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
 _STOP_TIMEOUT: Final = 30.0
@@ -41,20 +41,20 @@ class Site:
         self.loop = loop
         self._temporary = tempfile.TemporaryDirectory(prefix="rosey-bench-", dir=directory)
         self.directory = Path(self._temporary.name)
-        self._guard = Guard.removing(self.directory)
+        self._watchdog = Watchdog.removing(self.directory)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._guard.release()
+        self._watchdog.release()
         self._temporary.cleanup()
 
     def child(self, role: str, *arguments: str, ready: str = "ready") -> Child:
         """Start a process of ours and return when it says that it is ready."""
         log = self.directory / f"{role}-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "pytest_rosey.bench.child", self.loop, role, *arguments]
-        return Child(command, ready, log, self._guard.group)
+        return Child(command, ready, log, self._watchdog.group)
 
 
 class Child:

@@ -149,7 +149,7 @@ def postgres() -> Scratch | None:
 
     The server is started once and ends with the process.
     """
-    from pytest_rosey.servers import ServerUnavailable
+    from pytest_rosey.servers.nats import ServerUnavailable
     from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
     if importlib.util.find_spec("asyncpg") is None or unavailable_reason() is not None:

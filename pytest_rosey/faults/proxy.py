@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pytest_rosey.faults.message import Message, Take, subscription_to
-from pytest_rosey.servers.banner import Address
+from pytest_rosey.servers.address import Address
 
 LOOPBACK = "127.0.0.1"
 _CHUNK = 65536

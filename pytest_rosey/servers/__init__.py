@@ -1,40 +1,6 @@
-"""Real NATS servers for a test run: a binary, a container, or one that runs already (SPEC 5.3).
+"""The real servers of a test run, NATS and PostgreSQL (SPEC 5.3).
 
-Everything here is synchronous and needs the standard library only; Docker's packages are
-imported when a container is really started.
+Each kind has the same three homes: `binary` runs a program of this machine, `container` an image,
+and `url` is a server that runs already. `docker_engine` and `docker_container` are what both kinds
+of containers stand on, `ownership` sees to it that nothing outlives its run.
 """
-
-from pytest_rosey.servers.banner import (
-    Address,
-    Banner,
-    BannerError,
-    address_of,
-    read_banner,
-    without_credentials,
-)
-from pytest_rosey.servers.binary import BinaryServer, find_binary
-from pytest_rosey.servers.choice import Choice, choose
-from pytest_rosey.servers.container import DEFAULT_IMAGE, ContainerServer
-from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable
-from pytest_rosey.servers.provider import NatsServer, Provider
-from pytest_rosey.servers.url import UrlServer
-
-__all__ = [
-    "DEFAULT_IMAGE",
-    "Address",
-    "Banner",
-    "BannerError",
-    "BinaryServer",
-    "Choice",
-    "ContainerServer",
-    "NatsServer",
-    "Provider",
-    "ServerControlError",
-    "ServerUnavailable",
-    "UrlServer",
-    "address_of",
-    "choose",
-    "find_binary",
-    "read_banner",
-    "without_credentials",
-]

@@ -17,7 +17,7 @@ import nats
 import pytest
 import pytest_asyncio
 
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers.nats import find_binary
 
 pytestmark = [
     pytest.mark.asyncio,

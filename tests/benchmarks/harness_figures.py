@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from pytest_rosey.servers import ServerUnavailable, choose
+from pytest_rosey.servers.nats import ServerUnavailable, choose
 from tests.benchmarks.service_figures import responder, stop
 
 TESTS = 1_000

@@ -31,7 +31,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
-from pytest_rosey.servers import choose
+from pytest_rosey.servers.nats import choose
 from tests.benchmarks.service_figures import KV, MATCHING, NEWEST, ROW, quote, request, serve, stop
 
 WORKERS = 20

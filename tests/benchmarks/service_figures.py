@@ -40,7 +40,7 @@ from rich.table import Table
 
 from pytest_rosey.bench.figures import percentile
 from pytest_rosey.bench.floors import ECHO
-from pytest_rosey.servers import choose
+from pytest_rosey.servers.nats import choose
 
 ROW = "rosey.db.row.quote-db."
 KV = "rosey.db.kv.quote-db."

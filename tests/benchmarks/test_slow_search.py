@@ -20,7 +20,7 @@ import nats
 import pytest
 
 from dbservice.client import StorageClient
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 
 if not os.environ.get("ROSEY_BENCH"):
     pytest.skip("a benchmark: set ROSEY_BENCH=1", allow_module_level=True)

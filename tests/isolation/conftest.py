@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from dbservice.client import StorageClient
 from dbservice.server.permissions import ROLES, SERVICE, accounts_configuration, users_configuration
 from dbservice.server.service import DatabaseService
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests import ROOT
 from tests.isolation.world import World
 

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from dbservice.cli.app import run
 from dbservice.protocol import OPERATIONS, Effect, Family, RequestError
 from dbservice.server.permissions import ROLES, accounts_configuration, password_variable
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 
 PLUGINS = ("quote-db", "trivia")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests import ROOT
 from tests.kill.replica import Replica
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_rosey import NatsServer
-from pytest_rosey.servers import ServerUnavailable, find_binary
+from pytest_rosey.servers.nats import ServerUnavailable, find_binary
 
 pytest_plugins = ["pytester"]
 
@@ -118,7 +118,7 @@ def test_without_a_server_the_test_that_needs_one_fails_and_the_run_goes_on(
     def choose(*_: object, **__: object) -> None:
         raise ServerUnavailable("none on this machine")
 
-    monkeypatch.setattr("pytest_rosey.servers.choose", choose)
+    monkeypatch.setattr("pytest_rosey.servers.nats.choose", choose)
     project.makepyfile(
         """
         import pytest

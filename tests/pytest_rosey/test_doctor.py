@@ -10,9 +10,9 @@ import pytest
 
 from dbservice.cli.app import run
 from pytest_rosey import doctor
-from pytest_rosey.servers.binary import BinarySearch
-from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.errors import ServerUnavailable
+from pytest_rosey.servers.nats.binary import BinarySearch
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
@@ -35,7 +35,9 @@ def no_binaries() -> Path:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_binary", lambda: BinarySearch(None, ("/bin (not there)",)))
-    monkeypatch.setattr(doctor, "probe", lambda: Engine("unix:///docker.sock", "does not exist"))
+    monkeypatch.setattr(
+        doctor, "probe", lambda: DockerEngine("unix:///docker.sock", "does not exist")
+    )
     monkeypatch.setattr(doctor, "require_postgres", no_binaries)
 
 

@@ -17,7 +17,7 @@ import pytest_rosey.fixtures.service
 import pytest_rosey.fixtures.templates
 import pytest_rosey.leaks
 import pytest_rosey.stubs.mocks  # noqa: F401
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers.nats import find_binary
 from tests import ROOT
 
 pytest_plugins = ["pytester"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_rosey.leaks import added
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers.nats import find_binary
 
 pytest_plugins = ["pytester"]
 

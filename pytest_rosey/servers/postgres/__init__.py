@@ -3,6 +3,7 @@
 Everything here is synchronous, and needs neither asyncpg nor SQLAlchemy.
 """
 
+from pytest_rosey.servers.postgres.binary import PostgresServer
 from pytest_rosey.servers.postgres.container import PostgresContainer
 from pytest_rosey.servers.postgres.provider import PostgresProvider
 from pytest_rosey.servers.postgres.search import (
@@ -12,7 +13,6 @@ from pytest_rosey.servers.postgres.search import (
     require_postgres,
     unavailable_reason,
 )
-from pytest_rosey.servers.postgres.server import PostgresServer
 
 __all__ = [
     "PostgresContainer",

@@ -6,13 +6,13 @@ import importlib.util
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pytest_rosey.servers.docker import ensure_image, require_usable
-from pytest_rosey.servers.engine import probe
+from pytest_rosey.servers.docker_container import ensure_image, require_usable
+from pytest_rosey.servers.docker_engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
+from pytest_rosey.servers.postgres.binary import PostgresServer
 from pytest_rosey.servers.postgres.container import DEFAULT_IMAGE, PostgresContainer
 from pytest_rosey.servers.postgres.provider import PostgresProvider
 from pytest_rosey.servers.postgres.search import postgres_version, require_postgres
-from pytest_rosey.servers.postgres.server import PostgresServer
 
 OURS = "postgres"
 OR_OURS = "Or let pytest-rosey start a server of its own: --rosey-db=postgres."
@@ -89,7 +89,7 @@ def _container() -> PostgresChoice:
 
 
 def _given(url: str, allowed: Sequence[str]) -> PostgresChoice:
-    from pytest_rosey.servers.postgres.given import GivenPostgres, foreign_host
+    from pytest_rosey.servers.postgres.url import GivenPostgres, foreign_host
 
     server = GivenPostgres(url)
     host = foreign_host(server, allowed)

@@ -7,12 +7,12 @@ import socket
 import struct
 import time
 
-from pytest_rosey.servers.banner import Address
-from pytest_rosey.servers.docker import Container, Recipe
-from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers.address import Address
+from pytest_rosey.servers.docker_container import Container, Recipe
+from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
+from pytest_rosey.servers.postgres.binary import CARELESS, SETTINGS
 from pytest_rosey.servers.postgres.provider import PostgresProvider
-from pytest_rosey.servers.postgres.server import CARELESS, SETTINGS
 
 DEFAULT_IMAGE = "postgres:17-alpine"
 
@@ -48,7 +48,7 @@ class PostgresContainer(PostgresProvider):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: DockerEngine,
         *,
         image: str = DEFAULT_IMAGE,
         start_timeout: float = START_TIMEOUT,

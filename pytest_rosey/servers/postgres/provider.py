@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from pytest_rosey.servers.provider import Provider
+from pytest_rosey.servers.nats.provider import Provider
 
 
 class PostgresProvider(ABC):

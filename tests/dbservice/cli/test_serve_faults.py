@@ -20,7 +20,7 @@ from nats.errors import NoRespondersError
 
 from dbservice.cli.failure import CommandFailed
 from dbservice.cli.serving import _Ends
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 
 pytestmark = pytest.mark.asyncio
 

@@ -23,7 +23,7 @@ from dbservice.runtime.logs import JsonFormatter
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
 from dbservice.storage.database import Database
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests.dbservice.server.own_service import MEMORY, Gate, running
 
 pytestmark = pytest.mark.asyncio

@@ -15,7 +15,7 @@ from pytest_rosey.bench.command import bench
 from pytest_rosey.bench.contestants import NoSuchBenchmarkError, benchmark_of
 from pytest_rosey.bench.figures import load, save
 from pytest_rosey.bench.plan import with_sizes
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers.nats import find_binary
 from tests.pytest_rosey.bench.given_run import a_whole_run
 
 TINY = replace(

@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from pytest_rosey.databases.administration import Administration
-from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.postgres import PostgresServer, choice, search, unavailable_reason
 
 pytest_plugins = ["pytester"]
@@ -474,7 +474,9 @@ def test_without_binaries_and_without_an_engine(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "_places", lambda: [("PATH", None), ("here", Path("/nowhere"))])
-    monkeypatch.setattr(choice, "probe", lambda: Engine("unix:///docker.sock", "does not exist"))
+    monkeypatch.setattr(
+        choice, "probe", lambda: DockerEngine("unix:///docker.sock", "does not exist")
+    )
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     assert refused(project, "--rosey-db=postgres") == (
         "--rosey-db: there is no PostgreSQL for this test run. Looked for:\n"
@@ -644,7 +646,7 @@ def test_who_may_not_come_in_or_not_create(project: pytest.Pytester, with_passwo
 def test_a_server_that_does_not_start(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_rosey.servers.postgres import server
+    from pytest_rosey.servers.postgres import binary as server
 
     monkeypatch.setitem(server.SETTINGS, "shared_buffers", "nonsense")
     error = refused(project, "-q", "--rosey-db=postgres")

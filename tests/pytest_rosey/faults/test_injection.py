@@ -12,7 +12,7 @@ import pytest
 
 from dbservice.client import StorageClient
 from pytest_rosey import NatsFaults, ServiceUnderTest
-from pytest_rosey.servers import find_binary
+from pytest_rosey.servers.nats import find_binary
 
 has_binary = find_binary().path is not None
 on_both = pytest.mark.rosey_nats(*(["fake", "real"] if has_binary else ["fake"]))

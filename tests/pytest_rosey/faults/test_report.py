@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_rosey import NatsFaults
-from pytest_rosey.servers import BinaryServer, find_binary
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 
 pytest_plugins = ["pytester"]
 
@@ -131,7 +131,7 @@ def test_a_server_given_by_its_url_is_not_ours_to_kill(project: pytest.Pytester)
     project.makepyfile(
         """
         import pytest
-        from pytest_rosey.servers import ServerControlError
+        from pytest_rosey.servers.nats import ServerControlError
 
         async def test_x(nats_faults, storage):
             with pytest.raises(ServerControlError, match="cannot be killed: it was given by"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rosey.servers import Address, BinaryServer, find_binary
+from pytest_rosey.servers.nats import Address, BinaryServer, find_binary
 from tests.pytest_rosey.servers.process_watch import PATIENCE
 
 

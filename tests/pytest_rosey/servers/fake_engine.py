@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pytest_rosey.servers import BinaryServer
+from pytest_rosey.servers.nats import BinaryServer
 
 
 @dataclass

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pytest_rosey.servers import (
+from pytest_rosey.servers.nats import (
     Address,
     Banner,
     BannerError,
@@ -18,7 +18,7 @@ from pytest_rosey.servers import (
     read_banner,
     without_credentials,
 )
-from pytest_rosey.servers.banner import connect, receive_banner
+from pytest_rosey.servers.nats.banner import connect, receive_banner
 from tests.pytest_rosey.servers.process_watch import PATIENCE
 
 INFO = {

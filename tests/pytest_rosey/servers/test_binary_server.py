@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rosey.servers import (
+from pytest_rosey.servers.nats import (
     BannerError,
     BinaryServer,
     ServerControlError,
@@ -22,18 +22,18 @@ from pytest_rosey.servers import (
     find_binary,
     read_banner,
 )
-from pytest_rosey.servers.binary import binary_version
+from pytest_rosey.servers.nats.binary import binary_version
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
 STARTED = """
 import sys
 from pathlib import Path
-from pytest_rosey.servers import BinaryServer
+from pytest_rosey.servers.nats import BinaryServer
 
 server = BinaryServer(Path(sys.argv[1]))
 server.start()
 """
-REPORT = "print(server.pid, server._guard.group, server._directory, flush=True)\n"
+REPORT = "print(server.pid, server._watchdog.group, server._directory, flush=True)\n"
 
 
 def script(tmp_path: Path, text: str) -> Path:
@@ -64,7 +64,7 @@ def test_start_and_stop(nats_binary):
     server = BinaryServer(nats_binary)
     server.start()
     url, pid, directory = server.url, server.pid, directory_of(server)
-    guard = server._guard
+    guard = server._watchdog
     assert guard is not None
     address = address_of(url)
     assert address.host == "127.0.0.1"
@@ -416,7 +416,7 @@ def test_nothing_is_left_when_python_forgets_to_stop(nats_binary):
 def test_exit_of_a_forked_child_leaves_the_server_alone(nats_binary):
     code = f"""{STARTED}
 import os
-from pytest_rosey.servers import address_of, read_banner
+from pytest_rosey.servers.nats import address_of, read_banner
 child = os.fork()
 if child == 0:
     sys.exit(0)
@@ -435,7 +435,7 @@ try:
     {REPORT}
     sys.stdin.read()
 except KeyboardInterrupt:
-    from pytest_rosey.servers import address_of, read_banner
+    from pytest_rosey.servers.nats import address_of, read_banner
     print(read_banner(address_of(server.url), 2).version)
 """
     python = subprocess.Popen(

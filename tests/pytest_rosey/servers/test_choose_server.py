@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rosey.servers import (
+from pytest_rosey.servers.docker_engine import DockerEngine
+from pytest_rosey.servers.nats import (
     DEFAULT_IMAGE,
     BinaryServer,
     ContainerServer,
     ServerUnavailable,
     choose,
 )
-from pytest_rosey.servers.binary import BinarySearch, binary_version
-from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers.nats.binary import BinarySearch, binary_version
 
 WAYS_OUT = """\
 Any one of these helps:
@@ -32,17 +32,17 @@ def no_engine(monkeypatch) -> None:
 
 @pytest.fixture
 def no_binary(monkeypatch) -> None:
-    monkeypatch.setattr("pytest_rosey.servers.choice.find_binary", lambda: TRIED)
+    monkeypatch.setattr("pytest_rosey.servers.nats.choice.find_binary", lambda: TRIED)
 
 
 @pytest.fixture
-def engine(monkeypatch) -> Engine:
+def engine(monkeypatch) -> DockerEngine:
     """An engine that answers, and has every image."""
-    answering = Engine("unix:///run/docker.sock", None)
-    monkeypatch.setattr("pytest_rosey.servers.choice.probe", lambda: answering)
-    monkeypatch.setattr("pytest_rosey.servers.docker.missing_package", lambda: None)
+    answering = DockerEngine("unix:///run/docker.sock", None)
+    monkeypatch.setattr("pytest_rosey.servers.nats.choice.probe", lambda: answering)
+    monkeypatch.setattr("pytest_rosey.servers.docker_container.missing_package", lambda: None)
     monkeypatch.setattr(
-        "pytest_rosey.servers.choice.ensure_image", lambda *asked: f"pulled for {asked[2]:g} s"
+        "pytest_rosey.servers.nats.choice.ensure_image", lambda *asked: f"pulled for {asked[2]:g} s"
     )
     return answering
 
@@ -110,10 +110,10 @@ def test_container_waits_longer_for_its_image(engine, tmp_path):
 
 
 def test_auto_without_the_image_takes_the_binary(engine, monkeypatch, nats_binary):
-    def absent(engine: Engine, image: str, seconds: float) -> str:
+    def absent(engine: DockerEngine, image: str, seconds: float) -> str:
         raise ServerUnavailable(f"the image {image} is not here")
 
-    monkeypatch.setattr("pytest_rosey.servers.choice.ensure_image", absent)
+    monkeypatch.setattr("pytest_rosey.servers.nats.choice.ensure_image", absent)
     server, reason = choose("auto", image="nats:x")
     assert isinstance(server, BinaryServer)
     assert reason.endswith(f"({nats_binary}): the image nats:x is not here")
@@ -129,7 +129,7 @@ def test_container_without_an_engine(no_engine):
 
 def test_container_without_its_package(engine, monkeypatch):
     lacking = "testcontainers is not installed (pip install 'pytest-rosey[container]')"
-    monkeypatch.setattr("pytest_rosey.servers.docker.missing_package", lambda: lacking)
+    monkeypatch.setattr("pytest_rosey.servers.docker_container.missing_package", lambda: lacking)
     assert refusal("container") == (
         "There is no NATS server for this test run. Looked for:\n"
         "  - a container: a Docker engine answers at /run/docker.sock, but testcontainers is not "

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_rosey.servers import (
+from pytest_rosey.servers import docker_container as docker_module
+from pytest_rosey.servers.docker_container import ensure_image, missing_package
+from pytest_rosey.servers.docker_engine import DockerEngine, probe
+from pytest_rosey.servers.nats import (
     DEFAULT_IMAGE,
     BannerError,
     ContainerServer,
@@ -20,10 +23,7 @@ from pytest_rosey.servers import (
     address_of,
     read_banner,
 )
-from pytest_rosey.servers import docker as docker_module
-from pytest_rosey.servers.docker import ensure_image, missing_package
-from pytest_rosey.servers.engine import Engine, probe
-from pytest_rosey.servers.run import LABEL, run_id
+from pytest_rosey.servers.ownership import LABEL, run_id
 from tests.pytest_rosey.servers.fake_engine import FakeEngine
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
@@ -31,7 +31,7 @@ from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_un
 @dataclass
 class Running:
     fake: FakeEngine
-    engine: Engine
+    engine: DockerEngine
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_start_and_stop(running):
         _ = server.url
     server.start()
     server.start()
-    guard = server._container._guard
+    guard = server._container._watchdog
     assert guard is not None
     address = address_of(server.url)
     assert address.host == "127.0.0.1"
@@ -170,7 +170,7 @@ def test_image_that_is_not_there(running):
 
 
 def test_engine_that_goes_away(running, unused_address):
-    gone = Engine(f"tcp://{unused_address}", None)
+    gone = DockerEngine(f"tcp://{unused_address}", None)
     with pytest.raises(ServerUnavailable) as caught:
         ContainerServer(gone).start()
     assert str(caught.value).startswith(
@@ -223,12 +223,12 @@ def test_missing_package(monkeypatch):
 def test_nothing_is_left_when_python_is_killed(running):
     code = """
 import sys
-from pytest_rosey.servers import ContainerServer
-from pytest_rosey.servers.engine import probe
+from pytest_rosey.servers.nats import ContainerServer
+from pytest_rosey.servers.docker_engine import probe
 
 server = ContainerServer(probe())
 server.start()
-print(server._container._guard.group, flush=True)
+print(server._container._watchdog.group, flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen(

@@ -21,24 +21,24 @@ from typing import Any
 
 import pytest
 
-from pytest_rosey.servers import (
+from pytest_rosey.servers.docker_engine import DockerEngine, probe
+from pytest_rosey.servers.nats import (
     BannerError,
     ContainerServer,
     ServerUnavailable,
     address_of,
     read_banner,
 )
-from pytest_rosey.servers.engine import Engine, probe
+from pytest_rosey.servers.ownership import LABEL
 from pytest_rosey.servers.postgres import PostgresContainer, unavailable_reason
-from pytest_rosey.servers.run import LABEL
 from tests.pytest_rosey.servers import postgres_image as postgres_image_module
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
 IMAGE = "rosey-test/nats:local"
 RUN = """
 import sys, time
-from pytest_rosey.servers import ContainerServer
-from pytest_rosey.servers.engine import probe
+from pytest_rosey.servers.nats import ContainerServer
+from pytest_rosey.servers.docker_engine import probe
 
 server = ContainerServer(probe(), image=sys.argv[1])
 server.start()
@@ -72,7 +72,7 @@ def docker_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _own_engine(tmp_path_factory: pytest.TempPathFactory, found: Engine) -> Iterator[str]:
+def _own_engine(tmp_path_factory: pytest.TempPathFactory, found: DockerEngine) -> Iterator[str]:
     dockerd = shutil.which("dockerd")
     if dockerd is None or os.geteuid() != 0:
         lacks = "there is no dockerd to start" if dockerd is None else "only root may start one"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rosey.servers.engine import Engine, engine_url, probe
+from pytest_rosey.servers.docker_engine import DockerEngine, engine_url, probe
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +56,13 @@ def unix_engine(socket_path, monkeypatch):
 def test_engine_answers(unix_engine):
     url = unix_engine(b"HTTP/1.1 200 OK\r\nServer: Docker\r\n\r\nOK")
     engine = probe()
-    assert engine == Engine(url, None)
+    assert engine == DockerEngine(url, None)
     assert engine.name == url.removeprefix("unix://")
 
 
 def test_no_socket(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    assert probe() == Engine("unix:///nowhere/docker.sock", "does not exist")
+    assert probe() == DockerEngine("unix:///nowhere/docker.sock", "does not exist")
 
 
 def test_stale_socket(unix_engine, socket_path, monkeypatch):
@@ -73,7 +73,7 @@ def test_stale_socket(unix_engine, socket_path, monkeypatch):
 
 
 def test_engine_hangs(unix_engine, monkeypatch):
-    monkeypatch.setattr("pytest_rosey.servers.engine.PROBE_TIMEOUT", 0.05)
+    monkeypatch.setattr("pytest_rosey.servers.docker_engine.PROBE_TIMEOUT", 0.05)
     unix_engine(None)
     assert probe().problem == "did not answer in time"
 
@@ -103,13 +103,13 @@ def test_no_permission(unix_engine, socket_path, monkeypatch):
 def test_tcp_engine_on_loopback(listener, monkeypatch):
     address = listener(lambda connection: connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nOK"))
     monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}")
-    assert probe() == Engine(f"tcp://{address}", None)
+    assert probe() == DockerEngine(f"tcp://{address}", None)
 
 
 @pytest.mark.parametrize("url", ["tcp://docker:2375", "ssh://me@example.org"])
 def test_engine_of_another_machine(monkeypatch, url):
     monkeypatch.setenv("DOCKER_HOST", url)
-    assert probe() == Engine(
+    assert probe() == DockerEngine(
         url, "is on another machine, whose loopback cannot be reached from here"
     )
 
@@ -140,7 +140,7 @@ def test_unreadable_context_means_the_default(tmp_path, config):
 def test_nothing_heavy_is_imported():
     """SPEC 5.8: neither nats nor Docker's packages, nor asyncio, before somebody needs them."""
     code = (
-        "import sys, pytest_rosey.servers as s; s.find_binary(); "
+        "import sys, pytest_rosey.servers.nats as s; s.find_binary(); "
         "print([m for m in ('asyncio', 'nats', 'docker', 'testcontainers', 'requests', 'msgspec', "
         "'ssl') if m in sys.modules])"
     )

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from pytest_rosey.servers import ServerUnavailable
+from pytest_rosey.servers.nats import ServerUnavailable
 from pytest_rosey.servers.postgres import (
     PostgresServer,
     find_postgres,
@@ -24,7 +24,7 @@ from pytest_rosey.servers.postgres import (
     search,
     unavailable_reason,
 )
-from pytest_rosey.servers.postgres import server as module
+from pytest_rosey.servers.postgres import binary as module
 from tests.pytest_rosey.servers.process_watch import is_alive, wait_until
 
 needs_postgres = pytest.mark.skipif(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_rosey.servers import run
+from pytest_rosey.servers import ownership
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="the sweep reads /proc")
-OWNER = "from pytest_rosey.servers.run import run_id; import sys; print(run_id(), flush=True)"
+OWNER = "from pytest_rosey.servers.ownership import run_id; import sys; print(run_id(), flush=True)"
 
 Sleeper = Callable[[str | None], subprocess.Popen[bytes]]
 
@@ -34,7 +34,7 @@ def sleeper() -> Iterator[Sleeper]:
     started = []
 
     def start(mark: str | None) -> subprocess.Popen[bytes]:
-        environment = {"PATH": os.environ["PATH"]} | ({run.MARK: mark} if mark else {})
+        environment = {"PATH": os.environ["PATH"]} | ({ownership.MARK: mark} if mark else {})
         started.append(subprocess.Popen(["sleep", "60"], env=environment))
         return started[-1]
 
@@ -45,11 +45,11 @@ def sleeper() -> Iterator[Sleeper]:
 
 
 def test_this_run_is_alive():
-    assert not run.is_dead(run.run_id())
+    assert not ownership.is_dead(ownership.run_id())
 
 
 def test_run_that_has_ended_is_dead(dead_mark):
-    assert run.is_dead(dead_mark)
+    assert ownership.is_dead(dead_mark)
 
 
 def test_run_that_goes_on_is_alive_and_then_dead():
@@ -61,36 +61,36 @@ def test_run_that_goes_on_is_alive_and_then_dead():
     ) as owner:
         assert owner.stdout is not None
         mark = owner.stdout.readline().strip()
-        assert not run.is_dead(mark)
+        assert not ownership.is_dead(mark)
         owner.kill()
         wait_until(lambda: not is_alive(owner.pid), "the owner's end")
         # It has not been reaped yet: its pid still exists.
-        assert run.is_dead(mark)
+        assert ownership.is_dead(mark)
 
 
 @needs_proc
 def test_pid_that_is_used_anew_is_another_run():
-    place, pid, start = run.run_id().split("/")
-    assert run.is_dead(f"{place}/{pid}/{int(start) - 1}")
+    place, pid, start = ownership.run_id().split("/")
+    assert ownership.is_dead(f"{place}/{pid}/{int(start) - 1}")
 
 
 @pytest.mark.parametrize("mark", ["", "x", "a/b", "a/b/c/d", "{place}/-1/5", "elsewhere/1/1"])
 def test_what_cannot_be_known_is_not_dead(mark):
-    assert not run.is_dead(mark.format(place=run.run_id().split("/")[0]))
+    assert not ownership.is_dead(mark.format(place=ownership.run_id().split("/")[0]))
 
 
 @needs_proc
 def test_sweep_kills_what_a_dead_run_left(sleeper, dead_mark):
     left = sleeper(dead_mark)
-    assert left.pid in run.sweep()
+    assert left.pid in ownership.sweep()
     assert left.wait(PATIENCE) == -signal.SIGKILL
 
 
 @needs_proc
 @pytest.mark.parametrize("mark", [None, "elsewhere/1/1", "this run"])
 def test_sweep_leaves_everything_else_alone(sleeper, mark):
-    process = sleeper(run.run_id() if mark == "this run" else mark)
-    assert process.pid not in run.sweep()
+    process = sleeper(ownership.run_id() if mark == "this run" else mark)
+    assert process.pid not in ownership.sweep()
     assert process.poll() is None
 
 
@@ -101,7 +101,7 @@ def test_server_carries_the_mark_and_its_guard_does_not(server):
     def environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
-    mark = f"{run.MARK}={run.run_id()}".encode()
+    mark = f"{ownership.MARK}={ownership.run_id()}".encode()
     assert mark in environment(server.pid)
-    assert mark not in environment(server._guard.group)
-    assert run.MARK not in os.environ
+    assert mark not in environment(server._watchdog.group)
+    assert ownership.MARK not in os.environ

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from dbservice.protocol import Family, subject_for
-from pytest_rosey.servers import (
+from pytest_rosey.servers.nats import (
     Address,
     BinaryServer,
     ServerControlError,
@@ -18,7 +18,7 @@ from pytest_rosey.servers import (
     UrlServer,
     address_of,
 )
-from pytest_rosey.servers.responder import SILENT, answer_to
+from pytest_rosey.servers.nats.responder import SILENT, answer_to
 
 PING = subject_for(Family.SERVICE, "ping")
 
@@ -151,7 +151,7 @@ def test_another_service_is_refused(server, responder):
 
 
 def test_silent_service_is_refused(server, responder, monkeypatch):
-    monkeypatch.setattr("pytest_rosey.servers.url._TIMEOUT", 0.2)
+    monkeypatch.setattr("pytest_rosey.servers.nats.url._TIMEOUT", 0.2)
     responder(address_of(server.url), PING, None)
     with pytest.raises(ServerUnavailable) as caught:
         UrlServer(server.url).start()

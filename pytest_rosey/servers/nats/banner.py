@@ -10,9 +10,10 @@ import json
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
+from pytest_rosey.servers.address import Address
 from pytest_rosey.servers.errors import ServerUnavailable
 
 DEFAULT_PORT = 4222
@@ -22,17 +23,6 @@ _SHOWN_BYTES = 60
 
 class BannerError(ServerUnavailable):
     """No NATS server greeted at an address."""
-
-
-class Address(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

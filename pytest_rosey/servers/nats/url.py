@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from pytest_rosey.servers.banner import (
+from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable
+from pytest_rosey.servers.nats.banner import (
     BannerError,
     address_of,
     read_banner,
     without_credentials,
 )
-from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable
-from pytest_rosey.servers.provider import NatsServer
-from pytest_rosey.servers.responder import SILENT, answer_to
+from pytest_rosey.servers.nats.provider import NatsServer
+from pytest_rosey.servers.nats.responder import SILENT, answer_to
 
 WORKER = "{worker}"
 """Stands in a URL for the name of the pytest-xdist worker (`gw0`, `gw1`, …)."""

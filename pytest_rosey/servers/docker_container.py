@@ -19,21 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_rosey.servers import run
-from pytest_rosey.servers.banner import Address
-from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers import ownership
+from pytest_rosey.servers.address import LOOPBACK, Address
+from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.errors import ServerUnavailable
-from pytest_rosey.servers.guard import Guard
+from pytest_rosey.servers.ownership import Watchdog
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-LOOPBACK = "127.0.0.1"
-
 _REQUEST_TIMEOUT = 30
 _LOG_LINES = 1000
 
-_GUARD_CODE = """
+_WATCHDOG_CODE = """
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 sys.stdin.read()
@@ -49,7 +47,7 @@ def missing_package() -> str | None:
     return None
 
 
-def require_usable(engine: Engine) -> None:
+def require_usable(engine: DockerEngine) -> None:
     """Raise if containers cannot be started.
 
     Raises:
@@ -62,7 +60,7 @@ def require_usable(engine: Engine) -> None:
         raise ServerUnavailable(f"a Docker engine answers at {engine.name}, but {lacking}")
 
 
-def ensure_image(engine: Engine, image: str, seconds: float) -> str:
+def ensure_image(engine: DockerEngine, image: str, seconds: float) -> str:
     """Make sure that an image is on this machine.
 
     Args:
@@ -140,14 +138,14 @@ class Container:
         published: the port on loopback; by default a random one.
     """
 
-    def __init__(self, engine: Engine, recipe: Recipe, published: int | None = None) -> None:
+    def __init__(self, engine: DockerEngine, recipe: Recipe, published: int | None = None) -> None:
         self.published = published
         """The port on loopback, once it is known."""
         self._engine = engine
         self._recipe = recipe
         self._owner = os.getpid()
         self._container: DockerContainer | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
 
     def start(self) -> None:
         """Start it; what runs inside need not be ready when this returns.
@@ -158,9 +156,9 @@ class Container:
         name = f"{self._recipe.name}-{uuid.uuid4().hex[:12]}"
         atexit.register(self.remove)
         with _quiet(self._engine):
-            # The guard is there before the container is: nothing can be left in between.
-            self._guard = Guard(
-                [sys.executable, "-P", "-c", _GUARD_CODE, name],
+            # The watchdog is there before the container is: nothing can be left in between.
+            self._watchdog = Watchdog(
+                [sys.executable, "-P", "-c", _WATCHDOG_CODE, name],
                 os.environ | {"DOCKER_HOST": self._engine.url},
             )
             try:
@@ -178,11 +176,11 @@ class Container:
         if self._owner != os.getpid():
             return
         if self._container is not None:
-            with contextlib.suppress(Exception):  # gone already, or the engine is: the guard tries
+            with contextlib.suppress(Exception):  # gone, or the engine is: the other tries
                 self._container.stop()
-        if self._guard is not None:
-            self._guard.release()
-        self._container = self._guard = None
+        if self._watchdog is not None:
+            self._watchdog.release()
+        self._container = self._watchdog = None
         atexit.unregister(self.remove)
 
     @property
@@ -232,7 +230,7 @@ class Container:
             .with_name(name)
             .with_command(list(recipe.command))
             .with_envs(**recipe.environment)
-            .with_kwargs(labels={run.LABEL: run.run_id()})
+            .with_kwargs(labels={ownership.LABEL: ownership.run_id()})
         )
         for place in recipe.in_memory:
             container.with_tmpfs_mount(place)
@@ -258,14 +256,14 @@ def _is_in_a_container() -> bool:
 
 def _sweep(client: Any) -> None:
     """Remove the containers that dead runs of ours left."""
-    for container in client.containers.list(all=True, filters={"label": run.LABEL}):
-        if run.is_dead(container.labels.get(run.LABEL, "")):
+    for container in client.containers.list(all=True, filters={"label": ownership.LABEL}):
+        if ownership.is_dead(container.labels.get(ownership.LABEL, "")):
             with contextlib.suppress(Exception):  # another run sweeps at the same time
                 container.remove(force=True, v=True)
 
 
 @contextlib.contextmanager
-def _quiet(engine: Engine) -> Iterator[None]:
+def _quiet(engine: DockerEngine) -> Iterator[None]:
     """Use testcontainers without its manners: warnings at import, Ryuk, a changed environment."""
     before = os.environ.get("DOCKER_HOST")
     with warnings.catch_warnings():

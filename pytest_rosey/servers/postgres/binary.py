@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_rosey.servers import run
+from pytest_rosey.servers import ownership
 from pytest_rosey.servers.command import answered
 from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
-from pytest_rosey.servers.guard import Guard
+from pytest_rosey.servers.ownership import Watchdog
 from pytest_rosey.servers.postgres.provider import PostgresProvider
 from pytest_rosey.servers.postgres.search import require_postgres, unprivileged_user
 
@@ -60,8 +60,8 @@ CARELESS = {
 """What makes it faster, for data that need not survive a crash."""
 
 # The processes of PostgreSQL are groups of their own; only the first of them can end them all,
-# which is what SIGQUIT to the guard's group asks it for.
-_GUARD_SCRIPT = """
+# which is what SIGQUIT to the watchdog's group asks it for.
+_WATCHDOG_SCRIPT = """
 trap "" HUP INT TERM QUIT
 read -r _
 kill -QUIT 0
@@ -93,7 +93,7 @@ class PostgresServer(PostgresProvider):
         self._start_timeout = start_timeout
         self._binaries: Path | None = None
         self._directory: Path | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
@@ -169,7 +169,9 @@ class PostgresServer(PostgresProvider):
     def _launch(self) -> None:
         directory = self._started_directory()
         deadline = time.monotonic() + self._start_timeout
-        self._guard = Guard(["/bin/sh", "-c", _GUARD_SCRIPT, "rosey-guard", str(directory)])
+        self._watchdog = Watchdog(
+            ["/bin/sh", "-c", _WATCHDOG_SCRIPT, "rosey-watchdog", str(directory)]
+        )
         with (directory / _LOG).open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the machine's own PostgreSQL
                 self._command(directory),
@@ -177,8 +179,8 @@ class PostgresServer(PostgresProvider):
                 stdout=log,
                 stderr=log,
                 cwd=directory,
-                env=os.environ | {run.MARK: run.run_id()},
-                process_group=self._guard.group,
+                env=os.environ | {ownership.MARK: ownership.run_id()},
+                process_group=self._watchdog.group,
                 **_as_unprivileged(),
             )
         while not _is_ready(directory / _DATA):
@@ -222,9 +224,9 @@ class PostgresServer(PostgresProvider):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._guard is not None:
-            self._guard.release()
-        self._process = self._guard = None
+        if self._watchdog is not None:
+            self._watchdog.release()
+        self._process = self._watchdog = None
 
 
 def _is_ready(data: Path) -> bool:

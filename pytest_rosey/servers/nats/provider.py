@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import ClassVar, Literal, Self
 
-from pytest_rosey.servers.banner import Banner
 from pytest_rosey.servers.errors import ServerControlError
+from pytest_rosey.servers.nats.banner import Banner
 
 Provider = Literal["binary", "container", "url"]
 

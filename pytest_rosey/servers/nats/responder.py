@@ -13,8 +13,9 @@ import uuid
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from pytest_rosey.servers.banner import Address, address_of, connect, receive_banner
+from pytest_rosey.servers.address import Address
 from pytest_rosey.servers.errors import ServerUnavailable
+from pytest_rosey.servers.nats.banner import address_of, connect, receive_banner
 
 SILENT = b""
 """The answer of a responder that is there and said nothing in time."""

@@ -1,8 +1,16 @@
-"""Whose server is it? A mark on what this run starts, and a sweep of what dead runs left.
+"""What a run starts is its own: marked, watched, and swept once its owner is dead.
 
 The mark names its run so exactly (boot, pid namespace, pid, start time) that a later run can
 tell a dead owner from a living one. Whatever cannot be told is left alone: a suite that kills
 its neighbour's server is worse than a forgotten process.
+
+A watchdog cleans up when pytest can no longer do it (`kill -9`, out of memory). It waits on a
+pipe whose other end only this process holds. When this process ends, in whatever way, the pipe
+closes and the watchdog acts. Compared with Linux's parent-death signal this needs no code between
+fork and exec, works on every POSIX system, and is not bound to the thread that started the server
+(that signal fires when the *thread* ends, such as one of `asyncio.to_thread`). Its one limit: a
+child forked without exec shares the pipe, so the watchdog then waits for the end of that child as
+well.
 """
 
 from __future__ import annotations
@@ -11,7 +19,10 @@ import contextlib
 import os
 import platform
 import signal
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final, Self
 
 MARK = "ROSEY_RUN_ID"
 """The environment variable that our processes carry."""
@@ -21,6 +32,10 @@ LABEL = "rosey.run-id"
 
 _PROC = Path("/proc")
 _ENDED = ("Z", "X")
+
+# HUP is what a paused server's group is sent when pytest dies: without the trap it would end the
+# watchdog just when it is needed.
+_REMOVE: Final = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$1"; kill -KILL 0'
 
 
 def run_id() -> str:
@@ -113,3 +128,55 @@ def _start_of(pid: int) -> str:
     # The second field is the command in parentheses and may itself hold blanks and parentheses.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] in _ENDED else fields[19]
+
+
+class Watchdog:
+    """Runs `command`, which must wait for the end of its standard input and then clean up.
+
+    It leads a process group of its own, so that no Ctrl-C reaches it. Processes that join the
+    group (`process_group=watchdog.group`) can be signalled together, and its number cannot
+    be used anew while the watchdog has not been released.
+
+    A watchdog does not carry the mark of its run: the sweep of another run would end it
+    in the middle of its work.
+
+    Args:
+        command: what to run; it must ignore SIGHUP.
+        env: the environment of the watchdog; None for this process's own.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - commands of ours
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=env,
+            process_group=0,
+        )
+
+    @classmethod
+    def removing(cls, directory: Path) -> Self:
+        """Return a watchdog that removes a directory and kills its group."""
+        return cls(["/bin/sh", "-c", _REMOVE, "rosey-watchdog", str(directory)])
+
+    @property
+    def group(self) -> int:
+        """The process group."""
+        return self._process.pid
+
+    def freeze_group(self) -> None:
+        """Stop (SIGSTOP) every process of the group but the watchdog."""
+        os.killpg(self.group, signal.SIGSTOP)
+        os.kill(self.group, signal.SIGCONT)
+
+    def thaw_group(self) -> None:
+        """Let every process of the group go on."""
+        os.killpg(self.group, signal.SIGCONT)
+
+    def release(self) -> None:
+        """Kill the whole group, the watchdog included, before it could act."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, signal.SIGKILL)
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()

@@ -22,7 +22,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class DockerEngine:
     """What was found out about the container engine.
 
     Attributes:
@@ -39,7 +39,7 @@ class Engine:
         return self.url.removeprefix("unix://")
 
 
-def probe() -> Engine:
+def probe() -> DockerEngine:
     """Ask the container engine of this user whether it is there."""
     url = engine_url()
     parts = urlsplit(url)
@@ -56,7 +56,7 @@ def probe() -> Engine:
         problem = "does not exist"
     except OSError as error:
         problem = f"cannot be reached ({(error.strerror or str(error)).lower()})"
-    return Engine(url, problem)
+    return DockerEngine(url, problem)
 
 
 def engine_url() -> str:

@@ -11,11 +11,12 @@ import os
 import time
 from pathlib import Path
 
-from pytest_rosey.servers.banner import BannerError, read_banner
-from pytest_rosey.servers.docker import LOOPBACK, Container, Recipe
-from pytest_rosey.servers.engine import Engine
+from pytest_rosey.servers.address import LOOPBACK
+from pytest_rosey.servers.docker_container import Container, Recipe
+from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable, last_lines, said
-from pytest_rosey.servers.provider import NatsServer
+from pytest_rosey.servers.nats.banner import BannerError, read_banner
+from pytest_rosey.servers.nats.provider import NatsServer
 
 DEFAULT_IMAGE = "nats:2.10-alpine"
 """The oldest series we support: what works on it works on every later one. A few MB to pull."""
@@ -49,7 +50,7 @@ class ContainerServer(NatsServer):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: DockerEngine,
         *,
         image: str = DEFAULT_IMAGE,
         config: Path | None = None,

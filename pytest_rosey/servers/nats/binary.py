@@ -19,15 +19,15 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pytest_rosey.servers import run
-from pytest_rosey.servers.banner import Address, Banner, BannerError, read_banner
+from pytest_rosey.servers import ownership
+from pytest_rosey.servers.address import LOOPBACK, Address
 from pytest_rosey.servers.command import answered
 from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable, last_lines, said
-from pytest_rosey.servers.guard import Guard
-from pytest_rosey.servers.provider import NatsServer
+from pytest_rosey.servers.nats.banner import Banner, BannerError, read_banner
+from pytest_rosey.servers.nats.provider import NatsServer
+from pytest_rosey.servers.ownership import Watchdog
 
 EXECUTABLE = "nats-server"
-HOST = "127.0.0.1"
 START_TIMEOUT = 5.0
 """Seconds from the start of the process to its greeting."""
 
@@ -113,7 +113,7 @@ class BinaryServer(NatsServer):
         self._start_timeout = start_timeout
         self._directory: Path | None = None
         self._port: int | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
         self._owner = 0
@@ -159,10 +159,10 @@ class BinaryServer(NatsServer):
         self._destroy(*self._running("killed"))
 
     def pause(self) -> None:
-        guard, process = self._running("paused")
+        watchdog, process = self._running("paused")
         if self._paused:
             return
-        guard.freeze_group()
+        watchdog.freeze_group()
         # Signals take effect a little later; a paused server must not answer one last request.
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
@@ -170,8 +170,8 @@ class BinaryServer(NatsServer):
         self._paused = True
 
     def resume(self) -> None:
-        guard, _ = self._running("resumed")
-        guard.thaw_group()
+        watchdog, _ = self._running("resumed")
+        watchdog.thaw_group()
         self._paused = False
 
     def __str__(self) -> str:
@@ -186,8 +186,8 @@ class BinaryServer(NatsServer):
             self._spawn(self._made_directory())
             try:
                 self._port = self._await_port(deadline)
-                self._banner = self._await_banner(Address(HOST, self._port), deadline)
-                self._url = f"nats://{HOST}:{self._port}"
+                self._banner = self._await_banner(Address(LOOPBACK, self._port), deadline)
+                self._url = f"nats://{LOOPBACK}:{self._port}"
             except _EndedEarly as ended:
                 # On a restart the port may be held for a moment by a client's reconnect attempt
                 # that was given this very number as its own end.
@@ -209,7 +209,7 @@ class BinaryServer(NatsServer):
         for stale in directory.glob("*.ports"):
             stale.unlink()
         log = directory / _LOG
-        self._guard = Guard.removing(directory)
+        self._watchdog = Watchdog.removing(directory)
         with log.open("ab") as output:
             self._log_start = output.tell()
             try:
@@ -218,8 +218,8 @@ class BinaryServer(NatsServer):
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env=os.environ | {run.MARK: run.run_id()},
-                    process_group=self._guard.group,
+                    env=os.environ | {ownership.MARK: ownership.run_id()},
+                    process_group=self._watchdog.group,
                 )
             except OSError as error:
                 raise _cannot_run(self.executable, error) from None
@@ -227,7 +227,7 @@ class BinaryServer(NatsServer):
     def _command(self, directory: Path) -> list[str]:
         """Compose the command line; flags win over the configuration file."""
         port = -1 if self._port is None else self._port
-        command = [str(self.executable), "-a", HOST, "-p", str(port)]
+        command = [str(self.executable), "-a", LOOPBACK, "-p", str(port)]
         command += ["--ports_file_dir", str(directory), "-l", str(directory / _LOG)]
         # Without a store of its own, JetStream would share one in /tmp with every other server.
         command += ["-sd", str(directory)]
@@ -273,31 +273,31 @@ class BinaryServer(NatsServer):
     # -- ending ----------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        """End process and guard, kindly if possible, and leave directory and port as they are."""
-        guard, process = self._guard, self._process
-        if guard is None:
+        """End process and watchdog, kindly if possible; directory and port stay as they are."""
+        watchdog, process = self._watchdog, self._process
+        if watchdog is None:
             return
         if process is not None and process.poll() is None:
             process.terminate()
-            guard.thaw_group()  # a frozen process notices nothing
+            watchdog.thaw_group()  # a frozen process notices nothing
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_TIMEOUT)
-        self._destroy(guard, process)
+        self._destroy(watchdog, process)
 
-    def _destroy(self, guard: Guard, process: subprocess.Popen[bytes] | None) -> None:
-        guard.release()
+    def _destroy(self, watchdog: Watchdog, process: subprocess.Popen[bytes] | None) -> None:
+        watchdog.release()
         if process is not None:
             process.wait()
-        self._guard, self._process, self._paused = None, None, False
+        self._watchdog, self._process, self._paused = None, None, False
 
-    def _running(self, participle: str) -> tuple[Guard, subprocess.Popen[bytes]]:
-        guard, process = self._guard, self._process
-        if guard is None or process is None or process.poll() is not None:
+    def _running(self, participle: str) -> tuple[Watchdog, subprocess.Popen[bytes]]:
+        watchdog, process = self._watchdog, self._process
+        if watchdog is None or process is None or process.poll() is not None:
             raise ServerControlError(
                 f"{self} cannot be {participle}: it does not run. "
                 "`start()` starts it, also after `kill()` or a crash."
             )
-        return guard, process
+        return watchdog, process
 
     def _log(self, since: int = 0) -> str:
         if self._directory is None:
@@ -317,7 +317,7 @@ class _EndedEarly(ServerUnavailable):
 
 @cache
 def _sweep_once() -> None:
-    run.sweep()
+    ownership.sweep()
 
 
 def _is_past(deadline: float) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_rosey.servers.banner import without_credentials
-from pytest_rosey.servers.binary import BinaryServer, binary_version, find_binary
-from pytest_rosey.servers.container import DEFAULT_IMAGE, ContainerServer
-from pytest_rosey.servers.docker import ensure_image, require_usable
-from pytest_rosey.servers.engine import probe
+from pytest_rosey.servers.docker_container import ensure_image, require_usable
+from pytest_rosey.servers.docker_engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
-from pytest_rosey.servers.provider import NatsServer
-from pytest_rosey.servers.url import UrlServer
+from pytest_rosey.servers.nats.banner import without_credentials
+from pytest_rosey.servers.nats.binary import BinaryServer, binary_version, find_binary
+from pytest_rosey.servers.nats.container import DEFAULT_IMAGE, ContainerServer
+from pytest_rosey.servers.nats.provider import NatsServer
+from pytest_rosey.servers.nats.url import UrlServer
 
 AUTO_PULL_SECONDS = 20.0
 """How long `auto` waits for an image before it takes a binary."""
