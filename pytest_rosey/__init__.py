@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations
     from pytest_rosey.clients import WrongLoopError
     from pytest_rosey.faults.injection import Fault, NatsFaults
-    from pytest_rosey.fixtures.migrations import MigrationRunner
-    from pytest_rosey.fixtures.namespaces import NamespaceCleaner
-    from pytest_rosey.fixtures.plugins import PluginFactory
-    from pytest_rosey.fixtures.service import ServedRequest, ServiceUnderTest
+    from pytest_rosey.fixtures.migration_runner import MigrationRunner
+    from pytest_rosey.fixtures.namespace_cleaner import NamespaceCleaner
+    from pytest_rosey.fixtures.plugin_factory import PluginFactory
+    from pytest_rosey.fixtures.service_under_test import ServedRequest, ServiceUnderTest
     from pytest_rosey.servers.nats import NatsServer
     from pytest_rosey.stubs.contract import ContractError
     from pytest_rosey.stubs.fake import FakeNats, UnstubbedRequest
@@ -50,17 +50,17 @@ _HOMES = {
     "ContractError": "stubs.contract",
     "FakeNats": "stubs.fake",
     "Fault": "faults.injection",
-    "MigrationRunner": "fixtures.migrations",
+    "MigrationRunner": "fixtures.migration_runner",
     "MigrationWarning": "checks.under_check",
-    "NamespaceCleaner": "fixtures.namespaces",
+    "NamespaceCleaner": "fixtures.namespace_cleaner",
     "NatsFaults": "faults.injection",
     "NatsServer": "servers.nats",
-    "PluginFactory": "fixtures.plugins",
+    "PluginFactory": "fixtures.plugin_factory",
     "PluginMigrations": "checks.under_check",
     "RoseyBenchmark": "benchmarks",
     "SentRequest": "stubs.requests",
-    "ServedRequest": "fixtures.service",
-    "ServiceUnderTest": "fixtures.service",
+    "ServedRequest": "fixtures.service_under_test",
+    "ServiceUnderTest": "fixtures.service_under_test",
     "UnstubbedRequest": "stubs.fake",
     "WrongLoopError": "clients",
     "make_nats_response": "stubs.mocks",

@@ -20,7 +20,7 @@ from pytest_rosey.faults.database import spared
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from pytest_rosey.fixtures.service import ServiceUnderTest
+    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
 
 LIFTED_BY = "`rosey_strict_cleanup = false` in the ini file lifts this check."
 

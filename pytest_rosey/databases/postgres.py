@@ -30,7 +30,7 @@ from pytest_rosey.servers.errors import ServerUnavailable
 if TYPE_CHECKING:
     from dbservice.protocol.migrations import Applied
     from pytest_rosey.databases import Migrate
-    from pytest_rosey.fixtures.service import ServiceUnderTest
+    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
     from pytest_rosey.servers.postgres import PostgresProvider
 
 PREFIX = "rosey_test_"

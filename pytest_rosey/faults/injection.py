@@ -19,7 +19,7 @@ from pytest_rosey.faults.message import Message
 
 if TYPE_CHECKING:
     from pytest_rosey.buses import Bus
-    from pytest_rosey.fixtures.service import ServiceUnderTest
+    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
 
 MALFORMED = b'{"success": tru'
 WRONG_SHAPE = b'{"success": "yes", "rows": 17}'

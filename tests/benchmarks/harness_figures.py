@@ -79,9 +79,9 @@ IN_TURNS = """
 import json, time, nats, pytest
 from pytest_rosey.databases.sqlite import SqliteCopies
 from pytest_rosey.bench.floors import ECHO
-from pytest_rosey.fixtures.service import ServiceUnderTest
-from pytest_rosey.fixtures.migrations import MigrationRunner
-from pytest_rosey.fixtures.templates import Templates
+from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+from pytest_rosey.fixtures.migration_runner import MigrationRunner
+from pytest_rosey.databases.templates import Templates
 
 PAYLOAD = json.dumps({{"table": "quotes", "id": 3}}).encode()
 

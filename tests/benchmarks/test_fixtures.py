@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_rosey import FakeNats, MigrationRunner, RoseyBenchmark, ServiceUnderTest
 from pytest_rosey.databases.sqlite import SqliteCopies
-from pytest_rosey.fixtures.templates import Templates
+from pytest_rosey.databases.templates import Templates
 
 # ruff: noqa: PT019 - the private fixture has a value, and these tests use it
 

@@ -12,9 +12,9 @@ import pytest
 
 # Imported here once, so that projects run inside this process need not import them again.
 import pytest_rosey.checks.migrations
-import pytest_rosey.fixtures.plugins
-import pytest_rosey.fixtures.service
-import pytest_rosey.fixtures.templates
+import pytest_rosey.databases.templates
+import pytest_rosey.fixtures.plugin_factory
+import pytest_rosey.fixtures.service_under_test
 import pytest_rosey.leaks
 import pytest_rosey.stubs.mocks  # noqa: F401
 from pytest_rosey.servers.nats import find_binary

@@ -180,7 +180,7 @@ def test_each_worker_has_databases_of_its_own(notes: pytest.Pytester, postgres: 
 CLONES = """
 import asyncio
 import pytest
-from pytest_rosey.fixtures.templates import Templates
+from pytest_rosey.databases.templates import Templates
 
 made, answers = [], []
 
