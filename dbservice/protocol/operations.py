@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, Flag, auto
 
 from dbservice.protocol import kv, migrations, rows, sql, system
 from dbservice.protocol.errors import ErrorCode, RequestError, did_you_mean, nearest
@@ -25,6 +25,15 @@ class Effect(Enum):
     """Changes what all requests of the plugin depend on: schema, bookkeeping, everything."""
 
 
+class Callers(Flag):
+    """Whom a NATS server lets through to an operation; `dbservice.server.permissions` tells it."""
+
+    PLUGIN = auto()
+    """The plugin, under its own name."""
+    ADMIN = auto()
+    EVERYBODY = PLUGIN | ADMIN
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation of the contract.
@@ -35,6 +44,7 @@ class Operation:
         request: the message it takes.
         replies: the messages it may answer with; which one depends on what the request names.
         effect: what it does to the database.
+        callers: who may ask for it where the NATS server tells users apart.
     """
 
     family: Family
@@ -42,6 +52,7 @@ class Operation:
     request: type[Request]
     replies: tuple[type[Reply], ...]
     effect: Effect
+    callers: Callers
 
     @property
     def summary(self) -> str:
@@ -54,43 +65,60 @@ def _table(*operations: Operation) -> Mapping[tuple[Family, str], Operation]:
 
 
 _READ, _WRITE, _ADMIN = Effect.READ, Effect.WRITE, Effect.ADMIN
+_PLUGIN_ONLY, _ADMIN_ONLY, _EVERYBODY = Callers.PLUGIN, Callers.ADMIN, Callers.EVERYBODY
 _KV, _ROW, _SQL = Family.KV, Family.ROW, Family.SQL
 _MIGRATE, _NAMESPACE, _SERVICE = Family.MIGRATE, Family.NAMESPACE, Family.SERVICE
 
 OPERATIONS: Mapping[tuple[Family, str], Operation] = _table(
-    Operation(_KV, "set", kv.KvSet, (kv.KvStored,), _WRITE),
-    Operation(_KV, "get", kv.KvGet, (kv.KvFound,), _READ),
-    Operation(_KV, "delete", kv.KvDelete, (kv.KvDeleted,), _WRITE),
-    Operation(_KV, "list", kv.KvList, (kv.KvKeys,), _READ),
-    Operation(_KV, "incr", kv.KvIncr, (kv.KvValue,), _WRITE),
-    Operation(_ROW, "insert", rows.Insert, (rows.Inserted, rows.InsertedMany), _WRITE),
-    Operation(_ROW, "insert_batch", rows.InsertBatch, (rows.InsertedMany,), _WRITE),
-    Operation(_ROW, "select", rows.Select, (rows.Selected, rows.SelectedById), _READ),
-    Operation(_ROW, "search", rows.Search, (rows.Found,), _READ),
+    Operation(_KV, "set", kv.KvSet, (kv.KvStored,), _WRITE, _PLUGIN_ONLY),
+    Operation(_KV, "get", kv.KvGet, (kv.KvFound,), _READ, _PLUGIN_ONLY),
+    Operation(_KV, "delete", kv.KvDelete, (kv.KvDeleted,), _WRITE, _PLUGIN_ONLY),
+    Operation(_KV, "list", kv.KvList, (kv.KvKeys,), _READ, _PLUGIN_ONLY),
+    Operation(_KV, "incr", kv.KvIncr, (kv.KvValue,), _WRITE, _PLUGIN_ONLY),
     Operation(
-        _ROW, "update", rows.Update, (rows.Updated, rows.UpdatedById, rows.NoSuchRow), _WRITE
+        _ROW, "insert", rows.Insert, (rows.Inserted, rows.InsertedMany), _WRITE, _PLUGIN_ONLY
     ),
-    Operation(_ROW, "upsert", rows.Upsert, (rows.Upserted,), _WRITE),
-    Operation(_ROW, "delete", rows.Delete, (rows.Deleted,), _WRITE),
-    Operation(_ROW, "count", rows.Count, (rows.Counted,), _READ),
-    Operation(_ROW, "aggregate", rows.Aggregate, (rows.Aggregated,), _READ),
-    Operation(_ROW, "schema.register", rows.Register, (rows.Registered,), _ADMIN),
-    Operation(_ROW, "schema.describe", rows.Describe, (rows.Described,), _READ),
-    Operation(_ROW, "schema.drop", rows.Drop, (rows.Dropped,), _ADMIN),
-    Operation(_MIGRATE, "apply", migrations.Apply, (migrations.Applied,), _ADMIN),
-    Operation(_MIGRATE, "rollback", migrations.Rollback, (migrations.RolledBack,), _ADMIN),
-    Operation(_MIGRATE, "status", migrations.Status, (migrations.MigrationStatus,), _READ),
-    Operation(_MIGRATE, "verify", migrations.Verify, (migrations.Verified,), _READ),
-    Operation(_MIGRATE, "repair", migrations.Repair, (migrations.Repaired,), _ADMIN),
-    Operation(_SQL, "execute", sql.ExecuteQuery, (sql.QueryResult,), _READ),
+    Operation(_ROW, "insert_batch", rows.InsertBatch, (rows.InsertedMany,), _WRITE, _PLUGIN_ONLY),
+    Operation(_ROW, "select", rows.Select, (rows.Selected, rows.SelectedById), _READ, _PLUGIN_ONLY),
+    Operation(_ROW, "search", rows.Search, (rows.Found,), _READ, _PLUGIN_ONLY),
     Operation(
-        _NAMESPACE, "describe", system.DescribeNamespace, (system.NamespaceDescribed,), _READ
+        _ROW,
+        "update",
+        rows.Update,
+        (rows.Updated, rows.UpdatedById, rows.NoSuchRow),
+        _WRITE,
+        _PLUGIN_ONLY,
     ),
-    Operation(_NAMESPACE, "clear", system.Clear, (system.Cleared,), _ADMIN),
-    Operation(_NAMESPACE, "export", system.Export, (system.Exported,), _READ),
-    Operation(_NAMESPACE, "import", system.Import, (system.Imported,), _ADMIN),
-    Operation(_SERVICE, "ping", system.Ping, (system.Pong,), _READ),
-    Operation(_SERVICE, "info", system.Info, (system.ServiceInfo,), _READ),
+    Operation(_ROW, "upsert", rows.Upsert, (rows.Upserted,), _WRITE, _PLUGIN_ONLY),
+    Operation(_ROW, "delete", rows.Delete, (rows.Deleted,), _WRITE, _PLUGIN_ONLY),
+    Operation(_ROW, "count", rows.Count, (rows.Counted,), _READ, _PLUGIN_ONLY),
+    Operation(_ROW, "aggregate", rows.Aggregate, (rows.Aggregated,), _READ, _PLUGIN_ONLY),
+    Operation(_ROW, "schema.register", rows.Register, (rows.Registered,), _ADMIN, _PLUGIN_ONLY),
+    Operation(_ROW, "schema.describe", rows.Describe, (rows.Described,), _READ, _PLUGIN_ONLY),
+    Operation(_ROW, "schema.drop", rows.Drop, (rows.Dropped,), _ADMIN, _PLUGIN_ONLY),
+    Operation(_MIGRATE, "apply", migrations.Apply, (migrations.Applied,), _ADMIN, _ADMIN_ONLY),
+    Operation(
+        _MIGRATE, "rollback", migrations.Rollback, (migrations.RolledBack,), _ADMIN, _ADMIN_ONLY
+    ),
+    Operation(
+        _MIGRATE, "status", migrations.Status, (migrations.MigrationStatus,), _READ, _EVERYBODY
+    ),
+    Operation(_MIGRATE, "verify", migrations.Verify, (migrations.Verified,), _READ, _EVERYBODY),
+    Operation(_MIGRATE, "repair", migrations.Repair, (migrations.Repaired,), _ADMIN, _ADMIN_ONLY),
+    Operation(_SQL, "execute", sql.ExecuteQuery, (sql.QueryResult,), _READ, _PLUGIN_ONLY),
+    Operation(
+        _NAMESPACE,
+        "describe",
+        system.DescribeNamespace,
+        (system.NamespaceDescribed,),
+        _READ,
+        _EVERYBODY,
+    ),
+    Operation(_NAMESPACE, "clear", system.Clear, (system.Cleared,), _ADMIN, _ADMIN_ONLY),
+    Operation(_NAMESPACE, "export", system.Export, (system.Exported,), _READ, _EVERYBODY),
+    Operation(_NAMESPACE, "import", system.Import, (system.Imported,), _ADMIN, _ADMIN_ONLY),
+    Operation(_SERVICE, "ping", system.Ping, (system.Pong,), _READ, _EVERYBODY),
+    Operation(_SERVICE, "info", system.Info, (system.ServiceInfo,), _READ, _ADMIN_ONLY),
 )
 
 GLOBAL_KV_OPERATIONS = ("set", "get", "delete", "list")

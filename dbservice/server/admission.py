@@ -6,16 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import msgspec
-
-from dbservice.protocol.errors import RequestError
-from dbservice.protocol.names import namespace
-from dbservice.protocol.subjects import parse
-
 T = TypeVar("T")
-
-NOBODY = ""
-"""Stands for the plugin of a request that names none: `rosey.db.ping`, or a malformed subject."""
 
 _RESERVE = 8
 
@@ -112,26 +103,3 @@ class Admission(Generic[T]):
         else:
             del self._queues[turn]
         self._begin(turn, request, serving.get(turn, 0))
-
-
-class _Claim(msgspec.Struct):
-    plugin_name: str = NOBODY
-
-
-_claim = msgspec.json.Decoder(_Claim).decode
-
-
-def plugin_of(subject: str, payload: bytes) -> str:
-    """Return the plugin that a request counts against, in one spelling; NOBODY if it names none.
-
-    Nothing else follows from it: whether the request is valid is found out when it is served.
-    """
-    try:
-        address = parse(subject)
-        if address.namespace is not None:
-            return address.namespace.prefix
-        if address.is_global_kv:
-            return namespace(_claim(payload).plugin_name).prefix
-    except (RequestError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass
-    return NOBODY

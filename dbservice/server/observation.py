@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from dbservice.protocol.errors import ErrorCode
 from dbservice.protocol.messages import Request
 from dbservice.server.discovery import Tally
-from dbservice.server.incoming import operation_of
+from dbservice.server.incoming import Incoming
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
     from dbservice.runtime.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
@@ -60,23 +58,26 @@ class Observation:
         self._metrics = metrics
         self._observe = observe
 
-    def answered(self, message: Msg, reply: bytes, code: ErrorCode | None, seconds: float) -> None:
+    def answered(
+        self, incoming: Incoming, reply: bytes, code: ErrorCode | None, seconds: float
+    ) -> None:
         """Report a request that was answered; `code` is that of a failure."""
-        operation = operation_of(message.subject)
+        operation = incoming.operation
         if operation is not None:
             self._tallies[operation.request].add(code, seconds)
         if self._metrics is not None:
             self._metrics.answered(operation, code, seconds)
         if log.isEnabledFor(logging.DEBUG):
-            told = {"subject": message.subject, "code": code, "ms": round(seconds * 1000, 3)}
+            told = {"subject": incoming.subject, "code": code, "ms": round(seconds * 1000, 3)}
             log.debug("answered", extra=told)
         if self._observe is not None:
-            sent = message.headers or {}
-            self._observe(Exchange(message.subject, message.data, reply, code, seconds, sent))
+            self._observe(
+                Exchange(incoming.subject, incoming.payload, reply, code, seconds, incoming.headers)
+            )
 
-    def dropped(self, message: Msg) -> None:
+    def dropped(self, incoming: Incoming) -> None:
         """Report a request that came after its deadline."""
-        log.debug("dropped: its deadline has passed", extra={"subject": message.subject})
+        log.debug("dropped: its deadline has passed", extra={"subject": incoming.subject})
         if self._metrics is not None:
             self._metrics.late()
 

@@ -7,8 +7,7 @@ payload proves nothing and is not needed. With **users**, all share one account,
 publish and subscribe only to the subjects listed for it; a refused request then looks like a
 timeout, and the global key-value subjects are closed, because nothing could check the name in them.
 
-What each may do is read from the table of operations, so that a new operation is refused until it
-is put down here.
+What each may do stands beside each operation in the table of the contract.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Final
 
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.names import namespace
-from dbservice.protocol.operations import GLOBAL_KV_OPERATIONS, OPERATIONS
+from dbservice.protocol.operations import GLOBAL_KV_OPERATIONS, OPERATIONS, Callers
 from dbservice.protocol.subjects import (
     ALL_REQUESTS,
     QUEUE_GROUP,
@@ -35,35 +34,25 @@ GATEWAY: Final = "ROSEY_GATEWAY"
 ROLES: Final = (SERVICE, ADMIN, GATEWAY)
 """Accounts beside those of the plugins. No plugin name has capital letters, so none is taken."""
 
-_OPEN_FAMILIES = (Family.KV, Family.ROW, Family.SQL)
-_OPEN_OPERATIONS = (
-    (Family.MIGRATE, "status"),
-    (Family.MIGRATE, "verify"),
-    (Family.NAMESPACE, "describe"),
-    (Family.NAMESPACE, "export"),
-)
-_ADMIN_FAMILIES = (Family.MIGRATE, Family.NAMESPACE)
-_OF_PLUGINS = (subject_for(Family.SERVICE, "ping"),)
-_OF_ADMIN = (subject_for(Family.SERVICE, "ping"), subject_for(Family.SERVICE, "info"))
 _DISCOVERY = "$SRV.>"
 
 
-def allowed_to_plugin(plugin: str) -> list[str]:
-    """Return the request subjects that a plugin may use, those of the service itself aside."""
+def allowed(caller: Callers, plugin: str | None = None) -> list[str]:
+    """Return the request subjects that a caller may use.
+
+    Args:
+        caller: who asks.
+        plugin: whose data they are about; None for the subjects of the service itself.
+    """
     return [
-        subject_for(family, operation, plugin)
-        for family, operation in OPERATIONS
-        if family in _OPEN_FAMILIES or (family, operation) in _OPEN_OPERATIONS
+        subject_for(family, name, plugin)
+        for (family, name), operation in OPERATIONS.items()
+        if caller in operation.callers and (family is Family.SERVICE) == (plugin is None)
     ]
 
 
-def allowed_to_admin(plugin: str) -> list[str]:
-    """Return the request subjects about a plugin that the admin may use."""
-    return [
-        subject_for(family, operation, plugin)
-        for family, operation in OPERATIONS
-        if family in _ADMIN_FAMILIES
-    ]
+_OF_PLUGINS = allowed(Callers.PLUGIN)
+_OF_ADMIN = allowed(Callers.ADMIN)
 
 
 def password_variable(user: str) -> str:
@@ -119,7 +108,11 @@ def users_configuration(plugins: Sequence[str], passwords: Mapping[str, str]) ->
     lines += _user(
         ADMIN,
         passwords,
-        publish=[*_OF_ADMIN, _DISCOVERY, *(s for name in names for s in allowed_to_admin(name))],
+        publish=[
+            *_OF_ADMIN,
+            _DISCOVERY,
+            *(s for name in names for s in allowed(Callers.ADMIN, name)),
+        ],
         subscribe=[_inbox(ADMIN), *map(event_subjects, names)],
     )
     lines += _user(
@@ -133,7 +126,7 @@ def users_configuration(plugins: Sequence[str], passwords: Mapping[str, str]) ->
         lines += _user(
             name,
             passwords,
-            publish=[*_OF_PLUGINS, *allowed_to_plugin(name), own_events, _inbox(GATEWAY)],
+            publish=[*_OF_PLUGINS, *allowed(Callers.PLUGIN, name), own_events, _inbox(GATEWAY)],
             subscribe=[_inbox(name), command_subject(name), event_subjects(name), own_events],
         )
     return "\n".join([*lines, "  ]", "}", ""])
@@ -206,7 +199,7 @@ def _service_exports(names: Sequence[str]) -> Iterator[str]:
         yield f"service: {subject}, accounts: [{ADMIN}]"
     yield f"service: {_quoted(_DISCOVERY)}, response: stream, accounts: [{ADMIN}]"
     for name in names:
-        plugin_may, admin_may = allowed_to_plugin(name), allowed_to_admin(name)
+        plugin_may, admin_may = allowed(Callers.PLUGIN, name), allowed(Callers.ADMIN, name)
         for subject in dict.fromkeys([*plugin_may, *admin_may]):
             who = [_quoted(name)] if subject in plugin_may else []
             who += [ADMIN] if subject in admin_may else []
@@ -215,7 +208,7 @@ def _service_exports(names: Sequence[str]) -> Iterator[str]:
 
 
 def _plugin_imports(name: str) -> Iterator[str]:
-    for subject in (*_OF_PLUGINS, *allowed_to_plugin(name)):
+    for subject in (*_OF_PLUGINS, *allowed(Callers.PLUGIN, name)):
         yield _service_import(SERVICE, subject)
     for operation in GLOBAL_KV_OPERATIONS:
         own = subject_for(Family.KV, operation, name)
@@ -231,7 +224,7 @@ def _plugin_exports(name: str) -> Iterator[str]:
 def _admin_imports(names: Sequence[str]) -> Iterator[str]:
     yield from (_service_import(SERVICE, subject) for subject in (*_OF_ADMIN, _DISCOVERY))
     for name in names:
-        yield from (_service_import(SERVICE, subject) for subject in allowed_to_admin(name))
+        yield from (_service_import(SERVICE, subject) for subject in allowed(Callers.ADMIN, name))
         yield _stream_import(SERVICE, event_subjects(name))
 
 

@@ -11,53 +11,30 @@ from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from dbservice.engine.errors import EngineError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, shipped_roots
-from dbservice.protocol import headers, limits, subjects, system
-from dbservice.protocol.codec import decode_request, encode_failure, encode_json, encode_reply
-from dbservice.protocol.errors import ErrorCode, RequestError
-from dbservice.protocol.messages import Reply, Request
-from dbservice.protocol.migrations import (
-    Apply,
-    Repair,
-    Repaired,
-    Rollback,
-    SchemaChanged,
-    Status,
-    Verify,
-)
+from dbservice.protocol import limits, subjects, system
+from dbservice.protocol.codec import encode_json
+from dbservice.protocol.errors import RequestError
+from dbservice.protocol.migrations import SchemaChanged
 from dbservice.protocol.names import Namespace
-from dbservice.protocol.operations import Effect, Operation, operation_at
-from dbservice.protocol.subjects import Address, Family, parse
+from dbservice.protocol.subjects import Family
 from dbservice.runtime import tracing
 from dbservice.runtime.clock import Clock, SystemClock
-from dbservice.runtime.correlation import bound_request_id, request_id_of
+from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
-from dbservice.server.admission import Admission, plugin_of
+from dbservice.server.admission import Admission
+from dbservice.server.answering import Answer, Answering, refusing
 from dbservice.server.discovery import Discovery
-from dbservice.server.failures import (
-    internal_error,
-    on_global_kv,
-    overloaded,
-    reply_to,
-    reply_too_large,
-    shutting_down,
-)
-from dbservice.server.incoming import (
-    echoed_headers,
-    idempotency_key,
-    is_late,
-    namespace_for,
-    operation_of,
-    takes_global_shape,
-)
+from dbservice.server.failures import overloaded, shutting_down
+from dbservice.server.handlers import Migrations, handlers
+from dbservice.server.incoming import Call, Incoming, read
 from dbservice.server.observation import Exchange, Observation
 from dbservice.server.settings import Settings
-from dbservice.sql.tier import SqlTier
 from dbservice.storage.database import Database
 from dbservice.transfer import Exporter, Importer
 
@@ -72,11 +49,6 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
-_LARGEST_HEADERS: Final = 256
-
-
-_Taken = tuple["Msg", float]
-"""A message, and when it came."""
 
 
 class DatabaseService:
@@ -107,10 +79,9 @@ class DatabaseService:
         self.clock = clock or SystemClock()
         self.settings = settings or Settings()
         self._nats = nats
-        self._tracing: tracing.Tracing | None = None
         self._discovery = Discovery(nats, self.version)
         self._observation = Observation(self._discovery.tallies, metrics, observe)
-        self._admission: Admission[_Taken] = Admission(
+        self._admission: Admission[Incoming] = Admission(
             self.settings.max_in_flight, self.settings.max_queued, self._start_serving
         )
         engine = engine_for(
@@ -120,18 +91,19 @@ class DatabaseService:
         )
         roots = shipped_roots() if migrations is None else list(migrations)
         self.migrator = Migrator(engine, roots, clock=self.clock)
-        exporter = Exporter(engine.dialect, self.migrator, self.clock)
         self._importer = Importer(engine.dialect, self.migrator, self.clock)
-        self.database = Database(
-            engine,
-            self.clock,
-            forget_migrations=self._forget,
-            others={
-                (Family.SQL, "execute"): SqlTier(engine.dialect).execute,
-                (Family.NAMESPACE, "describe"): exporter.describe,
-                (Family.NAMESPACE, "export"): exporter.export,
-                (Family.NAMESPACE, "import"): self._importer.take,
-            },
+        self.database = Database(engine, self.clock, forget_migrations=self._forget)
+        self._answering = Answering(
+            handlers(
+                self.database,
+                Exporter(engine.dialect, self.migrator, self.clock),
+                self._importer,
+                Migrations(self.migrator, self.database, self.announce),
+                {(Family.SERVICE, "ping"): self._ping, (Family.SERVICE, "info"): self._info},
+                is_alone=lambda: self._admission.active == 1,
+            ),
+            engine.dialect,
+            lambda: self._nats.max_payload,
         )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +126,7 @@ class DatabaseService:
             UnavailableError: the database cannot be opened; the text says why.
         """
         await self.database.open()
-        self._tracing = tracing.configured()
+        self._answering.tracing = tracing.configured()
         self._started_at = time.monotonic()
         await self._discovery.start()
         self._subscription = await self._nats.subscribe(
@@ -228,8 +200,16 @@ class DatabaseService:
 
     async def execute(self, subject: str, payload: bytes) -> bytes:
         """Serve one request that did not come over NATS; return the payload of its answer."""
-        answer, _ = await self._answer(subject, payload, {})
-        return answer
+        incoming = read(subject, payload, taken_at=time.perf_counter())
+        return (await self._answering.executed(incoming)).payload
+
+    async def announce(self, namespace: Namespace, version: int) -> None:
+        """Publish that a plugin's schema has changed."""
+        if self._nats.is_connected:
+            event = SchemaChanged(plugin=namespace.plugin, current_version=version)
+            await self._nats.publish(
+                subjects.schema_changed_subject(namespace.plugin), encode_json(event)
+            )
 
     async def _drain(self) -> None:
         await self._stop_taking()
@@ -258,8 +238,8 @@ class DatabaseService:
         )
         for task in self._tasks:
             task.cancel()
-        for message, taken_at in waiting:
-            await self._refuse(message, taken_at, shutting_down())
+        for incoming in waiting:
+            await self._refuse(incoming, shutting_down())
 
     async def _close_database(self) -> None:
         try:
@@ -272,105 +252,55 @@ class DatabaseService:
         """Start a request or let it wait; nats-py delivers the next when this returns."""
         if subjects.is_event(message.subject):
             return
-        taken_at = time.perf_counter()
+        incoming = read(
+            message.subject,
+            message.data,
+            taken_at=time.perf_counter(),
+            reply_to=message.reply,
+            sent=message.headers,
+        )
         if self._takes_no_more:
-            await self._refuse(message, taken_at, shutting_down())
+            await self._refuse(incoming, shutting_down())
             return
-        plugin = plugin_of(message.subject, message.data)
-        refused = self._admission.offer(plugin, (message, taken_at))
+        refused = self._admission.offer(incoming.plugin, incoming)
         if refused is not None:
             taken = self._admission.active + self._admission.waiting
-            await self._refuse(*refused, overloaded(taken))
+            await self._refuse(refused, overloaded(taken))
 
-    def _start_serving(self, plugin: str, taken: _Taken) -> None:
-        task = asyncio.create_task(self._serve(plugin, *taken))
+    def _start_serving(self, plugin: str, incoming: Incoming) -> None:
+        task = asyncio.create_task(self._serve(plugin, incoming))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, plugin: str, message: Msg, taken_at: float) -> None:
+    async def _serve(self, plugin: str, incoming: Incoming) -> None:
         try:
-            sent = message.headers or {}
-            if is_late(sent):
-                self._observation.dropped(message)
+            if incoming.is_late:
+                self._observation.dropped(incoming)
                 return
-            with bound_request_id(request_id_of(sent)):
-                payload, code = await self._traced(message, sent)
-                await self._reply_with(message, payload, code, taken_at)
+            with bound_request_id(incoming.request_id):
+                await self._reply(incoming, await self._answering.answer(incoming))
         finally:
             self._admission.finished(plugin)
 
-    async def _refuse(self, message: Msg, taken_at: float, error: RequestError) -> None:
-        with bound_request_id(request_id_of(message.headers)):
-            await self._reply_with(message, encode_failure(error), error.code, taken_at)
+    async def _refuse(self, incoming: Incoming, error: RequestError) -> None:
+        with bound_request_id(incoming.request_id):
+            await self._reply(incoming, refusing(error))
 
-    async def _reply_with(
-        self, message: Msg, payload: bytes, code: ErrorCode | None, taken_at: float
-    ) -> None:
+    async def _reply(self, incoming: Incoming, answer: Answer) -> None:
         try:
-            if message.reply:
-                await self._nats.publish(message.reply, payload, headers=echoed_headers(message))
+            if incoming.reply_to:
+                await self._nats.publish(
+                    incoming.reply_to, answer.payload, headers=incoming.reply_headers
+                )
         except Exception:
-            log.exception("the answer to %s could not be sent", message.subject)
-        self._observation.answered(message, payload, code, time.perf_counter() - taken_at)
+            log.exception("the answer to %s could not be sent", incoming.subject)
+        seconds = time.perf_counter() - incoming.taken_at
+        self._observation.answered(incoming, answer.payload, answer.code, seconds)
 
-    async def _traced(
-        self, message: Msg, sent: Mapping[str, str]
-    ) -> tuple[bytes, ErrorCode | None]:
-        """Answer a request, within a span if there is somewhere to send it."""
-        if self._tracing is None:
-            return self._fitting(message, *await self._answer(message.subject, message.data, sent))
-        operation = operation_of(message.subject)
-        with self._tracing.request(message.subject, operation, sent, len(message.data)) as span:
-            answer = await self._answer(message.subject, message.data, sent)
-            payload, code = self._fitting(message, *answer)
-            self._tracing.answered(span, code)
-            return payload, code
+    async def _ping(self, _call: Call) -> system.Pong:
+        return system.Pong(service=subjects.SERVICE_NAME, version=self.version)
 
-    async def _answer(
-        self, subject: str, payload: bytes, sent: Mapping[str, str]
-    ) -> tuple[bytes, ErrorCode | None]:
-        address: Address | None = None
-        request: Request | None = None
-        try:
-            address = parse(subject)
-            operation = operation_at(address)
-            request = decode_request(operation, address, payload)
-            reply = await self._reply(address, operation, request, sent)
-            return encode_reply(reply, global_kv=takes_global_shape(address, request)), None
-        except RequestError as error:
-            failure = error
-        except EngineError as error:
-            failure = reply_to(error, address.namespace if address else None)
-            if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
-                log.exception("the database failed on %s", subject)
-        except Exception:
-            failure = internal_error()
-            log.exception("serving %s failed", subject)
-        if takes_global_shape(address, request):
-            failure = on_global_kv(failure)
-        return encode_failure(failure), failure.code
-
-    async def _reply(
-        self, address: Address, operation: Operation, request: Request, sent: Mapping[str, str]
-    ) -> Reply:
-        if address.family is Family.SERVICE:
-            return await self._about_itself(request)
-        namespace = namespace_for(address, request)
-        if address.family is Family.MIGRATE:
-            return await self._migrate(namespace, operation, request)
-        key = idempotency_key(operation, request, sent)
-        alone = self._admission.active == 1
-        work = self.database.execute(namespace, operation, request, key, alone=alone)
-        if self._tracing is None:
-            return await work
-        table = getattr(request, "table", None)
-        engine = self.database.engine.dialect
-        with self._tracing.database(engine, operation, namespace.plugin, table):
-            return await work
-
-    async def _about_itself(self, request: Request) -> Reply:
-        if isinstance(request, system.Ping):
-            return system.Pong(service=subjects.SERVICE_NAME, version=self.version)
+    async def _info(self, _call: Call) -> system.ServiceInfo:
         return system.ServiceInfo(
             service=subjects.SERVICE_NAME,
             version=self.version,
@@ -389,44 +319,6 @@ class DatabaseService:
         """Forget a plugin's migrations, and what an import left lying."""
         yield from self._importer.forget(namespace)
         return (yield from self.migrator.forget(namespace))
-
-    async def _migrate(self, namespace: Namespace, operation: Operation, request: Request) -> Reply:
-        if isinstance(request, Status):
-            return await self.migrator.status(namespace)
-        if isinstance(request, Verify):
-            return await self.migrator.verify(namespace)
-        if operation.effect is Effect.ADMIN:
-            await self.database.admit(namespace)
-        if isinstance(request, Apply):
-            applied = await self.migrator.apply(namespace, request)
-            await self._announce(namespace, applied.current_version, applied.applied)
-            return applied
-        if isinstance(request, Repair):
-            return Repaired(repaired=await self.migrator.repair(namespace))
-        rolled_back = await self.migrator.rollback(namespace, cast("Rollback", request))
-        await self._announce(namespace, rolled_back.current_version, rolled_back.rolled_back)
-        return rolled_back
-
-    async def _announce(self, namespace: Namespace, version: int, changed: bool) -> None:
-        if changed and self._nats.is_connected:
-            event = SchemaChanged(plugin=namespace.plugin, current_version=version)
-            await self._nats.publish(
-                subjects.schema_changed_subject(namespace.plugin), encode_json(event)
-            )
-
-    def _fitting(
-        self, message: Msg, payload: bytes, code: ErrorCode | None
-    ) -> tuple[bytes, ErrorCode | None]:
-        """Return a reply that the server will take: it closes connections that send more."""
-        limit = self._nats.max_payload
-        if len(payload) + _LARGEST_HEADERS <= limit:
-            return payload, code
-        if len(payload) + headers.size_of(echoed_headers(message) or {}) <= limit:
-            return payload, code
-        operation = operation_of(message.subject)
-        executed = code is None and operation is not None and operation.effect is not Effect.READ
-        failure = reply_too_large(len(payload), limit, executed=executed)
-        return encode_failure(failure), failure.code
 
     async def _sweep_forever(self) -> None:
         while True:

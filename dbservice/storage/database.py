@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET
@@ -15,7 +15,6 @@ from dbservice.protocol import kv, rows, system
 from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Effect, Operation
-from dbservice.protocol.subjects import Family
 from dbservice.runtime.clock import Clock
 from dbservice.storage import namespace_owners, own_tables
 from dbservice.storage.catalog import Catalog
@@ -29,14 +28,19 @@ Work = Callable[[Namespace, Any], Steps[Any]]
 
 
 class Database:
-    """Executes the requests of the KV, row and namespace families on an engine.
+    """Executes requests on an engine.
 
     Args:
         engine: where the data is.
         clock: decides what has expired, and stamps rows.
         forget_migrations: removes a plugin's migration bookkeeping, as part of clearing it.
         dice: picks random rows.
-        others: operations that are made elsewhere.
+
+    Attributes:
+        keys: the operations on keys and values.
+        records: those that write rows.
+        queries: those that read them.
+        schemas: those on tables.
     """
 
     def __init__(
@@ -46,18 +50,17 @@ class Database:
         *,
         forget_migrations: Callable[[Namespace], Steps[int]],
         dice: random.Random | None = None,
-        others: Mapping[tuple[Family, str], Work] | None = None,
     ) -> None:
         self.engine = engine
         self._forget_migrations = forget_migrations
         self._dialect = dialect_of(engine.dialect)
         catalog = Catalog(self._dialect)
-        self._keys = KeyStore(clock, self._dialect)
+        self.keys = KeyStore(clock, self._dialect)
         self._answers = AnswerStore(clock, self._dialect)
-        self._schemas = SchemaStore(catalog, self._dialect)
+        self.schemas = SchemaStore(catalog, self._dialect)
+        self.records = RecordStore(catalog, self.keys, clock)
+        self.queries = QueryStore(catalog, dice)
         self._admitted: set[Namespace] = set()
-        records = RecordStore(catalog, self._keys, clock)
-        self._work = {**self._table(records, QueryStore(catalog, dice)), **(others or {})}
 
     async def open(self) -> None:
         """Open the engine and bring the service's own tables to their newest version.
@@ -74,6 +77,7 @@ class Database:
 
     async def execute(
         self,
+        work: Work,
         namespace: Namespace,
         operation: Operation,
         request: Request,
@@ -84,6 +88,7 @@ class Database:
         """Execute a request and return its reply, once what it wrote is durable.
 
         Args:
+            work: the steps of the operation.
             namespace: whose data.
             operation: what to do.
             request: the decoded message.
@@ -94,7 +99,6 @@ class Database:
             RequestError: the request cannot be served.
             EngineError: the engine refused or failed.
         """
-        work = self._work[operation.family, operation.name]
         await self._admit(namespace, operation)
         if operation.effect is Effect.READ:
             return await self.engine.read(
@@ -143,6 +147,15 @@ class Database:
         """
         return await self.engine.write(self._sweep)
 
+    def clear(self, namespace: Namespace, _request: system.Clear) -> Steps[system.Cleared]:
+        """Remove everything a plugin owns."""
+        keys = yield from self.keys.clear(namespace)
+        tables = yield from self.schemas.clear(namespace)
+        migrations = yield from self._forget_migrations(namespace)
+        yield from self._answers.clear(namespace)
+        yield from namespace_owners.release(namespace)
+        return system.Cleared(tables=tables, keys=keys, migrations=migrations)
+
     async def _admit(self, namespace: Namespace, operation: Operation) -> None:
         if namespace in self._admitted:
             return
@@ -155,40 +168,7 @@ class Database:
         if not (yield from self._dialect.claim("sweep")):
             return 0
         yield from self._answers.sweep()
-        return (yield from self._keys.sweep())
-
-    def _table(
-        self, records: RecordStore, queries: QueryStore
-    ) -> Mapping[tuple[Family, str], Work]:
-        keys, schemas = self._keys, self._schemas
-        return {
-            (Family.KV, "set"): keys.set,
-            (Family.KV, "get"): keys.get,
-            (Family.KV, "delete"): keys.delete,
-            (Family.KV, "list"): keys.list,
-            (Family.KV, "incr"): keys.incr,
-            (Family.ROW, "insert"): records.insert,
-            (Family.ROW, "insert_batch"): records.insert_batch,
-            (Family.ROW, "update"): records.update,
-            (Family.ROW, "upsert"): records.upsert,
-            (Family.ROW, "delete"): records.delete,
-            (Family.ROW, "count"): records.count,
-            (Family.ROW, "select"): queries.select,
-            (Family.ROW, "search"): queries.search,
-            (Family.ROW, "aggregate"): queries.aggregate,
-            (Family.ROW, "schema.register"): schemas.register,
-            (Family.ROW, "schema.describe"): schemas.describe,
-            (Family.ROW, "schema.drop"): schemas.drop,
-            (Family.NAMESPACE, "clear"): self._clear,
-        }
-
-    def _clear(self, namespace: Namespace, _request: system.Clear) -> Steps[system.Cleared]:
-        keys = yield from self._keys.clear(namespace)
-        tables = yield from self._schemas.clear(namespace)
-        migrations = yield from self._forget_migrations(namespace)
-        yield from self._answers.clear(namespace)
-        yield from namespace_owners.release(namespace)
-        return system.Cleared(tables=tables, keys=keys, migrations=migrations)
+        return (yield from self.keys.sweep())
 
 
 def touches_few_rows(request: Request) -> bool:

@@ -37,14 +37,14 @@ class Gate:
         execute = service.database.execute
 
         async def held(
-            namespace: Any, operation: Any, request: Any, *rest: Any, **named: Any
+            work: Any, namespace: Any, operation: Any, request: Any, *rest: Any, **named: Any
         ) -> Any:
             if namespace.plugin == self.plugin:
                 async with self._more:
                     self.entered.append(request)
                     self._more.notify_all()
                 await self.is_open.wait()
-            return await execute(namespace, operation, request, *rest, **named)
+            return await execute(work, namespace, operation, request, *rest, **named)
 
         service.database.execute = held  # type: ignore[method-assign]
         return self

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbservice.server.admission import NOBODY, Admission, plugin_of
+from dbservice.server.admission import Admission
+from dbservice.server.incoming import NOBODY, read
 
 
 class Counterpart:
@@ -177,4 +178,4 @@ def test_no_request_is_lost_and_no_place_left_empty(in_flight, queued, steps):
     ],
 )
 def test_whom_a_request_counts_against(subject, payload, plugin):
-    assert plugin_of(subject, payload) == plugin
+    assert read(subject, payload, taken_at=0).plugin == plugin

@@ -22,6 +22,7 @@ from dbservice.protocol import (
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.subjects import Family
 from dbservice.server.failures import reply_to
+from dbservice.server.handlers import storage_work
 from dbservice.storage.database import Database
 
 Json = dict[str, Any]
@@ -44,6 +45,7 @@ class Caller:
     def __init__(self, database: Database, plugin: str = "quote-db") -> None:
         self.database = database
         self.plugin = plugin
+        self._work = storage_work(database)
 
     def named(self, plugin: str) -> Caller:
         """Return another plugin that talks to the same database."""
@@ -56,7 +58,9 @@ class Caller:
             request = decode_request(found, address, json.dumps(body).encode())
             assert address.namespace is not None
             key = body.get("idempotency_key")
-            reply = await self.database.execute(address.namespace, found, request, key)
+            reply = await self.database.execute(
+                self._work[found.family, found.name], address.namespace, found, request, key
+            )
             answer: Json = json.loads(encode_reply(reply))
         except RequestError as error:
             answer = json.loads(encode_failure(error))

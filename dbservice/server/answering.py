@@ -1,0 +1,122 @@
+"""From a request to the bytes of its answer (SPEC 2.2)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from dbservice.engine.errors import EngineError
+from dbservice.protocol import headers
+from dbservice.protocol.codec import encode_failure, encode_reply
+from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.messages import Reply
+from dbservice.protocol.operations import Effect
+from dbservice.protocol.subjects import Family
+from dbservice.runtime.tracing import Tracing
+from dbservice.server.failures import internal_error, on_global_kv, reply_to, reply_too_large
+from dbservice.server.handlers import At, Handler
+from dbservice.server.incoming import Call, Incoming
+
+log = logging.getLogger(__name__)
+
+_LARGEST_HEADERS: Final = 256
+_OFF_THE_DATABASE: Final = (Family.SERVICE, Family.MIGRATE)
+
+
+class Answer(NamedTuple):
+    """What is sent back.
+
+    Attributes:
+        payload: the bytes.
+        code: the error code of a failure, None for success.
+    """
+
+    payload: bytes
+    code: ErrorCode | None
+
+
+def refusing(error: RequestError) -> Answer:
+    """Return the answer that tells of a failure."""
+    return Answer(encode_failure(error), error.code)
+
+
+class Answering:
+    """Answers requests; whatever goes wrong is an answer, too.
+
+    Args:
+        handlers: what to do for each operation.
+        engine: the name of the database's engine, for traces.
+        max_payload: tells the bytes that the NATS server takes: it closes connections that send
+            more.
+
+    Attributes:
+        tracing: where spans go, None for nowhere.
+    """
+
+    def __init__(
+        self, handlers: Mapping[At, Handler], engine: str, max_payload: Callable[[], int]
+    ) -> None:
+        self._handlers = handlers
+        self._engine = engine
+        self._max_payload = max_payload
+        self.tracing: Tracing | None = None
+
+    async def answer(self, incoming: Incoming) -> Answer:
+        """Serve a request and return its answer, within a span if there is somewhere to send it."""
+        if self.tracing is None:
+            return self._fitting(incoming, await self.executed(incoming))
+        with self.tracing.request(
+            incoming.subject, incoming.operation, incoming.headers, len(incoming.payload)
+        ) as span:
+            answer = self._fitting(incoming, await self.executed(incoming))
+            self.tracing.answered(span, answer.code)
+            return answer
+
+    async def executed(self, incoming: Incoming) -> Answer:
+        """Serve a request and return its answer, whatever its size."""
+        call: Call | None = None
+        try:
+            call = incoming.decoded()
+            reply = await self._reply(call)
+            return Answer(encode_reply(reply, global_kv=call.takes_global_shape), None)
+        except RequestError as error:
+            failure = error
+        except EngineError as error:
+            failure = reply_to(error, call.address.namespace if call else None)
+            if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
+                log.exception("the database failed on %s", incoming.subject)
+        except Exception:
+            failure = internal_error()
+            log.exception("serving %s failed", incoming.subject)
+        if _takes_global_shape(incoming, call):
+            failure = on_global_kv(failure)
+        return refusing(failure)
+
+    async def _reply(self, call: Call) -> Reply:
+        operation = call.operation
+        handler = self._handlers[operation.family, operation.name]
+        if self.tracing is None or operation.family in _OFF_THE_DATABASE:
+            return await handler(call)
+        table = getattr(call.request, "table", None)
+        with self.tracing.database(self._engine, operation, call.namespace().plugin, table):
+            return await handler(call)
+
+    def _fitting(self, incoming: Incoming, answer: Answer) -> Answer:
+        """Return an answer that the server will take."""
+        size, limit = len(answer.payload), self._max_payload()
+        if size + _LARGEST_HEADERS <= limit:
+            return answer
+        if size + headers.size_of(incoming.reply_headers or {}) <= limit:
+            return answer
+        operation = incoming.operation
+        executed = (
+            answer.code is None and operation is not None and operation.effect is not Effect.READ
+        )
+        return refusing(reply_too_large(size, limit, executed=executed))
+
+
+def _takes_global_shape(incoming: Incoming, call: Call | None) -> bool:
+    if call is not None:
+        return call.takes_global_shape
+    return incoming.address is not None and incoming.address.is_global_kv
