@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 FAKE, REAL = "fake", "real"
 _BUSES = (FAKE, REAL)
 
+TIME = "rosey_time"
+_VIRTUAL = "virtual"
+_TIMES = (_VIRTUAL, "real")
+
 _OUTCOME = pytest.StashKey[BaseException | None]()
 _FAULTS = pytest.StashKey["NatsFaults"]()
 
@@ -41,6 +45,13 @@ def declare(config: pytest.Config) -> None:
         "which bus nats_client and all that stands on it use in this test, whatever the command "
         'line says: "fake" is the in-process bus, "real" a nats-server; with both the test runs '
         "twice.",
+    )
+    config.addinivalue_line(
+        "markers",
+        'rosey_time("virtual" | "real"): '
+        "the time of this test and its fixtures. In virtual time the loop's clock jumps to the "
+        "next timer when nothing else is to be done, so that an hour of waits takes milliseconds; "
+        "the in-process bus, a database in memory, pytest-rosey[time].",
     )
     config.addinivalue_line(
         "markers",
@@ -92,13 +103,40 @@ def repeat_on_each_bus(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("_rosey_bus", buses, indirect=True)
 
 
+def is_in_virtual_time(item: pytest.Item) -> bool:
+    """Return whether a test is to run in virtual time."""
+    marker = item.get_closest_marker(TIME)
+    if marker is None:
+        return settings(item.config).time == _VIRTUAL
+    if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in _TIMES:
+        given = ", ".join([*map(repr, marker.args), *marker.kwargs]) or "nothing"
+        pytest.fail(
+            f'{item.nodeid}: @pytest.mark.{TIME} takes "virtual" or "real", got {given}.',
+            pytrace=False,
+        )
+    return bool(marker.args[0] == _VIRTUAL)
+
+
+def uses_real_bus(item: pytest.Item) -> bool:
+    """Return whether a test gets a real server, before its fixtures are set up."""
+    if "_rosey_bus" not in getattr(item, "fixturenames", ()):
+        return False
+    repeated = getattr(item, "callspec", None)
+    bus = repeated.params.get("_rosey_bus") if repeated is not None else None
+    return (bus or _bus_named_for(item)) == REAL
+
+
 def bus_of(request: pytest.FixtureRequest) -> str:
     """Return which bus the requesting test gets: `fake` or `real`."""
     repeated: str | None = getattr(request, "param", None)
     if repeated is not None:
         return repeated
-    named = _named(request.node)
-    return named[0] if named else (REAL if settings(request.config).real_nats else FAKE)
+    return _bus_named_for(request.node)
+
+
+def _bus_named_for(item: pytest.Item) -> str:
+    named = _named(item)
+    return named[0] if named else (REAL if settings(item.config).real_nats else FAKE)
 
 
 def _named(node: pytest.Item) -> tuple[str, ...]:

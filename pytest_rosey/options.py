@@ -82,6 +82,11 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("rosey_db", "Default of --rosey-db", default=MEMORY)
     parser.addini("rosey_check_paths", "Default of --rosey-check-paths", type="paths", default=[])
     parser.addini(
+        "rosey_time",
+        "Time of the tests, virtual or real, where no marker says otherwise",
+        default=_REAL_TIME,
+    )
+    parser.addini(
         "rosey_contract",
         "Check the stubs of fake_nats, and the requests to them, against the wire contract (on)",
         type="bool",
@@ -101,6 +106,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
+_REAL_TIME = "real"
+_TIMES = ("virtual", _REAL_TIME)
 _DEFAULTS = {"nats": AUTO, "db": MEMORY}
 
 
@@ -123,6 +130,7 @@ class Settings:
         nats_config: its configuration file.
         migrations: the migration roots that the user named, and `ROOTDIR/migrations`.
         database: `memory`, `file`, `postgres`, a path, or the URL of a PostgreSQL database.
+        time: `virtual` or `real`, for tests without a marker.
         contract: whether stubs and requests to them are checked.
         allow_hosts: patterns of hosts outside this machine that tests may connect to.
         strict_cleanup: whether a test fails for what it leaves behind.
@@ -137,6 +145,7 @@ class Settings:
     nats_config: Path | None
     migrations: tuple[Path, ...]
     database: Chosen
+    time: str
     contract: bool
     allow_hosts: tuple[str, ...]
     strict_cleanup: bool
@@ -169,6 +178,7 @@ def _read(config: pytest.Config) -> Settings:
         nats_config=config.invocation_params.dir / nats_config if nats_config else None,
         migrations=_migrations(config),
         database=_database(config),
+        time=_time(config),
         contract=config.getini("rosey_contract"),
         allow_hosts=tuple(config.getini("rosey_allow_hosts")),
         strict_cleanup=config.getini("rosey_strict_cleanup"),
@@ -194,6 +204,13 @@ def _real_nats(config: pytest.Config) -> str | None:
     if config.getoption("rosey_real_nats"):
         return "--rosey-real-nats"
     return "rosey_real_nats" if config.getini("rosey_real_nats") else None
+
+
+def _time(config: pytest.Config) -> str:
+    named: str = config.getini("rosey_time")
+    if named not in _TIMES:
+        raise pytest.UsageError(f"rosey_time in the ini file must be virtual or real, got {named}")
+    return named
 
 
 def _migrations(config: pytest.Config) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ fixture that needs it.
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import ExitStack
 
 import pytest
 
@@ -35,7 +36,7 @@ from pytest_rosey.fixtures import (
     rosey_plugin,
     storage,
 )
-from pytest_rosey.fixtures.loops import asyncio_is_active
+from pytest_rosey.fixtures.loops import RUNNER, asyncio_is_active
 from pytest_rosey.options import add_options, is_on_postgres, settings
 
 __all__ = [
@@ -122,6 +123,49 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Allow the hosts that a test names, from its set-up to its tear-down."""
     with connections.connections(item.config).of(item):
         return (yield)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave tests alone that virtual time does not concern."""
+    if session.config.pluginmanager.hasplugin("looptime_plugin"):
+        from pytest_rosey import virtual_time
+
+        virtual_time.leave_out_looptimes_hooks(session)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse virtual time where it cannot be."""
+    if marks.is_in_virtual_time(item):
+        from pytest_rosey import virtual_time
+
+        virtual_time.begin(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Make the loop of a test virtual as soon as it is there."""
+    if fixturedef.argname != RUNNER or not marks.is_in_virtual_time(request.node):
+        return (yield)
+    from pytest_rosey import virtual_time
+
+    ending = ExitStack()
+    request.addfinalizer(ending.close)  # before the fixture's own, so that it comes after that
+    runner = yield
+    virtual_time.take_over(request, runner, ending)
+    return runner
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse virtual time where no loop came of it."""
+    if marks.is_in_virtual_time(item):
+        from pytest_rosey import virtual_time
+
+        virtual_time.check_taken_over(item)
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,6 +15,7 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = function
 filterwarnings = error
 addopts = -p no:cacheprovider -p no:randomly -p no:hypothesispytest -p no:benchmark -p no:cov
+    -p no:looptime_plugin
 """
 
 
