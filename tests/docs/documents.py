@@ -29,6 +29,7 @@ NAMES = (
     "how-to/migration-guide.md",
     "how-to/patterns.md",
     "explanation/gap-analysis.md",
+    "how-to/virtual-time.md",
     "how-to/walkthrough-category.md",
 )
 PICTURE = "text"
