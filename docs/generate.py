@@ -56,8 +56,8 @@ def operations() -> str:
         "# Operations by example",
         "",
         (
-            "Each request below was sent to a service when this page was built, in the order of the "
-            "page; what follows it is the reply. Times and ids of another build differ."
+            "Each request below was sent to a service when this page was built, in this order; "
+            "what follows it is the reply. Times and ids of another build differ."
         ),
     ]
     for exchange in answered:

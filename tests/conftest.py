@@ -1,13 +1,69 @@
-"""PostgreSQL for all the project's own tests, from the provider that users get."""
+"""What all of the project's own tests share: PostgreSQL, and the mark of who starts processes.
+
+`pytest -m "not process"` is the fast loop. A test that starts a child or a server is marked
+`process`, by hand or because it asks for a fixture that starts one; one that is not marked cannot
+start any.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
+
+SERVERS = frozenset(
+    {"accounts_url", "durable_postgres", "empty_postgres", "nats_binary", "nats_server"}
+    | {"own_postgres", "postgres", "real_nats", "real_world", "serve", "users_url"}
+)
+"""The fixtures that start a process."""
+
+_running_unmarked: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _starts_a_process(item):
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if item.get_closest_marker("process"):
+        return (yield)
+    _running_unmarked.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _running_unmarked.pop()
+
+
+def _starts_a_process(item: pytest.Item) -> bool:
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    bus = item.get_closest_marker("rosey_nats")
+    return bool(
+        SERVERS.intersection(getattr(item, "fixturenames", ()))
+        or {"postgres", "postgresql", "real"}.intersection(
+            p for p in parameters if isinstance(p, str)
+        )
+        or (bus and bus.args == ("real",))
+    )
+
+
+def _refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ("subprocess.Popen", "os.posix_spawn", "os.fork") and _running_unmarked:
+        raise AssertionError(
+            f"{_running_unmarked[-1]} starts a process ({arguments[0]}) and is not marked "
+            "`process`: mark it, so that the fast loop stays fast."
+        )
 
 
 @contextmanager

@@ -95,6 +95,7 @@ def write(block: Block, directory: Path) -> None:
     path.write_text(block.source)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("blocks", SHELL)
 def test_shell_blocks(blocks: list[Block], tmp_path: Path) -> None:
     printed = ""

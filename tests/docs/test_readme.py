@@ -21,6 +21,7 @@ def block(mark: str) -> str:
     return found[1]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 @pytest.mark.parametrize("bus", [(), ("--rosey-real-nats", "--rosey-nats=binary")])
 def test_the_first_test_passes_on_both_buses_in_both_modes(pytester, mode, bus):
@@ -34,6 +35,7 @@ def test_the_first_test_has_about_ten_lines():
     assert len(lines) <= 14
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mark", ["main job", "project tests"])
 def test_ci_runs_both_commands_word_for_word(mark):
     script = (ROOT / ".ci/run").read_text()
@@ -71,6 +73,7 @@ def test_links_in_the_documents_lead_somewhere():
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+@pytest.mark.process
 def test_the_command_line_of_the_readme_exists():
     for command in re.findall(r"`rosey (\w+)", README):
         shown = subprocess.run(

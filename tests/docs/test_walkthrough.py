@@ -14,6 +14,8 @@ import pytest
 from tests.docs import documents
 from tests.docs.documents import Block
 
+pytestmark = pytest.mark.process
+
 DOCUMENT = "how-to/walkthrough-category.md"
 COPIED = ("dbservice", "pytest_rosey", "reference_plugin_quote_db", "migrations", "pyproject.toml")
 

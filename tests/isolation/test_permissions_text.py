@@ -30,6 +30,7 @@ def checked_by_the_server(text: str, directory, **environment: str) -> str:
     return done.stderr if done.returncode else ""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("options", [(), ("--users",)])
 def test_the_server_takes_what_is_printed(options, capsys, tmp_path):
     assert run(["permissions", *PLUGINS, *options]) == 0
@@ -38,6 +39,7 @@ def test_the_server_takes_what_is_printed(options, capsys, tmp_path):
     assert checked_by_the_server(text, tmp_path, **secrets) == ""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("options", [(), ("--users",)])
 def test_the_server_refuses_to_start_without_a_password(options, capsys, tmp_path):
     run(["permissions", *PLUGINS, *options])
@@ -45,6 +47,7 @@ def test_the_server_refuses_to_start_without_a_password(options, capsys, tmp_pat
     assert "ROSEY_DB_PASSWORD" in checked_by_the_server(text, tmp_path)
 
 
+@pytest.mark.process
 async def test_passwords_come_from_the_environment(capsys, tmp_path, monkeypatch):
     for name in (*ROLES, *PLUGINS):
         monkeypatch.setenv(password_variable(name), f"secret-of-{name}")

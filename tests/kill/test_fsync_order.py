@@ -36,7 +36,7 @@ from tests.kill.system_calls import (
     strace_problem,
 )
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.process]
 
 ALONE, TOGETHER = 50, 50
 NAMES = [

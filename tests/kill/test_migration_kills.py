@@ -32,7 +32,7 @@ from pytest_rosey.servers.postgres import PostgresServer
 from tests import ROOT
 from tests.kill.migration_child import PLUGIN
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.process]
 
 ROUNDS = int(os.environ.get("ROSEY_KILL_ROUNDS", "8"))
 ROWS = 20_000 if ROUNDS >= 50 else 10_000

@@ -23,7 +23,7 @@ from reference_plugin_quote_db.shipped import migration_root
 from tests.kill.replica import Replica
 from tests.kill.traced_service import Marks
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.process]
 
 BURST = 1_000
 ROUNDS = int(os.environ.get("ROSEY_KILL_ROUNDS", "6"))

@@ -25,7 +25,7 @@ from tests.kill.replica import Death, Replica
 from tests.kill.traced_service import Marks
 from tests.kill.writers import PLUGIN, TABLE, Writers
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.process]
 
 ROUNDS = int(os.environ.get("ROSEY_KILL_ROUNDS", "6"))
 POSTGRES_ROUNDS = max(6, ROUNDS // 4)

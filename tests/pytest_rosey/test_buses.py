@@ -64,6 +64,7 @@ def test_queue_groups_fall_the_same_way_in_every_run(project: pytest.Pytester) -
     assert len(set(first)) > 1
 
 
+@pytest.mark.process
 @needs_binary
 def test_a_real_server_for_every_test(project: pytest.Pytester) -> None:
     result = run(
@@ -94,6 +95,7 @@ def test_one_server_and_a_client_for_each_test():
     )
 
 
+@pytest.mark.process
 @needs_binary
 def test_the_service_on_a_real_server(project: pytest.Pytester) -> None:
     result = run(
@@ -136,6 +138,7 @@ def test_without_a_server_the_test_that_needs_one_fails_and_the_run_goes_on(
     result.stdout.fnmatch_lines(["*none on this machine*"])
 
 
+@pytest.mark.process
 @needs_binary
 def test_the_marker_decides_whatever_the_command_line_says(project: pytest.Pytester) -> None:
     body = """
@@ -164,6 +167,7 @@ class TestBoth:
         result.stdout.fnmatch_lines(["*TestBoth::test_both[[]fake[]]*", "*test_both[[]real[]]*"])
 
 
+@pytest.mark.process
 @needs_binary
 def test_fake_nats_stays_on_its_own_bus(project: pytest.Pytester) -> None:
     result = run(
@@ -179,6 +183,7 @@ async def test_x(fake_nats):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.process
 @needs_binary
 def test_a_failure_on_a_real_server_shows_its_log(project: pytest.Pytester) -> None:
     result = run(
@@ -216,6 +221,7 @@ async def test_a_client_rides_out_a_restart(nats_client: Any, nats_server: NatsS
     await nats_client.flush()
 
 
+@pytest.mark.process
 @needs_binary
 def test_under_xdist_every_worker_has_a_server(project: pytest.Pytester) -> None:
     project.makepyfile(

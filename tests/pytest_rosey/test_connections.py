@@ -64,6 +64,7 @@ class TestMarked:
         with pytest.raises(REFUSED):
             await nats.connect("nats://0.0.1.0:1")
 
+    @pytest.mark.process
     @pytest.mark.parametrize(
         ("ini", "arguments", "passed"),
         [
@@ -114,6 +115,7 @@ async def test_x():
 """
 
 
+@pytest.mark.process
 def test_it_waits_for_whoever_imports_nats_first(project: pytest.Pytester) -> None:
     project.makeconftest(
         """
@@ -129,6 +131,7 @@ def test_it_waits_for_whoever_imports_nats_first(project: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["E *Failed: A test tried to connect to the NATS server at *"])
 
 
+@pytest.mark.process
 def test_without_the_plugin_nothing_is_watched(project: pytest.Pytester) -> None:
     project.makepyfile(CONNECTS)
     project.runpytest_subprocess("-p", "no:rosey").assert_outcomes(passed=1)

@@ -20,6 +20,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
     return {part["name"]: part for part in parts}
 
 
+@pytest.mark.process
 def test_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     parts = report(capsys)
@@ -58,6 +59,7 @@ def test_strict_takes_it_for_a_failure(capsys: pytest.CaptureFixture[str]) -> No
     assert missing == {"missing"}
 
 
+@pytest.mark.process
 def test_what_is_needed_and_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

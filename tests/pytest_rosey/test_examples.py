@@ -20,6 +20,8 @@ import pytest_rosey.stubs.mocks  # noqa: F401
 from pytest_rosey.servers.nats import find_binary
 from tests import ROOT
 
+pytestmark = pytest.mark.process
+
 pytest_plugins = ["pytester"]
 
 EXAMPLES = ROOT / "tests/examples"

@@ -103,6 +103,7 @@ async def test_x(nats_client):
     result.assert_outcomes(failed=1)
 
 
+@pytest.mark.process
 def test_the_ini_file_lifts_it(project: pytest.Pytester) -> None:
     project.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
@@ -148,6 +149,7 @@ async def test_z(storage, heart):
     result.assert_outcomes(passed=3, errors=1)
 
 
+@pytest.mark.process
 @needs_binary
 def test_a_client_is_listed_with_the_line_that_opened_it(project: pytest.Pytester) -> None:
     result = run(

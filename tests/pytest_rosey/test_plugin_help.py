@@ -110,6 +110,7 @@ def test_help_survives_settings_that_make_no_sense(project: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(["  --rosey-real-nats *"])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("ini", "arguments", "line"),
     [

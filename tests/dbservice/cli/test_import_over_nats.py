@@ -10,6 +10,8 @@ import pytest
 
 from reference_plugin_quote_db.legacy import QuoteDBPlugin
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def quotes_db(tmp_path):

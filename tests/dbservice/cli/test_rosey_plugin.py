@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 
 def test_the_list_names_the_package(rosey):
     listed = rosey("plugin", "list")

@@ -8,6 +8,8 @@ from contextlib import closing
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def existing(tmp_path):

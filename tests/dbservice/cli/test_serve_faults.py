@@ -22,7 +22,7 @@ from dbservice.cli.failure import CommandFailed
 from dbservice.cli.serving import _Ends
 from pytest_rosey.servers.nats import BinaryServer, find_binary
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 PATIENCE = 20.0
 """Seconds after which a wait is given up; it bounds a broken run and measures nothing."""

@@ -528,6 +528,7 @@ async def test_a_closed_engine_says_so(opened: Engine) -> None:
 # --- files ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 async def test_a_second_engine_on_the_same_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rosey.db"
     first = SqliteEngine(f"sqlite+aiosqlite:///{path}")
@@ -631,6 +632,7 @@ for _ in sys.stdin:  # each line starts one process; the modules are loaded once
 """
 
 
+@pytest.mark.process
 async def test_an_acknowledged_write_survives_a_kill_at_any_instant(tmp_path: Path) -> None:
     """Ten times a process is killed in the middle of its writes, each time at another point."""
     path = tmp_path / "rosey.db"

@@ -143,6 +143,7 @@ async def test_two_services_in_a_process_count_apart():
     assert counted(two, "service", "ping", "OK") == 0
 
 
+@pytest.mark.process
 def test_what_is_not_used_is_not_imported():
     script = """
 import sys, dbservice.client, dbservice.runtime.tracing, pytest_rosey.plugin

@@ -482,6 +482,7 @@ def test_a_query_is_read_or_refused_and_nothing_else_happens(dialect, text):
         assert all("__" not in name and not name.startswith("_") for name in tables)
 
 
+@pytest.mark.process
 def test_the_parser_is_imported_by_nothing_but_a_query():
     code = (
         "import sys, dbservice.server.service, dbservice.client, dbservice.cli.app; "

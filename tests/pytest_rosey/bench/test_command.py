@@ -48,6 +48,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "QUICK", TINY)
 
 
+@pytest.mark.process
 @needs_server
 def test_a_comparison_from_the_command_to_its_reports(tmp_path: Path) -> None:
     files = {name: tmp_path / f"run.{name}" for name in ("json", "html", "markdown")}
@@ -74,6 +75,7 @@ def test_a_comparison_from_the_command_to_its_reports(tmp_path: Path) -> None:
     assert "### 14.2 Latency" in files["markdown"].read_text()
 
 
+@pytest.mark.process
 def test_the_command_is_found_and_imports_nothing_heavy() -> None:
     program = (
         "import sys; from dbservice.cli.app import run; run(['bench', 'compare', '--help']);"
@@ -84,6 +86,7 @@ def test_the_command_is_found_and_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+@pytest.mark.process
 def test_the_legacy_side_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run.json"
     places = ["--quick", "--directory", str(tmp_path), "--json", str(out)]
@@ -138,6 +141,7 @@ def test_sizes_are_powers_of_ten() -> None:
     assert with_sizes(plan.DEFAULT, 1) == (100,)
 
 
+@pytest.mark.process
 def test_a_run_with_other_sizes_says_so(tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     places = ["--quick", "--largest", "200", "--directory", str(tmp_path), "--json", str(out)]

@@ -113,6 +113,7 @@ async def test_in_a_namespace_of_its_own(n, rosey_plugin, plugin_namespace, rose
 """
 
 
+@pytest.mark.process
 @needs_postgres
 @pytest.mark.parametrize(
     "arguments",
@@ -157,6 +158,7 @@ async def test_function(storage):
 """
 
 
+@pytest.mark.process
 @needs_postgres
 def test_databases_are_made_from_every_loop(notes: pytest.Pytester) -> None:
     notes.makepyfile(SCOPES)
@@ -286,6 +288,7 @@ async def test_and_then_no_longer(db_service):
 """
 
 
+@pytest.mark.process
 @needs_postgres
 def test_migrated_databases_are_cloned(notes: pytest.Pytester) -> None:
     notes.makepyfile(CLONES)
@@ -413,6 +416,7 @@ def processes_in(place: str) -> list[str]:
     return found
 
 
+@pytest.mark.process
 @needs_postgres
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGKILL"])
@@ -642,6 +646,7 @@ def test_who_may_not_come_in_or_not_create(project: pytest.Pytester, with_passwo
     )
 
 
+@pytest.mark.process
 @needs_postgres
 def test_a_server_that_does_not_start(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
@@ -655,6 +660,7 @@ def test_a_server_that_does_not_start(
     assert 'invalid value for parameter "shared_buffers": "nonsense"' in error
 
 
+@pytest.mark.process
 def test_workers_are_not_started_for_nothing(project: pytest.Pytester, free_port: int) -> None:
     url = f"postgresql+asyncpg://127.0.0.1:{free_port}/db"
     project.makepyfile("def test_nothing(): pass")

@@ -126,6 +126,7 @@ def test_faults_end_before_the_fixtures_are_torn_down(
     result.assert_outcomes(passed=2)
 
 
+@pytest.mark.process
 @needs_binary
 def test_a_server_given_by_its_url_is_not_ours_to_kill(project: pytest.Pytester) -> None:
     project.makepyfile(

@@ -25,6 +25,8 @@ from pytest_rosey.servers.nats import (
 from pytest_rosey.servers.nats.binary import binary_version
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
+pytestmark = pytest.mark.process
+
 STARTED = """
 import sys
 from pathlib import Path

@@ -27,6 +27,8 @@ from pytest_rosey.servers.ownership import LABEL, run_id
 from tests.pytest_rosey.servers.fake_engine import FakeEngine
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
+pytestmark = pytest.mark.process
+
 
 @dataclass
 class Running:

@@ -34,6 +34,8 @@ from pytest_rosey.servers.postgres import PostgresContainer, unavailable_reason
 from tests.pytest_rosey.servers import postgres_image as postgres_image_module
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
+pytestmark = pytest.mark.process
+
 IMAGE = "rosey-test/nats:local"
 RUN = """
 import sys, time

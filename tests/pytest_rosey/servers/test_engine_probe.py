@@ -137,6 +137,7 @@ def test_unreadable_context_means_the_default(tmp_path, config):
     assert engine_url() == "unix:///var/run/docker.sock"
 
 
+@pytest.mark.process
 def test_nothing_heavy_is_imported():
     """SPEC 5.8: neither nats nor Docker's packages, nor asyncio, before somebody needs them."""
     code = (

@@ -27,6 +27,8 @@ from pytest_rosey.servers.postgres import (
 from pytest_rosey.servers.postgres import binary as module
 from tests.pytest_rosey.servers.process_watch import is_alive, wait_until
 
+pytestmark = pytest.mark.process
+
 needs_postgres = pytest.mark.skipif(
     unavailable_reason() is not None, reason=unavailable_reason() or ""
 )

@@ -14,6 +14,8 @@ import pytest
 from pytest_rosey.servers import ownership
 from tests.pytest_rosey.servers.process_watch import PATIENCE, is_alive, wait_until
 
+pytestmark = pytest.mark.process
+
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="the sweep reads /proc")
 OWNER = "from pytest_rosey.servers.ownership import run_id; import sys; print(run_id(), flush=True)"
 

@@ -315,6 +315,7 @@ async def test_other_subjects_are_not_checked(fake_nats: FakeNats) -> None:
     assert (await fake_nats.request("rosey.command.quote-db.add", b"oops")).data
 
 
+@pytest.mark.process
 def test_the_ini_file_lifts_the_check_everywhere(pytester: pytest.Pytester) -> None:
     pytester.makeini(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
