@@ -20,6 +20,7 @@ import pytest_asyncio
 from pytest_rosey.servers.nats import find_binary
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.asyncio,
     pytest.mark.skipif(
         find_binary().path is None,

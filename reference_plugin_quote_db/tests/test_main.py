@@ -18,6 +18,7 @@ def typed(tmp_path: Path) -> Path:
     return script
 
 
+@pytest.mark.process
 def test_a_chat_in_a_process_of_its_own(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "reference_plugin_quote_db", "--user", "Joel"],

@@ -1,0 +1,9 @@
+"""The mark of the tests that start a process; where the suite runs alone, nobody else declares it."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "process: starts a child process or a server")
