@@ -13,6 +13,7 @@ from dbservice.embedded.broker import Broker
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Connection, Publication
 from dbservice.embedded.interest import covers
+from dbservice.runtime.barrier import barrier
 from pytest_rosey.clients import Home, LoopBound, home_of
 from pytest_rosey.faults.message import Message, Take, subscription_to
 from pytest_rosey.faults.proxy import Proxy
@@ -275,9 +276,7 @@ async def until_back(clients: Sequence[LoopBound]) -> None:
     await _until(lambda: all(client.is_connected or client.is_closed for client in clients))
     for client in clients:
         if client.is_connected:
-            # nats-py lets a PING overtake what was not yet written.
-            await asyncio.sleep(0)
-            await client.flush()
+            await barrier(client)
 
 
 async def until_gone(clients: Sequence[LoopBound]) -> None:

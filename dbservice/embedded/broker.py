@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from dbservice.bus import wire
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import (
     AUTHORIZATION,
@@ -98,7 +98,7 @@ class Broker:
         self.intercept: Callable[[Publication], bool] | None = None
         self._users = None if users is None else {user.name: user for user in users}
         self._random = random.Random(seed)  # noqa: S311 - a pick among equals, not a secret
-        self._interest = Interest()
+        self._interest: Interest[Connection] = Interest()
         self._connections: dict[int, Connection] = {}
         self._running = True
         self._last_client_id = 0
@@ -201,14 +201,14 @@ class Broker:
 
     def subscribe(
         self, connection: Connection, pattern: bytes, queue: bytes | None, sid: bytes
-    ) -> Subscription:
+    ) -> Subscription[Connection]:
         """Register interest in `pattern`, which must be valid."""
         self._last_order += 1
         subscription = Subscription(connection, pattern, queue, sid, self._last_order)
         self._interest.add(subscription)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: Subscription[Connection]) -> None:
         """Forget one subscription."""
         self._interest.remove(subscription)
 
@@ -231,7 +231,7 @@ class Broker:
             Whether anybody got it.
         """
         delivered = False
-        groups: dict[bytes, list[Subscription]] = {}
+        groups: dict[bytes, list[Subscription[Connection]]] = {}
         for subscription in self._interest.match(publication.subject):
             if subscription.queue is not None:
                 groups.setdefault(subscription.queue, []).append(subscription)
@@ -244,7 +244,9 @@ class Broker:
             _report_no_responders(publication, self._interest)
         return delivered
 
-    def _deliver_to_one(self, members: list[Subscription], publication: Publication) -> bool:
+    def _deliver_to_one(
+        self, members: list[Subscription[Connection]], publication: Publication
+    ) -> bool:
         """Deliver to a random member; those that may not have the message are passed over."""
         while members:
             chosen = members.pop(self._random.randrange(len(members)))
@@ -267,15 +269,10 @@ class Broker:
             **({"auth_required": True} if self.requires_auth else {}),
             **more,
         }
-        return b"INFO %b \r\n" % json.dumps(fields).encode()
+        return wire.info(fields)
 
 
-def no_responders_header(subject: bytes) -> bytes:
-    """Return the header block of the answer that says that nobody listens on `subject`."""
-    return b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % subject
-
-
-def _report_no_responders(publication: Publication, interest: Interest) -> None:
+def _report_no_responders(publication: Publication, interest: Interest[Connection]) -> None:
     """Answer 503, but only to an inbox of the requesting connection itself, as a server does."""
     source = publication.source
     if not source.wants_no_responders:
@@ -287,12 +284,11 @@ def _report_no_responders(publication: Publication, interest: Interest) -> None:
     ]
     if inboxes:
         inbox = min(inboxes, key=_broadest_first)
-        header = no_responders_header(publication.subject)
-        sizes = b"%d %d" % (len(header), len(header))
-        source.send(b"HMSG %b %b %b\r\n%b\r\n" % (publication.reply, inbox.sid, sizes, header))
+        header = wire.no_responders_header(publication.subject)
+        source.send(wire.message(publication.reply, inbox.sid, b"", header, len(header)))
 
 
-def _broadest_first(subscription: Subscription) -> list[int]:
+def _broadest_first(subscription: Subscription[Connection]) -> list[int]:
     """Order the subscriptions that match one subject as a server's index lists them.
 
     It matters where a client listens to its inbox twice: a request of a no_echo client that
@@ -312,7 +308,7 @@ def _describe(connection: Connection) -> ConnectionInfo:
     )
 
 
-def _interested(subscription: Subscription) -> Interested:
+def _interested(subscription: Subscription[Connection]) -> Interested:
     queue = subscription.queue
     return Interested(
         pattern=subscription.pattern.decode(errors="replace"),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import ParseResult
 
 from nats.aio.client import Client, Srv
 from nats.aio.transport import Transport
 from nats.errors import Error
 
-if TYPE_CHECKING:
-    from dbservice.embedded.broker import Broker
-    from dbservice.embedded.connection import Connection
+from dbservice.embedded.connection import Connection, Link
+
+
+class Listener(Protocol):
+    """What a client connects to: a `Broker`."""
+
+    def accept(self, link: Link) -> Connection:
+        """Take a new connection; raise ConnectionRefusedError if there is nobody."""
 
 
 class MemoryTransport(Transport):
@@ -23,7 +28,7 @@ class MemoryTransport(Transport):
     own read loop fetches it, so a publish never runs a callback.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Listener) -> None:
         self._broker = broker
         self._connection: Connection | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -169,7 +174,7 @@ class EmbeddedClient(Client):
     method of nats-py that is overridden; `tests/dbservice/embedded/test_client_hook.py` guards it.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Listener) -> None:
         super().__init__()
         self._broker = broker
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dbservice.bus import wire
 from dbservice.embedded.interest import Subscription, is_literal, is_valid_pattern
 from dbservice.embedded.permissions import User
 
 MAX_CONTROL_LINE = 4096
 """Bytes that the arguments of one protocol line may have."""
-
-_CRLF = b"\r\n"
-_SIZE = re.compile(rb"\d{1,9}")
 
 
 class ProtocolViolationError(Exception):
@@ -81,10 +78,10 @@ class Server(Protocol):
 
     def subscribe(
         self, connection: Connection, pattern: bytes, queue: bytes | None, sid: bytes
-    ) -> Subscription:
+    ) -> Subscription[Connection]:
         """Register interest."""
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: Subscription[Connection]) -> None:
         """Take interest back."""
 
     def publish(self, publication: Publication) -> None:
@@ -112,7 +109,7 @@ class Connection:
         self.client_id = client_id
         self.name = ""
         self.user: User | None = None
-        self.subscriptions: dict[bytes, Subscription] = {}
+        self.subscriptions: dict[bytes, Subscription[Connection]] = {}
         self.wants_no_responders = False
         self._server = server
         self._link = link
@@ -159,13 +156,13 @@ class Connection:
 
     def _send_error(self, text: str) -> None:
         # Subjects arrive as UTF-8, but nothing obliges a client to send valid UTF-8.
-        self.send(b"-ERR '%b'\r\n" % text.encode(errors="surrogateescape"))
+        self.send(wire.error(text.encode(errors="surrogateescape")))
 
     def _send_ok(self) -> None:
         if self._verbose:
-            self.send(b"+OK\r\n")
+            self.send(wire.OK)
 
-    def deliver(self, subscription: Subscription, publication: Publication) -> bool:
+    def deliver(self, subscription: Subscription[Connection], publication: Publication) -> bool:
         """Hand `publication` to one of this connection's subscriptions.
 
         Returns:
@@ -185,17 +182,11 @@ class Connection:
             self._drop(subscription)
         return True
 
-    def _message(self, subscription: Subscription, publication: Publication) -> bytes:
-        subject, sid, body = publication.subject, subscription.sid, publication.body
-        reply = publication.reply + b" " if publication.reply else b""
-        header_size = publication.header_size
-        if not header_size:
-            return b"MSG %b %b %b%d\r\n%b\r\n" % (subject, sid, reply, len(body), body)
+    def _message(self, subscription: Subscription[Connection], publication: Publication) -> bytes:
+        subject, sid, reply = publication.subject, subscription.sid, publication.reply
         if not self._headers:
-            body = publication.payload
-            return b"MSG %b %b %b%d\r\n%b\r\n" % (subject, sid, reply, len(body), body)
-        sizes = b"%d %d" % (header_size, len(body))
-        return b"HMSG %b %b %b%b\r\n%b\r\n" % (subject, sid, reply, sizes, body)
+            return wire.message(subject, sid, reply, publication.payload)
+        return wire.message(subject, sid, reply, publication.body, publication.header_size)
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -209,96 +200,83 @@ class Connection:
             self._rest = data[self._parse(data) :]
         except ProtocolViolationError as violation:
             self._refuse(violation)
+        except wire.MalformedError:
+            self.close()
 
     def _parse(self, data: bytes) -> int:
         """Act on the complete commands in `data` and return where the incomplete rest begins."""
         position = 0
         while position < len(data) and self._open:
-            end = data.find(b"\n", position)
-            if end < 0:
+            line = wire.line_at(data, position)
+            if line is None:
                 _check_line(data[position:].partition(b" ")[2])
                 break
-            line = data[position:end].removesuffix(b"\r")
-            if not self._authenticated and line[:1] not in (b"C", b"c"):
+            if not self._authenticated and line.verb[:1] not in (b"C", b"c"):
                 raise ProtocolViolationError(AUTHORIZATION)
-            operation, blank, arguments = line.partition(b" ")
-            if blank and (operation == b"PUB" or operation == b"HPUB"):
-                following = self._on_publish(operation, arguments, data, end + 1)
+            verb = line.verb.upper()
+            if verb in wire.PUBLICATIONS and not line.is_bare:
+                following = self._on_publish(verb, line.arguments, data, line.end)
             else:
-                following = self._on_other(line, data, end + 1)
+                self._on_other(verb, line)
+                following = line.end
             if not following:
                 break
             position = following
         return position
 
-    def _on_other(self, line: bytes, data: bytes, start: int) -> int:
-        """Act on a line that is not plainly PUB or HPUB; case is ignored, and tabs are blanks."""
-        if line[:4].upper() == b"PING":
+    def _on_other(self, verb: bytes, line: wire.Line) -> None:
+        if verb[:4] == b"PING":
             self._on_ping()
-            return start
-        if line[:4].upper() == b"PONG" or line[:3].upper() == b"+OK":
-            return start
-        operation, blank, arguments = line.replace(b"\t", b" ").partition(b" ")
-        operation = operation.upper()
-        if blank and operation in (b"PUB", b"HPUB"):
-            return self._on_publish(operation, arguments, data, start)
-        handler = self._operations.get(operation)
-        if handler is None or not (blank or operation == b"CONNECT"):
+            return
+        if verb[:4] == b"PONG" or verb[:3] == b"+OK":
+            return
+        handler = self._operations.get(verb)
+        if handler is None or (line.is_bare and verb != b"CONNECT"):
             raise ProtocolViolationError(UNKNOWN_OPERATION)
-        _check_line(arguments)
-        handler(arguments)
-        return start
+        _check_line(line.arguments)
+        handler(line.arguments)
 
-    def _on_publish(self, operation: bytes, arguments: bytes, data: bytes, start: int) -> int:
+    def _on_publish(self, verb: bytes, arguments: bytes, data: bytes, start: int) -> int:
         """Act on one PUB or HPUB whose payload begins at `start`.
 
         Returns:
             Where the next command begins, or 0 if the payload is not complete yet.
         """
         _check_line(arguments)
-        fields = _fields(arguments)
-        header_size = self._header_size(fields) if operation == b"HPUB" else 0
-        if not 2 <= len(fields) <= 3:
+        if verb == b"HPUB" and not self._headers:
             raise ProtocolViolationError
-        size = _size(fields[-1])
-        if header_size > size:
-            raise ProtocolViolationError
-        if size > self._server.max_payload:
+        head = wire.head_of(verb, arguments)
+        if head.size > self._server.max_payload:
             raise ProtocolViolationError(PAYLOAD)
-        end = start + size
-        if len(data) < end + 2:
+        end = start + head.size
+        if len(data) < end + len(wire.CRLF):
             return 0
-        if data[end : end + 2] != _CRLF:
+        if data[end : end + len(wire.CRLF)] != wire.CRLF:
             raise ProtocolViolationError(UNKNOWN_OPERATION)
-        reply = fields[1] if len(fields) == 3 else b""
-        self._publish(Publication(self, fields[0], reply, header_size, data[start:end]))
-        return end + 2
-
-    def _header_size(self, fields: list[bytes]) -> int:
-        """Take the header size out of the fields of HPUB."""
-        if not self._headers or len(fields) < 3:
-            raise ProtocolViolationError
-        return _size(fields.pop(-2))
+        self._publish(
+            Publication(self, head.subject, head.reply, head.header_size, data[start:end])
+        )
+        return end + len(wire.CRLF)
 
     def _publish(self, publication: Publication) -> None:
         subject = publication.subject
         if self._pedantic and not is_literal(subject):
             self._send_error(INVALID_PUBLISH_SUBJECT)
         if self.user is not None and not self._may_publish(subject, self.user):
-            self._send_error(f'Permissions Violation for Publish to "{_text(subject)}"')
+            self.send(wire.error(wire.denied_publication(subject)))
             return
         if self._verbose:
-            self.send(b"+OK\r\n")
+            self.send(wire.OK)
         self._server.publish(publication)
 
     def _on_ping(self) -> None:
-        self.send(b"PONG\r\n")
+        self.send(wire.PONG)
         if self._info_due:
             self._info_due = False
             self.send(self._server.info(self))
 
     def _on_sub(self, arguments: bytes) -> None:
-        fields = _fields(arguments)
+        fields = wire.words(arguments)
         if not 2 <= len(fields) <= 3:
             raise ProtocolViolationError
         pattern, sid = fields[0], fields[-1]
@@ -315,7 +293,7 @@ class Connection:
         self._send_ok()
 
     def _on_unsub(self, arguments: bytes) -> None:
-        fields = _fields(arguments)
+        fields = wire.words(arguments)
         if not 1 <= len(fields) <= 2:
             raise ProtocolViolationError
         subscription = self.subscriptions.get(fields[0])
@@ -325,7 +303,7 @@ class Connection:
                 self._drop(subscription)
         self._send_ok()
 
-    def _drop(self, subscription: Subscription) -> None:
+    def _drop(self, subscription: Subscription[Connection]) -> None:
         del self.subscriptions[subscription.sid]
         self._server.unsubscribe(subscription)
 
@@ -376,18 +354,6 @@ class Connection:
 def _check_line(arguments: bytes) -> None:
     if len(arguments) > MAX_CONTROL_LINE:
         raise ProtocolViolationError(CONTROL_LINE)
-
-
-def _fields(arguments: bytes) -> list[bytes]:
-    if b"\t" in arguments:
-        arguments = arguments.replace(b"\t", b" ")
-    return [field for field in arguments.split(b" ") if field]
-
-
-def _size(digits: bytes) -> int:
-    if not _SIZE.fullmatch(digits):
-        raise ProtocolViolationError
-    return int(digits)
 
 
 def _text(subject: bytes) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from dbservice.embedded.connection import Connection
+C = TypeVar("C")
+"""What subscribes: a connection."""
 
 ONE_TOKEN = b"*"
 ONE_OR_MORE_TOKENS = b">"
@@ -46,7 +46,7 @@ def covers(pattern: bytes, subject: bytes) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class Subscription:
+class Subscription(Generic[C]):
     """One SUB of one connection.
 
     Attributes:
@@ -59,7 +59,7 @@ class Subscription:
         delivered: Messages handed over so far.
     """
 
-    connection: Connection
+    connection: C
     pattern: bytes
     queue: bytes | None
     sid: bytes
@@ -68,26 +68,26 @@ class Subscription:
     delivered: int = 0
 
 
-def _order(subscription: Subscription) -> int:
+def _order(subscription: Subscription[C]) -> int:
     return subscription.order
 
 
 @dataclass(slots=True)
-class _Node:
+class _Node(Generic[C]):
     """What is subscribed below one prefix of tokens."""
 
-    children: dict[bytes, _Node] = field(default_factory=dict)
-    any_child: _Node | None = None
-    here: list[Subscription] = field(default_factory=list)
-    everything_below: list[Subscription] = field(default_factory=list)
+    children: dict[bytes, _Node[C]] = field(default_factory=dict)
+    any_child: _Node[C] | None = None
+    here: list[Subscription[C]] = field(default_factory=list)
+    everything_below: list[Subscription[C]] = field(default_factory=list)
 
     def is_empty(self) -> bool:
         return not (self.here or self.everything_below or self.children or self.any_child)
 
-    def child(self, token: bytes) -> _Node | None:
+    def child(self, token: bytes) -> _Node[C] | None:
         return self.any_child if token == ONE_TOKEN else self.children.get(token)
 
-    def grow(self, token: bytes) -> _Node:
+    def grow(self, token: bytes) -> _Node[C]:
         found = self.child(token)
         if found is None:
             found = _Node()
@@ -104,22 +104,22 @@ class _Node:
             del self.children[token]
 
 
-class Interest:
+class Interest(Generic[C]):
     """All subscriptions of a broker, found by subject through a trie of tokens."""
 
     __slots__ = ("_root", "_subscriptions")
 
     def __init__(self) -> None:
-        self._root = _Node()
-        self._subscriptions: set[Subscription] = set()
+        self._root: _Node[C] = _Node()
+        self._subscriptions: set[Subscription[C]] = set()
 
-    def __iter__(self) -> Iterator[Subscription]:
+    def __iter__(self) -> Iterator[Subscription[C]]:
         return iter(sorted(self._subscriptions, key=_order))
 
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, subscription: Subscription[C]) -> None:
         """Index `subscription`, whose pattern must be valid."""
         node = self._root
         *tokens, last = subscription.pattern.split(b".")
@@ -131,7 +131,7 @@ class Interest:
             node.grow(last).here.append(subscription)
         self._subscriptions.add(subscription)
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Subscription[C]) -> None:
         """Forget `subscription` and the branches that only it held."""
         self._subscriptions.remove(subscription)
         path = [self._root]
@@ -145,7 +145,7 @@ class Interest:
         while tokens and path.pop().is_empty():
             path[-1].cut(tokens.pop())
 
-    def match(self, subject: bytes) -> list[Subscription]:
+    def match(self, subject: bytes) -> list[Subscription[C]]:
         """Return the subscriptions that `subject` reaches, oldest first.
 
         A subject with an empty token (``a..b``) reaches nobody, not even ``>``.
@@ -153,7 +153,7 @@ class Interest:
         tokens = subject.split(b".")
         if b"" in tokens:
             return []
-        found: list[Subscription] = []
+        found: list[Subscription[C]] = []
         nodes = [self._root]
         for token in tokens:
             following = []

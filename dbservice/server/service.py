@@ -24,6 +24,7 @@ from dbservice.protocol.migrations import SchemaChanged
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.subjects import Family
 from dbservice.runtime import tracing
+from dbservice.runtime.barrier import barrier
 from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
@@ -132,10 +133,7 @@ class DatabaseService:
         self._subscription = await self._nats.subscribe(
             subjects.ALL_REQUESTS, queue=subjects.QUEUE_GROUP, cb=self._take
         )
-        # nats-py lets a PING overtake a SUB that was not yet written; yielding first makes the
-        # flush a barrier, and requests of other connections find the service.
-        await asyncio.sleep(0)
-        await self._nats.flush()
+        await barrier(self._nats)  # requests of other connections find the service from here on
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="rosey-db sweep")
 
     async def stop(self) -> None:
@@ -165,8 +163,7 @@ class DatabaseService:
             await asyncio.wait([draining], timeout=_CLOSING_TIMEOUT)
         await self._discovery.stop()
         if self._nats.is_connected:
-            await asyncio.sleep(0)
-            await self._nats.flush()
+            await barrier(self._nats)
         await self._close_database()
 
     @property
@@ -222,7 +219,7 @@ class DatabaseService:
             # drain() asks the server for a PONG to know that nothing more comes, but nats-py lets
             # that PING overtake the UNSUB: what the server delivers in between would be lost.
             await self._nats._send_unsubscribe(subscription._id)  # noqa: SLF001
-            await asyncio.sleep(0)
+            await barrier(self._nats)
             await subscription.drain()  # type: ignore[no-untyped-call]
         self._takes_no_more = True
 

@@ -32,6 +32,7 @@ async def _echo(url: str) -> None:
     """Answer each request with its own payload: the least that anything over NATS can cost."""
     import nats
 
+    from dbservice.runtime.barrier import barrier
     from pytest_rosey.bench.floors import ECHO
 
     client = await nats.connect(url)
@@ -40,8 +41,7 @@ async def _echo(url: str) -> None:
         await client.publish(message.reply, message.data)
 
     await client.subscribe(ECHO, cb=answer)
-    await asyncio.sleep(0)  # nats-py lets the PING of a flush overtake the SUB
-    await client.flush()
+    await barrier(client)
     await _ready_until_told()
 
 

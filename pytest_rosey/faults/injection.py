@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dbservice.embedded.broker import no_responders_header
+from dbservice.bus.wire import no_responders_header
 from dbservice.embedded.interest import covers, is_valid_pattern
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.codec import encode_failure

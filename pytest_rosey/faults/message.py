@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from dbservice.bus import wire
 from dbservice.embedded.interest import covers
 
 
@@ -52,17 +53,11 @@ class Message:
         sid = self.publisher.inbox(self.reply)
         if sid is None:
             return
-        body = header + payload
-        verb, sizes = b"MSG", b"%d" % len(body)
-        if header:
-            verb, sizes = b"HMSG", b"%d %d" % (len(header), len(body))
-        self.publisher.send(b"%b %b %b %b\r\n%b\r\n" % (verb, self.reply, sid, sizes, body))
+        self.publisher.send(wire.message(self.reply, sid, b"", header + payload, len(header)))
 
     def refuse(self) -> None:
         """Tell its publisher that it may not publish there, in the words of a server."""
-        self.publisher.send(
-            b"-ERR 'Permissions Violation for Publish to \"%b\"'\r\n" % self.subject
-        )
+        self.publisher.send(wire.error(wire.denied_publication(self.subject)))
 
 
 Take = Callable[[Message], bool]

@@ -9,57 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
+from dbservice.bus import wire
 from pytest_rosey.faults.message import Message, Take, subscription_to
 from pytest_rosey.servers.address import Address
 
 LOOPBACK = "127.0.0.1"
 _CHUNK = 65536
-_HEADED = (b"HPUB", b"HMSG")
-_WITH_PAYLOAD = (b"PUB", b"MSG", *_HEADED)
-
-
-class Frame(NamedTuple):
-    """One protocol message, of either direction.
-
-    Attributes:
-        verb: the operation in capitals, for example `PUB`.
-        fields: the words after it; what is no list of words is cut into words, too.
-        body: header block and payload; empty for operations that have none.
-        raw: all of it as it came.
-    """
-
-    verb: bytes
-    fields: list[bytes]
-    body: bytes
-    raw: bytes
-
-
-class Frames:
-    """Cuts a stream into protocol messages, in whatever chunks it comes."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the messages that are complete with `data`.
-
-        Raises:
-            ValueError: this is not the NATS protocol.
-        """
-        self._rest += data
-        while (end := self._rest.find(b"\n")) >= 0:
-            verb, *fields = self._rest[:end].split() or [b""]
-            verb, start = verb.upper(), end + 1
-            size = int(fields[-1]) if verb in _WITH_PAYLOAD else 0
-            following = start + size + 2 if verb in _WITH_PAYLOAD else start
-            if len(self._rest) < following:
-                return
-            body, raw = self._rest[start : start + size], self._rest[:following]
-            self._rest = self._rest[following:]
-            yield Frame(verb, fields, body, raw)
 
 
 class Proxy:
@@ -180,11 +137,11 @@ class _Connection:
     async def pump(
         self,
         source: asyncio.StreamReader,
-        act: Callable[[Frame], None],
+        act: Callable[[wire.Frame], None],
         sink: asyncio.StreamWriter,
     ) -> None:
         """Read one side until it ends, then hang up on both."""
-        frames = Frames()
+        frames = wire.Frames()
         try:
             while data := await source.read(_CHUNK):
                 for frame in frames.feed(data):
@@ -195,39 +152,32 @@ class _Connection:
         finally:
             self.close()
 
-    def on_server(self, frame: Frame) -> None:
+    def on_server(self, frame: wire.Frame) -> None:
         """Hand on what the server says."""
         self._is_greeted = True
         self.send(frame.raw)
 
-    def on_client(self, frame: Frame) -> None:
+    def on_client(self, frame: wire.Frame) -> None:
         """Look at what the client says, and hand it on."""
-        if frame.verb in (b"PUB", b"HPUB"):
-            message = self._message(frame)
-            if not self._take(message):
+        if frame.verb in wire.PUBLICATIONS and frame.head is not None:
+            if not self._take(self._message(frame.head, frame.body)):
                 self._to_server(frame.raw)
             return
+        words = wire.words(frame.arguments)
         if frame.verb == b"SUB":
-            self._subscriptions[frame.fields[-1]] = frame.fields[0]
-        elif frame.verb == b"UNSUB" and len(frame.fields) == 1:
-            self._subscriptions.pop(frame.fields[0], None)
+            self._subscriptions[words[-1]] = words[0]
+        elif frame.verb == b"UNSUB" and len(words) == 1:
+            self._subscriptions.pop(words[0], None)
         self._to_server(frame.raw)
 
     def _to_server(self, data: bytes) -> None:
         if not self._server.is_closing():
             self._server.write(data)
 
-    def _message(self, frame: Frame) -> Message:
-        subject, *more = frame.fields
-        header_size = int(more.pop(-2)) if frame.verb in _HEADED else 0
-        reply = more[0] if len(more) == 2 else b""
-        return Message(subject, reply, header_size, frame.body, self, self._publish)
+    def _message(self, head: wire.Head, body: bytes) -> Message:
+        return Message(head.subject, head.reply, head.header_size, body, self, self._publish)
 
     def _publish(self, message: Message) -> None:
-        reply = message.reply + b" " if message.reply else b""
-        verb, sizes = b"PUB", b"%d" % len(message.body)
-        if message.header_size:
-            verb, sizes = b"HPUB", b"%d %d" % (message.header_size, len(message.body))
         self._to_server(
-            b"%b %b %b%b\r\n%b\r\n" % (verb, message.subject, reply, sizes, message.body)
+            wire.publication(message.subject, message.reply, message.body, message.header_size)
         )

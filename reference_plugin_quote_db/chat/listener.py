@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from dbservice.protocol.subjects import command_subject
+from dbservice.runtime.barrier import barrier
 from dbservice.runtime.correlation import bound_request_id, request_id_of
 from reference_plugin_quote_db.bus import Bus, Message, Subscription
 from reference_plugin_quote_db.chat.commands import FAILED, Answer, Caller, ChatCommands
@@ -53,10 +54,7 @@ class CommandListener:
         self._subscription = await self._nats.subscribe(
             command_subject(self._namespace), queue=self._namespace, cb=self._accept
         )
-        # nats-py sends what is pending in its own task: without a turn of the loop the flush
-        # would overtake the subscription.
-        await asyncio.sleep(0)
-        await self._nats.flush()
+        await barrier(self._nats)
 
     async def stop(self) -> None:
         """Take no more commands and finish those that have come."""

@@ -6,13 +6,13 @@ than connecting: the proxy of a container engine accepts connections before the 
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from dbservice.bus import wire
 from pytest_rosey.servers.address import Address
 from pytest_rosey.servers.errors import ServerUnavailable
 
@@ -120,10 +120,8 @@ def receive_banner(connection: socket.socket, address: Address, timeout: float) 
         BannerError: nothing is said within `timeout` seconds, or what is said is not NATS.
     """
     line = _first_line(connection, address, timeout)
-    verb, _, payload = line.partition(b" ")
     try:
-        info = json.loads(payload) if verb.upper() == b"INFO" else None
-        return _banner(info)
+        return _banner(wire.info_of(line))
     except (ValueError, TypeError, KeyError):
         raise _not_nats(address, line) from None
 

@@ -7,18 +7,19 @@ question takes three lines of the NATS protocol.
 
 from __future__ import annotations
 
-import json
 import socket
 import uuid
-from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from dbservice.bus import wire
 from pytest_rosey.servers.address import Address
 from pytest_rosey.servers.errors import ServerUnavailable
 from pytest_rosey.servers.nats.banner import address_of, connect, receive_banner
 
 SILENT = b""
 """The answer of a responder that is there and said nothing in time."""
+
+_CHUNK = 65536
 
 
 def answer_to(url: str, subject: str, timeout: float) -> bytes | None:
@@ -42,11 +43,10 @@ def answer_to(url: str, subject: str, timeout: float) -> bytes | None:
         connection.settimeout(timeout)
         try:
             connection.sendall(_question(url, subject, inbox))
-            with connection.makefile("rb") as stream:
-                return _first_reply(stream, address)
+            return _first_reply(connection, address)
         except TimeoutError:
             return SILENT
-        except ConnectionError:
+        except (ConnectionError, wire.MalformedError):
             raise _hung_up(address) from None
 
 
@@ -79,8 +79,12 @@ def _question(url: str, subject: str, inbox: str) -> bytes:
         "no_responders": True,
         **_credentials(url),
     }
-    lines = (f"CONNECT {json.dumps(options)}", f"SUB {inbox} 1", f"PUB {subject} {inbox} 0", "", "")
-    return "\r\n".join(lines).encode()
+    inbox_name = inbox.encode()
+    return (
+        wire.connect(options)
+        + wire.subscription(inbox_name, b"1")
+        + wire.publication(subject.encode(), inbox_name, b"")
+    )
 
 
 def _credentials(url: str) -> dict[str, str]:
@@ -91,27 +95,22 @@ def _credentials(url: str) -> dict[str, str]:
     return {"auth_token": user} if user else {}
 
 
-def _first_reply(stream: BinaryIO, address: Address) -> bytes | None:
-    for line in stream:
-        verb, _, rest = line.strip().partition(b" ")
-        if verb == b"-ERR":
-            raise ServerUnavailable(
-                f"{address} refused the connection: {rest.decode(errors='replace')}.\n"
-                "Are user and password, or the token, in the URL, and right?"
-            )
-        if verb == b"MSG":
-            return stream.read(int(rest.split()[-1]))
-        if verb == b"HMSG":
-            return _headed_reply(stream, rest.split())
+def _first_reply(connection: socket.socket, address: Address) -> bytes | None:
+    frames = wire.Frames()
+    while data := connection.recv(_CHUNK):
+        for frame in frames.feed(data):
+            if frame.verb == b"-ERR":
+                raise ServerUnavailable(
+                    f"{address} refused the connection: "
+                    f"{frame.arguments.decode(errors='replace')}.\n"
+                    "Are user and password, or the token, in the URL, and right?"
+                )
+            if frame.head is not None:
+                header_block = frame.body[: frame.head.header_size]
+                answer = frame.body[frame.head.header_size :]
+                return None if wire.is_no_responders(header_block) else answer
     raise _hung_up(address)
 
 
 def _hung_up(address: Address) -> ServerUnavailable:
     return ServerUnavailable(f"{address} closed the connection before it answered.")
-
-
-def _headed_reply(stream: BinaryIO, fields: list[bytes]) -> bytes | None:
-    """Read a message with headers; the server's own "no responders" is one with status 503."""
-    header_size, size = int(fields[-2]), int(fields[-1])
-    headers, payload = stream.read(header_size), stream.read(size - header_size)
-    return None if headers.startswith(b"NATS/1.0 503") else payload

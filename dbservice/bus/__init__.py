@@ -1,0 +1,1 @@
+"""The NATS bus as bytes: frames, and a connection that survives whatever comes over it."""
