@@ -1,4 +1,4 @@
-"""The mark of the tests that start a process; where the suite runs alone, nobody else declares it."""
+"""The mark of the tests that start a process: declared here for where the suite runs alone."""
 
 from __future__ import annotations
 
