@@ -101,7 +101,10 @@ async def test_an_interrupted_import_can_be_repeated(
         assert await storage.rows(table.name).count() == table.rows
 
 
-@pytest.mark.parametrize("dialect", list(Dialect))
+@pytest.mark.parametrize(
+    "dialect",
+    [Dialect.SQLITE, pytest.param(Dialect.POSTGRESQL, marks=pytest.mark.process)],
+)
 async def test_the_migrations_pass_their_own_trial(
     made: Scaffold, dialect: Dialect, request: pytest.FixtureRequest
 ) -> None:
