@@ -140,6 +140,8 @@ def _names_in(error: ConstraintError, namespace: Namespace | None) -> list[str]:
     subject = error.subject or ""
     if error.kind != "check":
         return [name.rpartition(".")[2] for name in subject.split(", ") if "." in name]
+    if namespace is not None and subject.startswith(namespace.prefix) and subject.isidentifier():
+        return [subject.removeprefix(namespace.prefix)]  # the constraint's own name
     names: list[str] = []
     for name in _NAME.findall(_NOT_A_NAME.sub("", subject)):
         is_table = namespace is not None and name.startswith(namespace.prefix)
