@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from dbservice.migrate.roots import plugin_directory
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.sqltext.dialects import Dialect
-from dbservice.sqltext.lexer import Command, SqlError, commands
+from dbservice.sqltext.lexer import Command, SqlError, commands, is_open
 
 FILE_NAME = re.compile(r"(\d{3})_([a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
 SECTION = re.compile(r"^--\s*(UP|DOWN)\s*(\((sqlite|postgresql)\))?\s*(:.*)?$")
@@ -71,6 +71,9 @@ class MigrationFile:
     header: dict[str, str]
     sections: tuple[Section, ...]
     irreversible: str | None
+    _commands: dict[tuple[Direction, Dialect], list[Command]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def version(self) -> str:
@@ -85,9 +88,16 @@ class MigrationFile:
     def commands(self, direction: Direction, dialect: Dialect) -> list[Command]:
         """Return the SQL commands for one engine, from its own and the unmarked sections.
 
+        They are read once, however often they are asked for.
+
         Raises:
             RequestError: MIGRATION_FAILED with file and line if a quote or comment is not closed.
         """
+        if (direction, dialect) not in self._commands:
+            self._commands[direction, dialect] = self._read(direction, dialect)
+        return self._commands[direction, dialect]
+
+    def _read(self, direction: Direction, dialect: Dialect) -> list[Command]:
         found: list[Command] = []
         for section in self.sections:
             if section.direction is direction and section.engine in (None, dialect):
@@ -198,8 +208,9 @@ def parse(file: str, content: bytes) -> MigrationFile:
         raise refusal(file, None, "this is not a migration's file name", expected=EXPECTED_NAME)
     text = _text(file, content)
     lines = text.split("\n")
-    _check_engines(file, lines)
-    sections = _cut(file, lines)
+    starts = _section_lines(lines)
+    _check_engines(file, lines, starts)
+    sections = _cut(file, lines, starts)
     if not any(section.direction is Direction.UP for section in sections):
         raise _no_section(file, lines)
     head = lines[: sections[0].line - 2]
@@ -210,7 +221,7 @@ def parse(file: str, content: bytes) -> MigrationFile:
         checksum=hashlib.sha256(text.encode()).hexdigest(),
         header={found[1]: found[2] for line in head if (found := HEADER.match(line))},
         sections=tuple(sections),
-        irreversible=_irreversible(lines),
+        irreversible=_irreversible(lines, starts),
     )
     _check_one_way(migration)
     return migration
@@ -228,9 +239,12 @@ def _text(file: str, content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _cut(file: str, lines: list[str]) -> list[Section]:
+Starts = list[tuple[int, re.Match[str]]]
+"""Where sections start: the index of the line, and what it says."""
+
+
+def _cut(file: str, lines: list[str], starts: Starts) -> list[Section]:
     """Cut the lines into sections, which may come in any order but only once each."""
-    starts = [(index, match) for index, line in enumerate(lines) if (match := SECTION.match(line))]
     stops = [*(index for index, _ in starts), len(lines)][1:]
     sections: list[Section] = []
     for (start, match), stop in zip(starts, stops, strict=True):
@@ -249,15 +263,34 @@ def _cut(file: str, lines: list[str]) -> list[Section]:
     return sections
 
 
-def _check_engines(file: str, lines: list[str]) -> None:
+def _section_lines(lines: list[str]) -> Starts:
+    """Return the lines that start sections: not those inside a string or a block comment."""
+    found: Starts = []
+    for index, line in enumerate(lines):
+        if (match := SECTION.match(line)) and not _is_inside(lines, found, index):
+            found.append((index, match))
+    return found
+
+
+def _is_inside(lines: list[str], starts: Starts, index: int) -> bool:
+    """Whether a line continues what its section has opened, for every engine of the section."""
+    start, section = next((s for s in reversed(starts) if s[0] < index), (-1, None))
+    engine = section[3] if section else None
+    above = "\n".join(lines[start + 1 : index])
+    return all(is_open(above, dialect) for dialect in ([Dialect(engine)] if engine else Dialect))
+
+
+def _check_engines(file: str, lines: list[str], starts: Starts) -> None:
     """Refuse `-- UP (mysql)`: by the rule a comment, so its SQL would join the section above."""
-    for number, line in enumerate(lines, 1):
-        if not SECTION.match(line) and (other := _OTHER_ENGINE.match(line)):
+    for index, line in enumerate(lines):
+        other = None if SECTION.match(line) else _OTHER_ENGINE.match(line)
+        if other and not _is_inside(lines, starts, index):
             message = f"'{line.strip()}' names the unknown engine '{other[1]}'"
-            raise refusal(file, number, message, expected=EXPECTED_SECTION)
+            raise refusal(file, index + 1, message, expected=EXPECTED_SECTION)
 
 
 def _no_section(file: str, lines: list[str]) -> RequestError:
+    _check_open(file, lines)
     for number, line in enumerate(lines, 1):
         if _NEAR_MISS.match(line):
             message = f"there is no UP section, and '{line.strip()[:60]}' is only a comment"
@@ -267,17 +300,26 @@ def _no_section(file: str, lines: list[str]) -> RequestError:
 
 def _check_head(file: str, head: list[str]) -> None:
     """Refuse SQL above the first section, where it would silently never run."""
-    try:
-        stray = commands("\n".join(head), Dialect.SQLITE)
-    except SqlError as error:
-        raise refusal(file, error.line, error.message) from None
-    if stray:
+    if stray := _check_open(file, head):
         message = "there is SQL above the first section"
         raise refusal(file, stray[0].line, message, expected=EXPECTED_SECTION)
 
 
-def _irreversible(lines: list[str]) -> str | None:
-    return next((match[1].strip() for line in lines if (match := IRREVERSIBLE.match(line))), None)
+def _check_open(file: str, lines: list[str]) -> list[Command]:
+    """Return the commands in lines that belong to no section; refuse what they leave open."""
+    if all(not line.strip() or line.lstrip().startswith("--") for line in lines):
+        return []
+    try:
+        return commands("\n".join(lines), Dialect.SQLITE)
+    except SqlError as error:
+        raise refusal(file, error.line, error.message) from None
+
+
+def _irreversible(lines: list[str], starts: Starts) -> str | None:
+    for index, line in enumerate(lines):
+        if (match := IRREVERSIBLE.match(line)) and not _is_inside(lines, starts, index):
+            return match[1].strip()
+    return None
 
 
 def _check_one_way(migration: MigrationFile) -> None:

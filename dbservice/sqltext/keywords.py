@@ -115,6 +115,7 @@ FORBIDDEN_OBJECTS = {
     "VIRTUAL": "a virtual table runs an extension's code; use an ordinary table",
     "FUNCTION": _CODE,
     "PROCEDURE": _CODE,
+    "RULE": _CODE,
     "EXTENSION": "extensions belong to the operator of the database",
     "SCHEMA": "each plugin's tables stand in the service's one schema",
     "DATABASE": _ONLY_OWN,

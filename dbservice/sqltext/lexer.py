@@ -7,6 +7,7 @@ Both engines' rules for quotes, comments and bodies are followed exactly, becaus
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -149,6 +150,10 @@ _POSTGRESQL = re.compile(
     re.DOTALL,
 )
 _PATTERN = {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL}
+_OPENERS = {
+    Dialect.SQLITE: ("'", '"', "`", "[", "/*"),
+    Dialect.POSTGRESQL: ("'", '"', "$", "/*"),
+}
 _KINDS = {
     "word": Kind.WORD,
     "quoted": Kind.QUOTED_NAME,
@@ -184,6 +189,17 @@ def tokens(source: str, dialect: Dialect, *, first_line: int = 1) -> Iterator[To
             yield Token(_KINDS[group], text, line, position)
         line += text.count("\n")
         position = end
+
+
+def is_open(source: str, dialect: Dialect) -> bool:
+    """Whether `source` ends inside a string, a quoted name or a block comment."""
+    if not any(opener in source for opener in _OPENERS[dialect]):
+        return False
+    try:
+        deque(tokens(source, dialect), maxlen=0)
+    except SqlError:
+        return True
+    return False
 
 
 def _end(source: str, match: re.Match[str], group: str, dialect: Dialect, line: int) -> int:

@@ -10,6 +10,7 @@ owns, so a gap in it cannot reach foreign data.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -90,6 +91,15 @@ def is_own_object(name: str, namespace: Namespace) -> bool:
     """
     word, _, rest = name.partition("_")
     return is_own_table(name, namespace) or (word in OBJECT_WORDS and is_own_table(rest, namespace))
+
+
+def _shortened(name: str) -> str:
+    """Return a name that both engines take whole; the end of a long one becomes a digest."""
+    if len(name.encode()) <= MAX_IDENTIFIER:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    kept = name.encode()[: MAX_IDENTIFIER - len(digest) - 1].decode(errors="ignore")
+    return f"{kept}_{digest}"
 
 
 def _spelled(name: str) -> str:
@@ -814,8 +824,8 @@ class _Walk:
 
     def _full_object(self, token: Token) -> str:
         if is_own_object(token.name, self._namespace):
-            return self._short_enough(token.name, token.line)
-        return self._short_enough(self._namespace.prefix + token.name, token.line)
+            return _shortened(token.name)
+        return _shortened(self._namespace.prefix + token.name)
 
     def _bare(self, name: str, line: int) -> str:
         if "__" in name or not IDENTIFIER.fullmatch(name):
