@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dbservice.engine.steps import Statement, Steps
-from dbservice.migrate.facts import split
+from dbservice.migrate.changes import split
 from dbservice.sqltext.dialects import Dialect, quoted
 from dbservice.sqltext.lexer import Token, tokens
 

@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dbservice.migrate.facts import Deed, Fact, Shape, facts_of
+from dbservice.migrate.changes import (
+    PRIMARY_KEY,
+    ChangeKind,
+    Schema,
+    SchemaChange,
+    changes_of,
+)
 from dbservice.migrate.files import Direction, MigrationFile
 from dbservice.migrate.script import Script
-from dbservice.protocol.names import Namespace
+from dbservice.protocol.names import IDENTIFIER, IDENTIFIER_RULE, Namespace
 from dbservice.sqltext.dialects import Dialect
 
 
@@ -55,108 +61,171 @@ def warnings_of(
         namespace: of the plugin.
         dialect: of the engine.
     """
-    found: list[dict[str, Any]] = []
-    for script in scripts:
-        judge = upward if script.is_up else downward
-        findings = judge(files, script.file, namespace, dialect)
-        found += [finding.reported(script.file.file) for finding in findings]
-    return found
+    wanted = {script.file.number: script for script in scripts}
+    found: dict[int, list[Finding]] = {}
+    schema = Schema()  # carried from file to file, so that each is looked at once
+    for file in files:
+        if not wanted.keys() - found.keys():
+            break
+        up = changes_of(file.commands(Direction.UP, dialect), namespace.prefix)
+        script = wanted.get(file.number)
+        if script is not None and script.is_up:
+            found[file.number] = list(_upward(file, up, schema, namespace, dialect))
+        schema.take(up)
+        if script is not None and not script.is_up:
+            down = changes_of(file.commands(Direction.DOWN, dialect), namespace.prefix)
+            found[file.number] = list(_judged(down, schema))
+    return [
+        finding.reported(script.file.file)
+        for script in scripts
+        for finding in found.get(script.file.number, ())
+    ]
 
 
-def upward(
-    files: Sequence[MigrationFile], file: MigrationFile, namespace: Namespace, dialect: Dialect
-) -> list[Finding]:
-    """Return what applying `file` may destroy, and what its DOWN could not give back."""
-    shape = shape_before(files, file, namespace, dialect)
-    up = facts_of(file.commands(Direction.UP, dialect), namespace.prefix)
-    found = list(_judged(up, shape))
-    return found + list(_way_back(file, up, shape, namespace, dialect))
+def _upward(
+    file: MigrationFile,
+    up: Sequence[SchemaChange],
+    schema: Schema,
+    namespace: Namespace,
+    dialect: Dialect,
+) -> Iterator[Finding]:
+    """Yield what applying `file` may destroy, and what its DOWN could not give back."""
+    yield from _judged(up, schema)
+    yield from _out_of_reach(up, dialect)
+    yield from _way_back(file, up, schema, namespace, dialect)
 
 
-def downward(
-    files: Sequence[MigrationFile], file: MigrationFile, namespace: Namespace, dialect: Dialect
-) -> list[Finding]:
-    """Return what rolling `file` back destroys."""
-    shape = shape_before(files, file, namespace, dialect)
-    shape.take(facts_of(file.commands(Direction.UP, dialect), namespace.prefix))
-    down = facts_of(file.commands(Direction.DOWN, dialect), namespace.prefix)
-    return list(_judged(down, shape))
-
-
-def shape_before(
-    files: Sequence[MigrationFile], file: MigrationFile, namespace: Namespace, dialect: Dialect
-) -> Shape:
-    """Return the tables as the migrations before `file` make them."""
-    shape = Shape()
-    for earlier in files:
-        if earlier.number < file.number:
-            shape.take(facts_of(earlier.commands(Direction.UP, dialect), namespace.prefix))
-    return shape
-
-
-def _judged(facts: Sequence[Fact], shape: Shape) -> Iterator[Finding]:
-    """Judge the facts of one direction; what they themselves create is exempt."""
-    facts = list(_folded(facts, shape))
-    new_tables = {fact.table for fact in facts if fact.deed is Deed.CREATE_TABLE}
-    new_columns = {(fact.table, fact.name) for fact in facts if fact.deed is Deed.ADD_COLUMN}
-    for fact in facts:
-        is_backfill = fact.deed is Deed.UPDATE_ALL and all(
-            (fact.table, column) in new_columns for column in fact.columns
+def _judged(changes: Sequence[SchemaChange], schema: Schema) -> Iterator[Finding]:
+    """Judge the changes of one direction; what they themselves create is exempt."""
+    changes = list(_folded(changes, schema))
+    new_tables = {change.table for change in changes if change.kind is ChangeKind.CREATE_TABLE}
+    new_columns = {
+        (change.table, change.name) for change in changes if change.kind is ChangeKind.ADD_COLUMN
+    }
+    for change in changes:
+        is_backfill = change.kind is ChangeKind.UPDATE_ALL and all(
+            (change.table, column) in new_columns for column in change.columns
         )
-        is_exempt = fact.table in new_tables or is_backfill
-        judge = _JUDGES.get(fact.deed)
-        if judge and not is_exempt and (finding := judge(fact, shape)):
+        is_exempt = change.table in new_tables or is_backfill
+        judge = _JUDGES.get(change.kind)
+        if judge and not is_exempt and (finding := judge(change, schema)):
             yield finding
 
 
-def _folded(facts: Sequence[Fact], shape: Shape) -> Iterator[Fact]:
-    """Turn a rebuild (create new, copy, drop old, rename) into the changes it amounts to."""
-    rebuilds = _rebuilds(facts)
-    replaced = {new for new, _ in rebuilds}
-    originals = {old for _, old in rebuilds}
-    for fact in facts:
-        if fact.deed is Deed.RENAME_TABLE and (fact.table, fact.name) in rebuilds:
-            yield from _differences(rebuilds[fact.table, fact.name], fact, shape, facts)
-        elif fact.table in replaced:
-            continue  # part of the rebuild
-        elif fact.deed is Deed.DROP_TABLE and fact.table in originals:
-            continue
-        else:
-            yield fact
+@dataclass(frozen=True, slots=True)
+class _Rebuild:
+    """A table that is made anew, because the engine cannot alter it so far.
+
+    Either a new table is made, filled, and takes the name of the old one, which is dropped; or the
+    old one is renamed, made anew, and dropped under its other name.
+
+    Attributes:
+        table: its name.
+        other: the name of the new or the old one meanwhile.
+        dropped: which of the two names is dropped.
+        created: what makes the new one.
+    """
+
+    table: str
+    other: str
+    dropped: str
+    created: SchemaChange
 
 
-def _rebuilds(facts: Sequence[Fact]) -> dict[tuple[str, str], Fact]:
-    """Return the CREATE of each rebuild, by the new table's and the old table's name."""
-    created = {fact.table: fact for fact in facts if fact.deed is Deed.CREATE_TABLE}
-    dropped = {fact.table for fact in facts if fact.deed is Deed.DROP_TABLE}
-    return {
-        (fact.table, fact.name): created[fact.table]
-        for fact in facts
-        if fact.deed is Deed.RENAME_TABLE and fact.table in created and fact.name in dropped
-    }
+def _folded(changes: Sequence[SchemaChange], schema: Schema) -> Iterator[SchemaChange]:
+    """Turn a rebuild into the changes it amounts to."""
+    rebuilds = list(_rebuilds(changes))
+    for change in changes:
+        rebuild = next((r for r in rebuilds if change.table in (r.table, r.other)), None)
+        if rebuild is None:
+            yield change
+        elif change.kind is ChangeKind.DROP_TABLE and change.table == rebuild.dropped:
+            yield from _differences(rebuild, schema, changes)
+        elif change.table == rebuild.table and change.kind not in _OF_REBUILDS:
+            yield change
+
+
+_OF_REBUILDS = (ChangeKind.CREATE_TABLE, ChangeKind.RENAME_TABLE, ChangeKind.DROP_TABLE)
+
+
+def _rebuilds(changes: Sequence[SchemaChange]) -> Iterator[_Rebuild]:
+    created = {c.table: (i, c) for i, c in enumerate(changes) if c.kind is ChangeKind.CREATE_TABLE}
+    dropped = {change.table for change in changes if change.kind is ChangeKind.DROP_TABLE}
+    for index, change in enumerate(changes):
+        old, new = change.table, change.name
+        if change.kind is ChangeKind.RENAME_TABLE and old in created and new in dropped:
+            place, creation = created[old]
+            table, other = (new, old) if place < index else (old, new)
+            yield _Rebuild(table, other, new, creation)
 
 
 def _differences(
-    created: Fact, renamed: Fact, shape: Shape, facts: Sequence[Fact]
-) -> Iterator[Fact]:
-    table, line = renamed.name, created.line
-    for column, old_type in shape.tables.get(table, {}).items():
-        if column not in created.columns:
-            yield Fact(Deed.DROP_COLUMN, table, line, name=column)
-        elif created.columns[column] != old_type:
-            yield Fact(Deed.CHANGE_TYPE, table, line, name=column, type=created.columns[column])
+    rebuild: _Rebuild, schema: Schema, changes: Sequence[SchemaChange]
+) -> Iterator[SchemaChange]:
+    created, table, line = rebuild.created, rebuild.table, rebuild.created.line
+    columns = {**schema.tables.get(created.source, {}), **created.columns}
+    for column, old_type in schema.tables.get(table, {}).items():
+        if column not in columns:
+            yield SchemaChange(ChangeKind.DROP_COLUMN, table, line, name=column)
+        elif columns[column] not in ("", old_type):
+            yield SchemaChange(
+                ChangeKind.CHANGE_TYPE, table, line, name=column, type=columns[column]
+            )
+    if lost := _lost_constraints(rebuild, schema, changes):
+        yield SchemaChange(ChangeKind.DROP_CONSTRAINTS, table, line, constraints=lost)
     # A rebuild silently loses the indexes of the old table.
-    kept = {fact.name for fact in facts if fact.deed in (Deed.CREATE_INDEX, Deed.DROP_INDEX)}
-    for index, owner in shape.indexes.items():
+    named = (ChangeKind.CREATE_INDEX, ChangeKind.DROP_INDEX)
+    kept = {change.name for change in changes if change.kind in named}
+    for index, owner in schema.indexes.items():
         if owner == table and index not in kept:
-            yield Fact(Deed.DROP_INDEX, table, line, name=index)
+            yield SchemaChange(ChangeKind.DROP_INDEX, table, line, name=index)
+
+
+def _lost_constraints(
+    rebuild: _Rebuild, schema: Schema, changes: Sequence[SchemaChange]
+) -> frozenset[str]:
+    """Return the kinds of constraints that the new table has no longer.
+
+    CREATE TABLE … AS keeps none, whatever its author thinks. Where the columns are written down,
+    what is left out was left out on purpose, but for the primary key.
+    """
+    names = (rebuild.table, rebuild.other)
+    kept = rebuild.created.constraints.union(
+        *(change.constraints for change in changes if change.table in names)
+    )
+    lost = schema.constraints.get(rebuild.table, frozenset()) - kept
+    return lost if rebuild.created.copies else lost & {PRIMARY_KEY}
+
+
+def _out_of_reach(changes: Sequence[SchemaChange], dialect: Dialect) -> Iterator[Finding]:
+    """Columns that are there, and that no request can name."""
+    for change in changes:
+        for spelled in change.spelled:
+            is_folded = dialect is Dialect.POSTGRESQL and spelled[0] != '"'
+            name = spelled.lower() if is_folded else spelled.strip('"`[]')
+            if not IDENTIFIER.fullmatch(name):
+                yield Finding(
+                    "NAME_OUT_OF_REACH",
+                    f"gives {change.table} a column {spelled}, which requests cannot name",
+                    f"call it {_snake(name)}: {IDENTIFIER_RULE}",
+                    change.line,
+                )
+
+
+def _snake(name: str) -> str:
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)
+    return "_".join(words).lower() or "a name in small letters"
 
 
 # --- the way back --------------------------------------------------------------------------------
 
 
 def _way_back(
-    file: MigrationFile, up: Sequence[Fact], shape: Shape, namespace: Namespace, dialect: Dialect
+    file: MigrationFile,
+    up: Sequence[SchemaChange],
+    schema: Schema,
+    namespace: Namespace,
+    dialect: Dialect,
 ) -> Iterator[Finding]:
     if file.irreversible is not None:
         yield Finding(
@@ -172,153 +241,171 @@ def _way_back(
             "add a DOWN section, or a line '-- IRREVERSIBLE: reason'",
         )
         return
-    down = facts_of(file.commands(Direction.DOWN, dialect), namespace.prefix)
-    yield from _lossy_down(up, down, shape)
+    down = changes_of(file.commands(Direction.DOWN, dialect), namespace.prefix)
+    yield from _lossy_down(up, down, schema)
     yield from _left_behind(up, down, dialect)
 
 
-def _lossy_down(up: Sequence[Fact], down: Sequence[Fact], shape: Shape) -> Iterator[Finding]:
+def _lossy_down(
+    up: Sequence[SchemaChange], down: Sequence[SchemaChange], schema: Schema
+) -> Iterator[Finding]:
     """DOWN drops things that UP did not make."""
-    after = Shape({t: dict(c) for t, c in shape.tables.items()}, dict(shape.indexes))
-    after.take(up)
-    for fact in _folded(down, after):
-        made_by_up = fact.table not in shape.tables or (
-            fact.deed is Deed.DROP_COLUMN and fact.name not in shape.tables[fact.table]
+    for change in _folded(down, schema.after(up)):
+        made_by_up = change.table not in schema.tables or (
+            change.kind is ChangeKind.DROP_COLUMN and change.name not in schema.tables[change.table]
         )
-        if fact.deed in (Deed.DROP_TABLE, Deed.DROP_COLUMN, Deed.DELETE_ALL) and not made_by_up:
-            what = f"column {fact.table}.{fact.name}" if fact.name else f"rows of {fact.table}"
+        if (
+            change.kind in (ChangeKind.DROP_TABLE, ChangeKind.DROP_COLUMN, ChangeKind.DELETE_ALL)
+            and not made_by_up
+        ):
+            what = (
+                f"column {change.table}.{change.name}" if change.name else f"rows of {change.table}"
+            )
             yield Finding(
                 "DOWN_LOSES_DATA",
                 f"rolling back loses the {what}, which existed before",
                 "let DOWN undo only what UP did",
-                fact.line,
+                change.line,
             )
 
 
-def _left_behind(up: Sequence[Fact], down: Sequence[Fact], dialect: Dialect) -> Iterator[Finding]:
+def _left_behind(
+    up: Sequence[SchemaChange], down: Sequence[SchemaChange], dialect: Dialect
+) -> Iterator[Finding]:
     """DOWN forgets an index or a table that UP made."""
-    dropped_tables = {fact.table for fact in down if fact.deed is Deed.DROP_TABLE}
-    dropped = {fact.name for fact in down if fact.deed is Deed.DROP_INDEX}
-    narrowed = {fact.table for fact in down if fact.deed is Deed.DROP_COLUMN}
-    renamed = {fact.table for fact in up if fact.deed is Deed.RENAME_TABLE}
-    existed = {fact.table for fact in up if fact.deed is Deed.DROP_TABLE}
-    for fact in up:
+    dropped_tables = {change.table for change in down if change.kind is ChangeKind.DROP_TABLE}
+    dropped = {change.name for change in down if change.kind is ChangeKind.DROP_INDEX}
+    narrowed = {change.table for change in down if change.kind is ChangeKind.DROP_COLUMN}
+    renamed = {change.table for change in up if change.kind is ChangeKind.RENAME_TABLE}
+    existed = {change.table for change in up if change.kind is ChangeKind.DROP_TABLE}
+    for change in up:
         # PostgreSQL drops a column's indexes with the column.
-        goes_along = fact.table in dropped_tables or (
-            dialect is Dialect.POSTGRESQL and fact.table in narrowed
+        goes_along = change.table in dropped_tables or (
+            dialect is Dialect.POSTGRESQL and change.table in narrowed
         )
-        if fact.deed is Deed.CREATE_INDEX and fact.name not in dropped and not goes_along:
-            if fact.table in existed:
+        if change.kind is ChangeKind.CREATE_INDEX and change.name not in dropped and not goes_along:
+            if change.table in existed | renamed:
                 continue  # the rebuild in UP made the old index anew
             yield Finding(
                 "INDEX_NOT_DROPPED",
-                f"UP creates the index {fact.name} and DOWN does not drop it",
-                f"add DROP INDEX {fact.name} to DOWN",
-                fact.line,
+                f"UP creates the index {change.name} and DOWN does not drop it",
+                f"add DROP INDEX {change.name} to DOWN",
+                change.line,
             )
-        is_new_table = fact.deed is Deed.CREATE_TABLE and fact.table not in renamed
-        if is_new_table and fact.table not in dropped_tables:
+        is_new_table = change.kind is ChangeKind.CREATE_TABLE and change.table not in renamed
+        if is_new_table and change.table not in dropped_tables:
             yield Finding(
                 "TABLE_NOT_DROPPED",
-                f"UP creates the table {fact.table} and DOWN does not drop it",
-                f"add DROP TABLE {fact.table} to DOWN",
-                fact.line,
+                f"UP creates the table {change.table} and DOWN does not drop it",
+                f"add DROP TABLE {change.table} to DOWN",
+                change.line,
             )
 
 
-# --- single facts --------------------------------------------------------------------------------
+# --- single changes ------------------------------------------------------------------------------
 
 
-def _drop_table(fact: Fact, _shape: Shape) -> Finding:
+def _drop_table(change: SchemaChange, _shape: Schema) -> Finding:
     return Finding(
         "DROP_TABLE",
-        f"drops the table {fact.table} with all its rows",
+        f"drops the table {change.table} with all its rows",
         "rename it first, and drop it in a later migration when nothing misses it",
-        fact.line,
+        change.line,
     )
 
 
-def _drop_column(fact: Fact, _shape: Shape) -> Finding:
+def _drop_column(change: SchemaChange, _shape: Schema) -> Finding:
     return Finding(
         "DROP_COLUMN",
-        f"drops the column {fact.table}.{fact.name} with its values",
+        f"drops the column {change.table}.{change.name} with its values",
         "stop using it first, and drop it in a later migration",
-        fact.line,
+        change.line,
     )
 
 
-def _add_column(fact: Fact, _shape: Shape) -> Finding | None:
-    if not fact.risky:
+def _add_column(change: SchemaChange, _shape: Schema) -> Finding | None:
+    if not change.risky:
         return None
     return Finding(
         "NOT_NULL_WITHOUT_DEFAULT",
-        f"adds {fact.table}.{fact.name} as NOT NULL without a default, which fails when the table "
-        "has rows",
+        f"adds {change.table}.{change.name} as NOT NULL without a default, which fails when the "
+        "table has rows",
         "give it a DEFAULT, or add it as nullable and fill it first",
-        fact.line,
+        change.line,
     )
 
 
-def _forbid_null(fact: Fact, _shape: Shape) -> Finding:
+def _forbid_null(change: SchemaChange, _shape: Schema) -> Finding:
     return Finding(
         "NOT_NULL_WITHOUT_DEFAULT",
-        f"makes {fact.table}.{fact.name} NOT NULL, which fails when a row has no value there",
+        f"makes {change.table}.{change.name} NOT NULL, which fails when a row has no value there",
         "fill the empty values with an UPDATE first",
-        fact.line,
+        change.line,
     )
 
 
-def _change_type(fact: Fact, shape: Shape) -> Finding | None:
-    old = shape.tables.get(fact.table, {}).get(fact.name, "")
-    if not narrows(old, fact.type):
+def _change_type(change: SchemaChange, schema: Schema) -> Finding | None:
+    old = schema.tables.get(change.table, {}).get(change.name, "")
+    if not narrows(old, change.type):
         return None
     return Finding(
         "TYPE_NARROWED",
-        f"changes {fact.table}.{fact.name} from {old or 'an unknown type'} to {fact.type}, which "
-        "may lose or refuse values",
+        f"changes {change.table}.{change.name} from {old or 'an unknown type'} to {change.type}, "
+        "which may lose or refuse values",
         "add a new column, copy the values that fit, and drop the old one later",
-        fact.line,
+        change.line,
     )
 
 
-def _drop_index(fact: Fact, _shape: Shape) -> Finding | None:
-    if not fact.table:
+def _drop_index(change: SchemaChange, _shape: Schema) -> Finding | None:
+    if not change.table:
         return None  # dropped on purpose
     return Finding(
         "INDEX_LOST",
-        f"rebuilds {fact.table} without its index {fact.name}",
-        f"create {fact.name} again after the rename, or drop it in so many words",
-        fact.line,
+        f"rebuilds {change.table} without its index {change.name}",
+        f"create {change.name} again after the rename, or drop it in so many words",
+        change.line,
     )
 
 
-def _delete_all(fact: Fact, _shape: Shape) -> Finding:
+def _drop_constraints(change: SchemaChange, _schema: Schema) -> Finding:
+    lost = " and ".join(f"its {kind}" for kind in sorted(change.constraints))
+    return Finding(
+        "CONSTRAINTS_LOST",
+        f"makes {change.table} anew without {lost}; CREATE TABLE … AS keeps no constraint",
+        "write CREATE TABLE with all columns and constraints, and copy with INSERT … SELECT",
+        change.line,
+    )
+
+
+def _delete_all(change: SchemaChange, _shape: Schema) -> Finding:
     return Finding(
         "DELETE_WITHOUT_WHERE",
-        f"deletes every row of {fact.table}",
+        f"deletes every row of {change.table}",
         "add a WHERE that names the rows",
-        fact.line,
+        change.line,
     )
 
 
-def _update_all(fact: Fact, _shape: Shape) -> Finding:
+def _update_all(change: SchemaChange, _shape: Schema) -> Finding:
     return Finding(
         "UPDATE_WITHOUT_WHERE",
-        f"changes every row of {fact.table}",
+        f"changes every row of {change.table}",
         "add a WHERE that names the rows",
-        fact.line,
+        change.line,
     )
 
 
-_JUDGES: dict[Deed, Callable[[Fact, Shape], Finding | None]] = {
-    Deed.DROP_TABLE: _drop_table,
-    Deed.DROP_COLUMN: _drop_column,
-    Deed.ADD_COLUMN: _add_column,
-    Deed.FORBID_NULL: _forbid_null,
-    Deed.CHANGE_TYPE: _change_type,
-    Deed.DROP_INDEX: _drop_index,
-    Deed.DELETE_ALL: _delete_all,
-    Deed.UPDATE_ALL: _update_all,
+_JUDGES: dict[ChangeKind, Callable[[SchemaChange, Schema], Finding | None]] = {
+    ChangeKind.DROP_TABLE: _drop_table,
+    ChangeKind.DROP_COLUMN: _drop_column,
+    ChangeKind.ADD_COLUMN: _add_column,
+    ChangeKind.FORBID_NULL: _forbid_null,
+    ChangeKind.CHANGE_TYPE: _change_type,
+    ChangeKind.DROP_INDEX: _drop_index,
+    ChangeKind.DROP_CONSTRAINTS: _drop_constraints,
+    ChangeKind.DELETE_ALL: _delete_all,
+    ChangeKind.UPDATE_ALL: _update_all,
 }
 
 _LADDERS = (

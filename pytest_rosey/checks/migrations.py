@@ -12,7 +12,7 @@ import difflib
 import warnings
 from collections.abc import Iterator, Sequence
 
-from dbservice.migrate.facts import Shape, facts_of
+from dbservice.migrate.changes import Schema, changes_of
 from dbservice.migrate.files import (
     EXPECTED_NAME,
     FILE_NAME,
@@ -198,10 +198,10 @@ def test_engines_agree(rosey_plugin_migrations: PluginMigrations) -> None:
     """
     files, owner = rosey_plugin_migrations.files(), rosey_plugin_migrations.owner()
     test_no_foreign_tables(rosey_plugin_migrations)
-    shapes = {dialect: Shape() for dialect in Dialect}
+    shapes = {dialect: Schema() for dialect in Dialect}
     for file in files:
         for dialect, shape in shapes.items():
-            shape.take(facts_of(file.commands(Direction.UP, dialect), owner.prefix))
+            shape.take(changes_of(file.commands(Direction.UP, dialect), owner.prefix))
         found = _apart(shapes[Dialect.SQLITE], shapes[Dialect.POSTGRESQL])
         if found:
             raise CheckFailed(
@@ -248,7 +248,7 @@ def _warnings(
         yield MigrationWarning(text), found["line"] or 1
 
 
-def _apart(sqlite: Shape, postgresql: Shape) -> list[str]:
+def _apart(sqlite: Schema, postgresql: Schema) -> list[str]:
     """Return what one engine has and the other has not."""
     had = {Dialect.SQLITE: set(_things(sqlite)), Dialect.POSTGRESQL: set(_things(postgresql))}
     return [
@@ -258,7 +258,7 @@ def _apart(sqlite: Shape, postgresql: Shape) -> list[str]:
     ]
 
 
-def _things(shape: Shape) -> Iterator[str]:
+def _things(shape: Schema) -> Iterator[str]:
     for table, columns in shape.tables.items():
         yield f"table {table}"
         yield from (f"column {table}.{column}" for column in columns)

@@ -282,3 +282,25 @@ def test_packages_name_their_roots_by_entry_point(monkeypatch: pytest.MonkeyPatc
     assert migration_roots() == [Path(__file__).parent]
     assert migration_roots(["/"]) == [Path("/")]
     assert asked == ["rosey.migrations"] * 2
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "INSERT INTO a VALUES ('\n-- DOWN\n');",
+        "/* as before:\n-- DOWN\n-- UP (postgresql)\n*/ SELECT 1;",
+        'SELECT 1 AS "\n-- DOWN\n";',
+        "INSERT INTO a VALUES ('it''s\n-- UP (mysql)\n-- DOWN\n-- IRREVERSIBLE: no\n');",
+    ],
+)
+@pytest.mark.parametrize("mark", ["-- UP", "-- UP (sqlite)", "-- UP (postgresql)"])
+def test_a_section_line_inside_a_string_or_comment_starts_none(inside: str, mark: str) -> None:
+    file = parse("001_first.sql", f"{mark}\n{inside}\n-- DOWN\nSELECT 2;\n".encode())
+    assert [section.direction for section in file.sections] == [Direction.UP, Direction.DOWN]
+    assert file.sections[0].text.strip() == inside
+    assert file.irreversible is None
+
+
+def test_a_section_line_after_a_closed_string_starts_one() -> None:
+    text = b"-- UP: don't\nSELECT 'a';\n-- it's all\n-- DOWN\nSELECT 2;\n"
+    assert [section.line for section in parse("001_first.sql", text).sections] == [2, 5]

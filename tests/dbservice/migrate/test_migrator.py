@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.runtime.clock import ManualClock
 from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.lexer import Command, commands
 from tests.dbservice.migrate.migrated_database import Database
 
 Add = Callable[[str, str], Path]
@@ -394,3 +396,32 @@ async def test_triggers_and_views_run(
     assert await database.rows("SELECT * FROM quote_db__big") == [(2,)]
     await migrator.rollback(quotes, Rollback())
     assert await database.rows("SELECT name FROM sqlite_master WHERE name LIKE 'quote%'") == []
+
+
+@pytest.mark.parametrize("count", [3, 12])
+async def test_a_file_is_read_once_per_direction(
+    migrator: Migrator,
+    quotes: Namespace,
+    add: Callable[[str, str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+) -> None:
+    read = 0
+
+    def counted(*arguments: Any, **more: Any) -> list[Command]:
+        nonlocal read
+        read += 1
+        return commands(*arguments, **more)
+
+    monkeypatch.setattr("dbservice.migrate.files.commands", counted)
+    for number in range(1, count + 1):
+        table = f"t{number}"
+        add(
+            f"{number:03}_{table}.sql",
+            f"-- UP\nCREATE TABLE {table} (id INTEGER);\n-- DOWN\nDROP TABLE {table};\n",
+        )
+    await migrator.apply(quotes, Apply())
+    assert read == 2 * count
+    read = 0
+    await migrator.rollback(quotes, Rollback(all=True))
+    assert read == 2 * count

@@ -85,6 +85,72 @@ UP = [
         "SELECT 1;",
         [],
     ),
+    # A copy that takes the table's name loses no column that it selects, but every constraint.
+    (
+        (
+            "CREATE TABLE n AS SELECT * FROM a;\nDROP TABLE a;\nALTER TABLE n RENAME TO a;\n"
+            "CREATE INDEX by_b ON a (b);"
+        ),
+        "SELECT 1;",
+        [("CONSTRAINTS_LOST", 2)],
+    ),
+    (
+        (
+            "CREATE TABLE n AS SELECT id, a.b, upper(c) AS c FROM quote_db__a AS a;\nDROP TABLE a;\n"
+            "ALTER TABLE n RENAME TO a;\nDROP INDEX by_b;"
+        ),
+        "SELECT 1;",
+        [("CONSTRAINTS_LOST", 2)],
+    ),
+    (
+        (
+            "CREATE TABLE n AS SELECT id, b FROM a;\nDROP TABLE a;\nALTER TABLE n RENAME TO a;\n"
+            "DROP INDEX by_b;"
+        ),
+        "SELECT 1;",
+        [("DROP_COLUMN", 2), ("CONSTRAINTS_LOST", 2)],
+    ),
+    (
+        REBUILD.format("id INTEGER, b TEXT, c INTEGER") + "DROP INDEX by_b;",
+        "SELECT 1;",
+        [("CONSTRAINTS_LOST", 2)],
+    ),
+    # The other way round: rename, make anew, drop under the other name.
+    (
+        (
+            f"ALTER TABLE a RENAME TO o;\nCREATE TABLE a ({ALL});\nINSERT INTO a SELECT * FROM o;\n"
+            "DROP TABLE o;\nCREATE INDEX by_b ON a (b);"
+        ),
+        "SELECT 1;",
+        [],
+    ),
+    (
+        (
+            "ALTER TABLE a RENAME TO o;\nCREATE TABLE a (id INTEGER PRIMARY KEY, b TEXT);\n"
+            "DROP TABLE o;\nDROP INDEX by_b;"
+        ),
+        "SELECT 1;",
+        [("DROP_COLUMN", 3)],
+    ),
+    ("DROP TABLE IF EXISTS n;\n" + REBUILD.format(ALL) + "DROP INDEX by_b;", "SELECT 1;", []),
+    (
+        "CREATE TABLE kept AS SELECT * FROM a;\nDROP TABLE a;",
+        "DROP TABLE kept;",
+        [("DROP_TABLE", 3)],
+    ),
+    # Columns that no request can name.
+    ('CREATE TABLE x ("userName" TEXT);', "DROP TABLE x;", [("NAME_OUT_OF_REACH", 2)]),
+    ("CREATE TABLE x (userName TEXT);", "DROP TABLE x;", [("NAME_OUT_OF_REACH", 2)]),
+    (
+        "ALTER TABLE a ADD [created at] TEXT;",
+        "ALTER TABLE a DROP [created at];",
+        [("NAME_OUT_OF_REACH", 2)],
+    ),
+    (
+        "ALTER TABLE a RENAME c TO `C2`;",
+        "ALTER TABLE a RENAME `C2` TO c;",
+        [("NAME_OUT_OF_REACH", 2)],
+    ),
     # The way back.
     ("SELECT 1;", None, [("DOWN_MISSING", None)]),
     ("SELECT 1;", "-- nothing", [("DOWN_MISSING", None)]),
@@ -103,6 +169,15 @@ UP = [
     ),
     ("ALTER TABLE a ADD d TEXT;", REBUILD.format(ALL), []),
 ]
+
+
+def test_a_lost_primary_key_is_named() -> None:
+    file = second(
+        "CREATE TABLE n AS SELECT * FROM a;\nDROP TABLE a;\nALTER TABLE n RENAME TO a;", "SELECT 1;"
+    )
+    script = prepare(file, Direction.UP, QUOTES, Dialect.SQLITE)
+    told = [w["message"] for w in warnings_of([FIRST, file], [script], QUOTES, Dialect.SQLITE)]
+    assert told[0].startswith("makes a anew without its primary key")
 
 
 def second(up: str, down: str | None) -> MigrationFile:
@@ -135,6 +210,24 @@ def test_applying(up: str, down: str | None, expected: list[tuple[str, int | Non
         ),
         ("ALTER TABLE a ADD d TEXT;\nCREATE INDEX i ON a (d);", "ALTER TABLE a DROP d;", []),
         ("DROP TABLE a CASCADE;", "SELECT 1;", [("DROP_TABLE", 2)]),
+        ("CREATE TABLE x (userName TEXT);", "DROP TABLE x;", []),
+        ('CREATE TABLE x ("userName" TEXT);', "DROP TABLE x;", [("NAME_OUT_OF_REACH", 2)]),
+        (
+            (
+                "CREATE TABLE n (LIKE a INCLUDING ALL);\nDROP TABLE a;\nALTER TABLE n RENAME TO a;\n"
+                "CREATE INDEX by_b ON a (b);"
+            ),
+            "SELECT 1;",
+            [],
+        ),
+        (
+            (
+                "CREATE TABLE n (LIKE a);\nDROP TABLE a;\nALTER TABLE n RENAME TO a;\n"
+                "ALTER TABLE a ADD PRIMARY KEY (id);\nDROP INDEX by_b;"
+            ),
+            "SELECT 1;",
+            [],
+        ),
     ],
 )
 def test_applying_on_postgresql(up: str, down: str, expected: list[tuple[str, int | None]]) -> None:
