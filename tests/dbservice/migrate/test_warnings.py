@@ -96,8 +96,8 @@ UP = [
     ),
     (
         (
-            "CREATE TABLE n AS SELECT id, a.b, upper(c) AS c FROM quote_db__a AS a;\nDROP TABLE a;\n"
-            "ALTER TABLE n RENAME TO a;\nDROP INDEX by_b;"
+            "CREATE TABLE n AS SELECT id, a.b, upper(c) AS c FROM quote_db__a AS a;\n"
+            "DROP TABLE a;\nALTER TABLE n RENAME TO a;\nDROP INDEX by_b;"
         ),
         "SELECT 1;",
         [("CONSTRAINTS_LOST", 2)],
@@ -214,8 +214,8 @@ def test_applying(up: str, down: str | None, expected: list[tuple[str, int | Non
         ('CREATE TABLE x ("userName" TEXT);', "DROP TABLE x;", [("NAME_OUT_OF_REACH", 2)]),
         (
             (
-                "CREATE TABLE n (LIKE a INCLUDING ALL);\nDROP TABLE a;\nALTER TABLE n RENAME TO a;\n"
-                "CREATE INDEX by_b ON a (b);"
+                "CREATE TABLE n (LIKE a INCLUDING ALL);\nDROP TABLE a;\n"
+                "ALTER TABLE n RENAME TO a;\nCREATE INDEX by_b ON a (b);"
             ),
             "SELECT 1;",
             [],
