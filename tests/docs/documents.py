@@ -9,7 +9,9 @@ A block is run unless a comment in the line above says what else to do with it:
     <!-- message: NAME -->     what the failure NAME says (`test_troubleshooting.py`)
     <!-- not run: REASON -->   counted; at most one block in twenty
 
-Blocks of the language `text` without a comment are pictures, and no code.
+Blocks of the language `text` without a comment are pictures, and no code; those of a configuration
+language have run when their parser took them. A page that says `<!-- one story -->` is run from its
+beginning to its end, any other section by section.
 """
 
 from __future__ import annotations
@@ -24,15 +26,17 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from tests import ROOT
 
 DOCS = ROOT / "docs"
-NAMES = (
-    "start/tutorial.md",
-    "how-to/migration-guide.md",
-    "how-to/patterns.md",
-    "explanation/gap-analysis.md",
-    "how-to/virtual-time.md",
-    "how-to/walkthrough-category.md",
+NAMES = tuple(
+    sorted(
+        path.relative_to(DOCS).as_posix()
+        for path in DOCS.rglob("*.md")
+        if "generated" not in path.parts and "_build" not in path.parts
+    )
 )
+"""Every page that somebody wrote."""
+
 PICTURE = "text"
+STORY = "<!-- one story -->"
 
 _MARK = re.compile(r"<!-- (?P<kind>[a-z ]+?)(?:: (?P<argument>[^\n]*?))? -->\n\Z")
 _KINDS = {"file", "edit", "from", "output", "message", "not run"}

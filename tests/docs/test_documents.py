@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import inspect
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from reference_plugin_quote_db import QuoteDBPlugin
 from tests.docs import documents, verbatim
@@ -30,8 +35,13 @@ OPERATIONS = (
     "top_quotes",
     "count_quotes",
 )
-AT_ONCE = {"start/tutorial.md"}
-"""Documents whose sections build upon each other."""
+PARSERS: dict[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+    "ini": lambda text: configparser.ConfigParser(interpolation=None).read_string(text),
+}
+"""What takes a block of configuration; a block that it took has run."""
 
 BY_ITSELF = {"how-to/walkthrough-category.md"}
 """Documents with a test file of their own."""
@@ -44,13 +54,18 @@ def groups() -> list[Any]:
         if name in BY_ITSELF:
             continue
         by_section = documents.sections(name)
-        if name in AT_ONCE:
+        if documents.STORY in (documents.DOCS / name).read_text():
             by_section = {"": [block for blocks in by_section.values() for block in blocks]}
         for section, blocks in by_section.items():
             active = [block for block in blocks if block.kind in {"run", "file", "output"}]
+            active = [block for block in active if not is_configuration(block)]
             if active:
                 found.append(pytest.param(active, id=f"{name} {section}".strip()))
     return found
+
+
+def is_configuration(block: Block) -> bool:
+    return block.kind == "run" and block.language in PARSERS
 
 
 def is_shell(blocks: list[Block]) -> bool:
@@ -134,6 +149,14 @@ async def test_python_blocks(blocks: list[Block], namespace: dict[str, Any]) -> 
     for block in blocks:
         assert block.language == "python", f"{block}: {block.language} is not run anywhere"
         await run_python(block, namespace)
+
+
+CONFIGURATION = [block for block in EVERY_BLOCK if is_configuration(block)]
+
+
+@pytest.mark.parametrize("block", CONFIGURATION, ids=str)
+def test_configuration_blocks_parse(block: Block) -> None:
+    PARSERS[block.language](block.source)
 
 
 # -- what the blocks are ------------------------------------------------------------------------
