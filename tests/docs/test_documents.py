@@ -89,13 +89,13 @@ async def run_python(block: Block, namespace: dict[str, Any]) -> None:
         await result
 
 
-def run_shell(block: Block, directory: Path) -> str:
+def run_shell(block: Block, directory: Path, nats: str) -> str:
     """Run a block with the commands of this environment, and return what it prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
         ["bash", "-e", "-c", block.source],
         cwd=directory,
-        env={**os.environ, "PATH": path, "COLUMNS": "100"},
+        env={**os.environ, "PATH": path, "COLUMNS": "100", "ROSEY_NATS": nats},
         capture_output=True,
         text=True,
         check=False,
@@ -112,7 +112,7 @@ def write(block: Block, directory: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("blocks", SHELL)
-def test_shell_blocks(blocks: list[Block], tmp_path: Path) -> None:
+def test_shell_blocks(blocks: list[Block], tmp_path: Path, nats_server: Any) -> None:
     printed = ""
     for block in blocks:
         if block.kind == "file":
@@ -122,7 +122,7 @@ def test_shell_blocks(blocks: list[Block], tmp_path: Path) -> None:
             assert documents.matches(block.source, shown), f"{block}: it prints\n{printed}"
         else:
             assert block.language == "sh", f"{block}: no Python among shell blocks"
-            printed = run_shell(block, tmp_path)
+            printed = run_shell(block, tmp_path, nats_server.url)
 
 
 @pytest.fixture
