@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from dbservice.cli.plugins import routes
 from dbservice.runtime.clock import ManualClock
-from dbservice.runtime.http import HttpServer
+from dbservice.runtime.http_server import HttpServer
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.errors import CircuitBreakerError
 
