@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from dbservice.cli.options import Output
+from dbservice.cli.output import tell
 from pytest_rosey.servers.docker_engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
 from pytest_rosey.servers.nats.binary import binary_version, find_binary
@@ -49,9 +51,7 @@ def doctor(
     strict: Annotated[
         bool, Parameter(negative=(), help="Take what is missing for a failure, too.")
     ] = False,
-    json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="Print JSON, for scripts.")
-    ] = False,
+    output: Output = Output(),  # noqa: B008 - it is frozen
 ) -> int:
     """Tell what is available here for testing and serving, and what to install.
 
@@ -61,11 +61,8 @@ def doctor(
     Exit codes: 0 what is needed is there (with --strict: everything), 1 something is not.
     """
     parts = examine()
-    if json:
-        from dbservice.protocol import encode_json
-
-        report = {"parts": [asdict(part) for part in parts]}
-        sys.stdout.write(encode_json(report).decode() + "\n")
+    if output.json:
+        tell({"parts": [asdict(part) for part in parts]}, as_json=True)
     else:
         _print(parts)
     failing = ("missing", "broken") if strict else ("broken",)

@@ -11,11 +11,13 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from dbservice.cli import main as rosey
-from dbservice.cli.connecting import connect
+from dbservice.cli.boundary import run
+from dbservice.cli.connecting import connect, nats_url
 from dbservice.cli.failure import USAGE, CommandFailed
-from dbservice.client import StorageClient, StorageError
+from dbservice.cli.options import Output
+from dbservice.cli.output import tell
+from dbservice.client import StorageClient
 from dbservice.embedded import Stack
-from dbservice.engine.errors import UnavailableError
 from reference_plugin_quote_db.chat.prompt import converse, typed_lines
 from reference_plugin_quote_db.errors import MigrationsPending
 from reference_plugin_quote_db.legacy import command as import_command
@@ -28,14 +30,8 @@ from reference_plugin_quote_db.shipped import PLUGIN, migration_root
 IMPORT_TIMEOUT = 30.0
 """Seconds for one batch."""
 
-IMPORT_FAILURES = (
-    LegacyFileError,
-    ImportConflict,
-    MigrationsPending,
-    StorageError,
-    UnavailableError,
-)
-"""What needs no traceback: each says what to do."""
+IMPORT_FAILURES = (LegacyFileError, ImportConflict, MigrationsPending)
+"""What says by itself what to do."""
 
 app = App(
     name="python -m reference_plugin_quote_db",
@@ -50,6 +46,7 @@ def chat(
     user: str = "guest",
     role: Literal["user", "moderator", "admin"] = "user",
     database: Path | None = None,
+    output: Output = Output(),  # noqa: B008 - it is frozen
 ) -> None:
     """Type commands such as `!quote help`; `exit` or Ctrl-D ends the chat.
 
@@ -57,12 +54,10 @@ def chat(
         user: Your name.
         role: What you may do.
         database: The SQLite file that keeps the quotes; without it they are gone at the end.
+        output: How answers are printed.
     """
     place = database.resolve() if database else ":memory:"
-    try:
-        asyncio.run(_chat(user, role, f"sqlite+aiosqlite:///{place}"))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    asyncio.run(_chat(user, role, f"sqlite+aiosqlite:///{place}", as_json=output.json))
 
 
 @app.command
@@ -85,14 +80,14 @@ def import_legacy(
     nats: str | None = None,
     database: Path | None = None,
     again: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
+) -> int:
     """Bring the quotes of the legacy plugin's file into the database service.
 
     Stop the legacy plugin first. The file is only read. An import that was interrupted goes on
     where it stopped. In the end every quote is compared.
 
     Exit status: 0 every quote is in the service; 1 some are not, and the report says which and
-    why; 2 wrong command line; 3 no NATS server answers.
+    why; 2 wrong command line; 3 no NATS server answers, or the database cannot be opened.
 
     Args:
         file: The legacy file, as quotes.db.
@@ -101,8 +96,8 @@ def import_legacy(
         again: Look at every quote again, for example when refused ones were repaired.
     """
     if (nats is None) == (database is None):
-        sys.exit(
-            _told("Name the place to import into: either --nats URL or --database FILE.", USAGE)
+        raise CommandFailed(
+            "Name the place to import into: either --nats URL or --database FILE.", USAGE
         )
     if nats is not None:
         work = _import_over_nats(file, nats, again=again)
@@ -110,15 +105,13 @@ def import_legacy(
         assert database is not None
         work = _import_into_file(file, database, again=again)
     try:
-        sys.exit(asyncio.run(work))
-    except CommandFailed as error:
-        sys.exit(_told(str(error), error.exit_code))
+        return asyncio.run(work)
     except IMPORT_FAILURES as error:
-        sys.exit(_told(str(error), INCOMPLETE))
+        raise CommandFailed(str(error), INCOMPLETE) from None
 
 
 async def _import_over_nats(file: Path, url: str, *, again: bool) -> int:
-    client = await connect(url)
+    client = await connect(nats_url(url))
     try:
         storage = StorageClient(client, PLUGIN, timeout=IMPORT_TIMEOUT, retries=3)
         return await import_command.import_legacy(storage, file, again=again)
@@ -138,19 +131,17 @@ async def _import_into_file(file: Path, database: Path, *, again: bool) -> int:
         return status
 
 
-def _told(message: str, status: int) -> int:
-    print(message, file=sys.stderr)  # noqa: T201 - what a command has to say when it fails
-    return status
+async def _chat(user: str, role: str, database_url: str, *, as_json: bool) -> None:
+    def say(reply: str) -> None:
+        tell({"reply": reply}, f"{reply}\n", as_json=as_json)
 
-
-async def _chat(user: str, role: str, database_url: str) -> None:
     async with Stack(database_url=database_url, migrations=[migration_root()]) as stack:
         await stack.migrate(PLUGIN)
         plugin = QuoteDBPlugin(await stack.connect())
         await plugin.initialize()
         try:
             async with aclosing(typed_lines(sys.stdin, _ask)) as lines:
-                await converse(plugin, lines, print, user=user, role=role)
+                await converse(plugin, lines, say, user=user, role=role)
         finally:
             await plugin.close()
 
@@ -161,4 +152,4 @@ def _ask() -> None:
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(run(app, sys.argv[1:]))

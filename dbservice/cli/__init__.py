@@ -1,7 +1,8 @@
-"""The `rosey` command (SPEC 7)."""
+"""The `rosey` command."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,8 +14,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: what stands behind `rosey`; by default the process's own.
 
     Exit codes: 0 done; 1 the request was refused or failed; 2 the command line is wrong;
-    3 nothing answers (no NATS server, no service, no database).
+    3 nothing answers (no NATS server, no service, no database); 70 rosey has a defect; 130
+    interrupted; 141 nobody reads the output any more.
     """
-    from dbservice.cli.app import run
-
+    _prepare_environment()
+    try:
+        from dbservice.cli.app import run
+    except KeyboardInterrupt:  # a moment too early for the boundary
+        sys.exit(130)
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _prepare_environment() -> None:
+    """Take what a shell or a supervisor may leave out or empty for not given."""
+    for name in [name for name, value in os.environ.items() if not value]:
+        if name.startswith("ROSEY_"):
+            del os.environ[name]
+    if sys.stdout is None:  # closed by the shell, as in `rosey serve >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123

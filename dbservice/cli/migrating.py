@@ -5,23 +5,19 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dbservice.cli.connecting import connect, database_url
-from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
+from dbservice.cli.connecting import is_named, storage_at
+from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
 from dbservice.cli.migration_report import report
+from dbservice.cli.options import Migrate, Verb, Where
+from dbservice.cli.output import tell
 from dbservice.cli.progress import waiting
-from dbservice.client import NoService, RequestTimeout, StorageClient, StorageError
-from dbservice.embedded import Stack
-from dbservice.engine.errors import UnavailableError
-from dbservice.migrate import migration_roots
+from dbservice.client import StorageClient
 from dbservice.migrate.template import new_migration
-from dbservice.protocol.codec import encode_json
-from dbservice.protocol.errors import RequestError
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import Repaired, Verified
 
@@ -38,73 +34,38 @@ _DOING = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Asked:
     """The command line of `rosey migrate`."""
 
     plugin: str
-    verb: str
+    verb: Verb
     version: str | None
-    db: str | None = None
-    nats: str | None = None
-    migrations: list[Path] | None = None
-    dry_run: bool = False
-    strict: bool = False
-    to: str | None = None
-    everything: bool = False
-    by: str | None = None
+    where: Where
+    options: Migrate
     as_json: bool = False
 
 
-async def migrate(options: Options) -> int:
+async def migrate(asked: Asked) -> int:
     """Do what the command line says; return the exit code.
 
     Raises:
         CommandFailed: it cannot be done; the text says why.
+        StorageError: the service refused it.
     """
-    if options.verb == "new":
-        return _new(options)
+    if asked.verb == "new":
+        return _new(asked)
+    where = asked.where
+    if asked.verb == "verify" and not is_named(where):
+        where = replace(where, db=":memory:")  # it works on a scratch database anyway
     async with AsyncExitStack() as connected:
-        storage = await storage_at(options, connected)
-        try:
-            async with waiting(f"{_DOING.get(options.verb, options.verb)} of {options.plugin}"):
-                reply = await _send(storage, options)
-        except (NoService, RequestTimeout) as error:
-            raise CommandFailed(str(error), UNREACHABLE) from None
-        except StorageError as error:
-            if options.as_json:
-                said = {"code": error.code, "message": error.message, "details": error.details}
-                shown = encode_json({"success": False, "error": said})
-                sys.stdout.write(shown.decode() + "\n")
-            raise CommandFailed(f"{error.code}: {error.message}", REFUSED) from None
-    if options.as_json:
-        sys.stdout.write(encode_json(reply).decode() + "\n")
+        storage = await storage_at(where, asked.plugin, connected)
+        async with waiting(f"{_DOING.get(asked.verb, asked.verb)} of {asked.plugin}"):
+            reply = await _send(storage, asked)
+    if asked.as_json:
+        tell(reply, as_json=True)
     else:
-        report(reply, history=options.verb == "history")
+        report(reply, history=asked.verb == "history")
     return REFUSED if isinstance(reply, Verified) and not reply.verified else 0
-
-
-async def storage_at(options: Options, connected: AsyncExitStack) -> StorageClient:
-    """Return a client on the service or the database that the command line names.
-
-    Args:
-        options: the command line.
-        connected: closes what was opened.
-
-    Raises:
-        CommandFailed: nothing answers there, or it does not say where.
-    """
-    nats, database = _where(options)
-    if database is None:
-        client = await connect(nats)
-        connected.push_async_callback(client.close)
-        return StorageClient(client, options.plugin)
-    roots = migration_roots(options.migrations or ())
-    stack = Stack(database_url=database_url(database), migrations=roots)
-    try:
-        await connected.enter_async_context(stack)
-    except UnavailableError as error:
-        raise CommandFailed(str(error), UNREACHABLE) from None
-    return StorageClient(await stack.connect(), options.plugin)
 
 
 def author() -> str:
@@ -116,36 +77,13 @@ def author() -> str:
     return f"{user}@{socket.gethostname()}"[:_LONGEST_AUTHOR]
 
 
-def _where(options: Options) -> tuple[str, str | None]:
-    """Return the NATS URL or the database to work on: options first, then the environment."""
-    nats, database = options.nats, options.db
-    if nats and database:
-        raise CommandFailed("Send the request to --nats or to --db, not to both.", USAGE)
-    if not nats and not database:
-        nats, database = os.environ.get("ROSEY_NATS"), os.environ.get("ROSEY_DB")
-    if nats and options.migrations:
-        raise CommandFailed(
-            "--migrations goes with --db: a running service has its own folders.", USAGE
-        )
-    if nats:
-        return nats, None
-    if database:
-        return "", database
-    if options.verb == "verify":
-        return "", ":memory:"  # it works on a scratch database anyway
-    raise CommandFailed(
-        "Say where: --nats URL for a running service (or set ROSEY_NATS), or --db FILE for a "
-        "database that no service holds (or set ROSEY_DB).",
-        USAGE,
-    )
-
-
-async def _send(storage: StorageClient, options: Options) -> Reply:
-    migrations, by = storage.migrations, options.by or author()
-    match options.verb:
+async def _send(storage: StorageClient, asked: Asked) -> Reply:
+    migrations, options = storage.migrations, asked.options
+    by = options.by or author()
+    match asked.verb:
         case "apply":
             return await migrations.apply(
-                options.version,
+                asked.version,
                 dry_run=options.dry_run,
                 strict=options.strict,
                 applied_by=by,
@@ -153,9 +91,9 @@ async def _send(storage: StorageClient, options: Options) -> Reply:
             )
         case "rollback":
             return await migrations.rollback(
-                options.version,
+                asked.version,
                 to=options.to,
-                all=options.everything,
+                all=options.all,
                 dry_run=options.dry_run,
                 applied_by=by,
                 timeout=LONG,
@@ -168,24 +106,19 @@ async def _send(storage: StorageClient, options: Options) -> Reply:
             return await migrations.status()
 
 
-def _new(options: Options) -> int:
-    if options.version is None:
+def _new(asked: Asked) -> int:
+    if asked.version is None:
         raise CommandFailed(
-            "Say what it does: rosey migrate PLUGIN new NAME, for example add_tags_column.", USAGE
+            f"Say what it does, for example: rosey migrate {asked.plugin} new add_tags_column",
+            USAGE,
         )
-    root = options.migrations[0] if options.migrations else _DEFAULT_ROOT
+    root = (asked.where.migrations or [_DEFAULT_ROOT])[0]
     if not root.is_dir():
         raise CommandFailed(
             f"There is no folder '{root}': make it, or name another with --migrations DIR.", USAGE
         )
     today = datetime.now(UTC).date().isoformat()
-    who = (options.by or author()).partition("@")[0]
-    try:
-        path = new_migration(root, options.plugin, options.version, author=who, date=today)
-    except RequestError as error:
-        raise CommandFailed(error.message, USAGE) from None
-    except OSError as error:
-        raise CommandFailed(f"The file cannot be written: {error}.") from None
-    shown = encode_json({"success": True, "file": str(path)}).decode()
-    sys.stdout.write(f"{shown}\n" if options.as_json else f"Wrote {path}\n")
+    who = (asked.options.by or author()).partition("@")[0]
+    path = new_migration(root, asked.plugin, asked.version, author=who, date=today)
+    tell({"success": True, "file": str(path)}, f"Wrote {path}\n", as_json=asked.as_json)
     return 0

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dbservice.cli.failure import USAGE, CommandFailed
-from dbservice.protocol.errors import RequestError
 from dbservice.server.permissions import ROLES, accounts_configuration, users_configuration
 
 
-def print_permissions(plugins: Sequence[str], *, users: bool, password_file: Path | None) -> int:
-    """Print a nats-server configuration; return the exit code.
+def configuration(plugins: Sequence[str], *, users: bool, password_file: Path | None) -> str:
+    """Return a nats-server configuration.
 
     Args:
         plugins: their names.
@@ -21,16 +19,13 @@ def print_permissions(plugins: Sequence[str], *, users: bool, password_file: Pat
 
     Raises:
         CommandFailed: a name or the file is wrong; the text says how.
+        RequestError: a name is none of a plugin.
     """
     if not plugins:
         raise CommandFailed("Name the plugins: rosey permissions quote-db trivia", USAGE)
     make = users_configuration if users else accounts_configuration
     passwords = {} if password_file is None else _passwords(password_file, plugins)
-    try:
-        sys.stdout.write(make(plugins, passwords))
-    except RequestError as error:
-        raise CommandFailed(error.message, USAGE) from None
-    return 0
+    return make(plugins, passwords)
 
 
 def _passwords(path: Path, plugins: Sequence[str]) -> dict[str, str]:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final
 
-from dbservice.cli.connecting import connect, without_password
-from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
-from dbservice.client import NoService, RequestTimeout, StorageClient, StorageError
+from dbservice.cli.connecting import connect, nats_url, without_password
+from dbservice.cli.failure import USAGE, CommandFailed
+from dbservice.cli.listening import http_place, listen
+from dbservice.cli.options import StartPlugin
+from dbservice.cli.output import say_ready, tell
+from dbservice.client import StorageClient, StorageError
 from dbservice.client.readiness import check_ready
-from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import did_you_mean
 from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
-from dbservice.runtime.http import Handler, HttpServer
+from dbservice.runtime.http import Handler
 from dbservice.runtime.logs import configure_logging
 from dbservice.runtime.plugin import (
     PluginError,
@@ -44,34 +44,31 @@ _MIGRATIONS: Final = "rosey.migrations"
 _RECONNECT: Final[dict[str, Any]] = {"reconnect_time_wait": 0.25, "ping_interval": 20}
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command line of `rosey plugin start`."""
-
-    name: str
-    nats: str
-    http: str | None
-    log_level: str
-
-
-async def start(options: Options) -> int:
+async def start(name: str, options: StartPlugin) -> int:
     """Run a plugin until a signal comes; return the exit code.
+
+    Args:
+        name: as its package offers it.
+        options: the command line.
 
     Raises:
         CommandFailed: there is no such plugin, no NATS server, or the plugin does not start.
     """
-    make = _loaded(options.name)
-    place = _place(options.http)
+    make = _loaded(name)
+    place = http_place(options.http) if options.http else None
+    url = nats_url(options.nats)
     configure_logging(options.log_level.upper())
     ended = _signalled()
     async with AsyncExitStack() as running:
-        client = await connect(options.nats, name=options.name, **_RECONNECT)
+        client = await connect(url, name=name, **_RECONNECT)
         running.push_async_callback(client.close)
-        plugin = _constructed(make, client, options.name)
+        plugin = _constructed(make, client, name)
         running.push_async_callback(stop, plugin)
-        await _start(plugin, options.name)
-        url = await _serve_http(routes(plugin, client, options.name), place, running)
-        _say_ready(options, url)
+        await _start(plugin, name)
+        ready = {"plugin": name, "nats": without_password(url)}
+        if place:
+            ready["http"] = await listen(routes(plugin, client, name), place, running)
+        say_ready(ready, as_json=options.json)
         await ended.wait()
     return 0
 
@@ -87,12 +84,9 @@ def list_plugins(*, as_json: bool) -> int:
         }
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     ]
-    if as_json:
-        sys.stdout.write(encode_json(found).decode() + "\n")
-    elif not found:
-        sys.stdout.write(f"No installed package has a plugin (entry-point group {GROUP}).\n")
-    for plugin in [] if as_json else found:
-        sys.stdout.write("{name}  ({package} {version})\n".format(**plugin))
+    lines = ["{name}  ({package} {version})\n".format(**plugin) for plugin in found]
+    none = f"No installed package has a plugin (entry-point group {GROUP}).\n"
+    tell(found, "".join(lines) or none, as_json=as_json)
     return 0
 
 
@@ -105,34 +99,37 @@ def _loaded(name: str) -> Any:
             f"package offers its plugin through the entry-point group {GROUP}.",
             USAGE,
         )
-    return entries[name].load()
-
-
-def _place(http: str | None) -> tuple[str, int] | None:
-    if http is None:
-        return None
-    host, _, port = http.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise CommandFailed(f"--http: expected HOST:PORT, got '{http}'.", USAGE)
-    return host.strip("[]"), int(port)
+    try:
+        return entries[name].load()
+    except Exception as error:
+        raise CommandFailed(
+            f"The plugin '{name}' cannot be loaded from {entries[name].value}: "
+            f"{type(error).__name__}: {error}. Try it by itself: "
+            f"python -c 'import {entries[name].module}'"
+        ) from error
 
 
 def _constructed(make: Any, client: Client, name: str) -> object:
     try:
         return construct(getattr(make, "for_production", make), client, namespace=name)
     except PluginError as error:
-        raise CommandFailed(f"{name} cannot be run: {error}", REFUSED) from None
+        raise CommandFailed(f"{name} cannot be run: {error}") from None
+    except Exception as error:
+        raise _does_not_start(name, error) from error
 
 
 async def _start(plugin: object, name: str) -> None:
     try:
         await start_plugin(plugin)
-    except (NoService, RequestTimeout) as error:
-        raise CommandFailed(str(error), UNREACHABLE) from None
     except StorageError:
         raise
-    except RuntimeError as error:
-        raise CommandFailed(f"{name} does not start: {error}", REFUSED) from None
+    except Exception as error:
+        raise _does_not_start(name, error) from error
+
+
+def _does_not_start(name: str, error: Exception) -> CommandFailed:
+    kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+    return CommandFailed(f"{name} does not start: {kind}{error}")
 
 
 def routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
@@ -158,31 +155,6 @@ def routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
         "/ready": readiness_endpoint(checks),
         **routes_of(plugin),
     }
-
-
-async def _serve_http(
-    served: Mapping[str, Handler], place: tuple[str, int] | None, running: AsyncExitStack
-) -> str | None:
-    if place is None:
-        return None
-    host, port = place
-    server = HttpServer(served, host=host, port=port)
-    try:
-        await server.start()
-    except OSError as error:
-        raise CommandFailed(
-            f"--http: cannot listen on {host}:{port}: {error.strerror}.", REFUSED
-        ) from None
-    running.push_async_callback(server.stop)
-    return server.url
-
-
-def _say_ready(options: Options, http: str | None) -> None:
-    parts = [f"plugin={options.name}", f"nats={without_password(options.nats)}"]
-    if http:
-        parts.append(f"http={http}")
-    sys.stdout.write(f"rosey: ready {' '.join(parts)}\n")
-    sys.stdout.flush()
 
 
 def _signalled() -> asyncio.Event:

@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbservice.cli import migrating
+from dbservice.cli.connecting import storage_at
 from dbservice.cli.failure import USAGE, CommandFailed
+from dbservice.cli.options import Where
 from dbservice.cli.progress import PATIENCE
 from dbservice.client import StorageClient
 from dbservice.protocol.codec import encode_json
@@ -24,19 +26,18 @@ _FIRST = TABLES_FILE.removesuffix(".sql")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Asked:
     """The command line of `rosey scaffold`."""
 
     file: Path
     plugin: str
     out: Path
     carries: bool
-    db: str | None = None
-    nats: str | None = None
+    where: Where
     as_json: bool = False
 
 
-async def run(options: Options) -> int:
+async def run(options: Asked) -> int:
     """Do what the command line says; return the exit code.
 
     Raises:
@@ -52,7 +53,7 @@ async def run(options: Options) -> int:
         raise CommandFailed(error.message, USAGE) from None
 
 
-async def _run(options: Options, owner: Namespace, source: Source) -> int:
+async def _run(options: Asked, owner: Namespace, source: Source) -> int:
     made = scaffold(source, owner, options.file.name)
     paths = _written(options, made)
     carried: dict[str, int] = {}
@@ -74,7 +75,7 @@ async def _run(options: Options, owner: Namespace, source: Source) -> int:
     return 0
 
 
-def _written(options: Options, made: Scaffold) -> list[Path]:
+def _written(options: Asked, made: Scaffold) -> list[Path]:
     """Write the files, unless the same ones are there."""
     is_own = options.out.resolve().name == options.plugin
     directory = options.out if is_own else options.out / options.plugin
@@ -97,17 +98,12 @@ def _written(options: Options, made: Scaffold) -> list[Path]:
     return paths
 
 
-async def _import(options: Options, source: Source) -> dict[str, int]:
-    target = migrating.Options(
-        options.plugin,
-        "apply",
-        None,
-        db=options.db,
-        nats=options.nats,
-        migrations=[options.out] if options.db else None,
-    )
+async def _import(options: Asked, source: Source) -> dict[str, int]:
+    where = options.where
+    if where.db and not where.migrations:
+        where = replace(where, migrations=[options.out])
     async with AsyncExitStack() as connected:
-        storage = await migrating.storage_at(target, connected)
+        storage = await storage_at(where, options.plugin, connected)
         await _make_tables(storage, options)
         with _shown() as progress:
             carried = await carry(source, storage, progress)
@@ -116,7 +112,7 @@ async def _import(options: Options, source: Source) -> dict[str, int]:
     return carried
 
 
-async def _make_tables(storage: StorageClient, options: Options) -> None:
+async def _make_tables(storage: StorageClient, options: Asked) -> None:
     status = await storage.migrations.status()
     known = [*status.applied_migrations, *status.pending_migrations]
     if known[:1] != [_FIRST]:

@@ -7,20 +7,29 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nats.aio.client import Client
 
-from dbservice.cli.connecting import connect, database_url, shown_database, without_password
+from dbservice.cli.connecting import (
+    connect,
+    database_url,
+    nats_url,
+    shown_database,
+    without_password,
+)
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
+from dbservice.cli.listening import http_place, listen
+from dbservice.cli.options import Serve
+from dbservice.cli.output import say_ready
 from dbservice.client import StorageClient, StorageError
-from dbservice.engine.errors import UnavailableError
 from dbservice.migrate import migration_roots, plugins
 from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
-from dbservice.runtime.http import Handler, HttpServer
+from dbservice.runtime.http import Handler
 from dbservice.runtime.logs import configure_logging
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
@@ -40,50 +49,43 @@ _RECONNECT: Final[dict[str, Any]] = {
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command line of `rosey serve`."""
-
-    nats: str
-    db: str
-    http: str | None
-    migrations: list[Path] | None
-    migrate: bool
-    log_level: str
-    settings: Settings
-
-
-async def serve(options: Options) -> int:
+async def serve(options: Serve, settings: Settings) -> int:
     """Serve until a signal comes; return the exit code.
+
+    Args:
+        options: the command line.
+        settings: the limits.
 
     Raises:
         CommandFailed: no NATS server, no database, or a migration failed.
     """
     sys.setswitchinterval(0.0005)
-    configure_logging(options.log_level.upper())
-    url = database_url(options.db)
+    bus = nats_url(options.nats)
+    url = database_url(_required_database(options.db))
+    place = http_place(options.http) if options.http else None
     roots = migration_roots(options.migrations or ())
-    _log_configuration(options, url, roots)
+    configure_logging(options.log_level.upper())
+    _log_configuration(options, settings, bus, url, roots)
     ends = _Ends()
     ends.listen()
     async with AsyncExitStack() as running:
-        client = await connect(options.nats, name="rosey-db", **_RECONNECT, **ends.callbacks())
+        client = await connect(bus, name="rosey-db", **_RECONNECT, **ends.callbacks())
         running.push_async_callback(client.close)
-        metrics = None if options.http is None else _metrics()
-        service = DatabaseService(
-            url, client, migrations=roots, settings=options.settings, metrics=metrics
-        )
+        running.callback(ends.expect_closing)
+        metrics = _metrics() if place else None
+        service = DatabaseService(url, client, migrations=roots, settings=settings, metrics=metrics)
         startup = _Startup()
-        place = await _serve_http(service, startup, options.http, metrics, running)
-        try:
-            await service.start()
-        except UnavailableError as error:
-            raise CommandFailed(str(error), UNREACHABLE) from None
+        ready = {"nats": without_password(bus), "db": shown_database(url)}
+        ready["migrations"] = os.pathsep.join(map(str, roots)) or "none"
+        if place and metrics:
+            routes = _routes(service, startup, metrics)
+            ready["http"] = await listen(routes, place, running)
+        await service.start()
         running.push_async_callback(service.stop)
         if options.migrate:
             await _apply_all(client, roots)
         startup.is_over = True
-        _say_ready(options.nats, url, roots, place)
+        say_ready(ready, as_json=options.json)
         await ends.wait()
     log.info("ended")
     return 0
@@ -132,6 +134,10 @@ class _Ends:
         if reason is not None:
             raise CommandFailed(reason, UNREACHABLE)
 
+    def expect_closing(self) -> None:
+        """Take the end of the connection for what it is from now on: the command's own doing."""
+        self._is_connected = False
+
     def _told_to_end(self) -> None:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -162,15 +168,25 @@ class _Ends:
         log.log(level, "NATS: %s", str(error) or type(error).__name__)
 
 
-def _log_configuration(options: Options, database: str, roots: list[Path]) -> None:
+def _required_database(given: str | None) -> str:
+    if given is None:
+        raise CommandFailed(
+            "Say where the data is: --db FILE, as --db rosey.db (or set ROSEY_DB).", USAGE
+        )
+    return given
+
+
+def _log_configuration(
+    options: Serve, settings: Settings, bus: str, database: str, roots: list[Path]
+) -> None:
     told = {
-        "nats": without_password(options.nats),
+        "nats": without_password(bus),
         "db": shown_database(database),
         "http": options.http,
         "migrations": [str(root) for root in roots],
         "migrate": options.migrate,
         "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
-        **asdict(options.settings),
+        **asdict(settings),
     }
     log.info("configuration", extra=told)
 
@@ -191,39 +207,14 @@ def _metrics() -> ServiceMetrics:
     return ServiceMetrics()
 
 
-async def _serve_http(
-    service: DatabaseService,
-    startup: _Startup,
-    place: str | None,
-    metrics: ServiceMetrics | None,
-    running: AsyncExitStack,
-) -> str | None:
-    if place is None or metrics is None:
-        return None
+def _routes(
+    service: DatabaseService, startup: _Startup, metrics: ServiceMetrics
+) -> Mapping[str, Handler]:
     from dbservice.runtime.metrics import metrics_endpoint
 
-    host, _, port = place.rpartition(":")
-    if not host or not port.isdigit():
-        raise CommandFailed(f"--http: expected HOST:PORT, got '{place}'.", USAGE)
     ready = {"service": service.check_serving, "startup": startup.check}
-    routes: dict[str, Handler] = {
+    return {
         "/health": health_endpoint(service.checks),
         "/ready": readiness_endpoint({**ready, **service.checks}),
         "/metrics": metrics_endpoint(metrics),
     }
-    server = HttpServer(routes, host=host, port=int(port))
-    try:
-        await server.start()
-    except OSError as error:
-        raise CommandFailed(f"--http: cannot listen on {place}: {error.strerror}.") from None
-    running.push_async_callback(server.stop)
-    return server.url
-
-
-def _say_ready(nats: str, database: str, roots: list[Path], http: str | None) -> None:
-    parts = [f"nats={nats.rpartition('@')[2]}", f"db={shown_database(database)}"]
-    parts.append(f"migrations={os.pathsep.join(map(str, roots)) or 'none'}")
-    if http:
-        parts.append(f"http={http}")
-    sys.stdout.write(f"rosey: ready {' '.join(parts)}\n")
-    sys.stdout.flush()

@@ -12,14 +12,16 @@ DRAIN_TIMEOUT: Final = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The limits of one service.
+    """The limits of one service; each is an option of `rosey serve`, with these words as its help.
 
     Attributes:
-        max_in_flight: how many requests are served at a time, at least 1.
-        max_queued: how many more wait for that, 0 for none.
-        statement_timeout: seconds after which a statement is interrupted.
-        drain_timeout: seconds that `stop()` gives to the requests that were taken.
-        sweep_interval: seconds between two removals of what has expired.
+        max_in_flight: Requests served at a time. One plugin alone gets at most seven eighths of
+            them.
+        max_queued: Requests that may wait for that; plugins take turns. Further ones are answered
+            with OVERLOADED.
+        statement_timeout: Seconds after which an SQL statement is stopped.
+        drain_timeout: Seconds to answer what was taken, once it is told to end.
+        sweep_interval: Seconds between two removals of expired keys.
 
     Raises:
         ValueError: a value is out of its range; the text names it.

@@ -20,7 +20,8 @@ def main(arguments: Sequence[str]) -> int:
         from dbservice.cli.app import run
 
         return run(["serve", *rest, "--loop", loop])
-    from dbservice.cli.loops import LoopName, runner
+    from dbservice.cli.loops import runner
+    from dbservice.cli.options import LoopName
 
     roles: dict[str, Callable[..., Coroutine[Any, Any, None]]]
     roles = {"echo": _echo, "search": _search, "memory": _memory}

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dbservice.cli.loops import LoopName
+    from dbservice.cli.options import LoopName
     from pytest_rosey.bench.figures import Run
     from pytest_rosey.bench.plan import Plan
     from pytest_rosey.bench.run import Options, Sides
@@ -57,7 +58,8 @@ _Loop = Annotated[
 _Largest = Annotated[
     int | None,
     Parameter(
-        help="The largest table, in rows: 100 to 1000000. By default 10000, 100000, 1000000."
+        validator=Number(gte=100, lte=1_000_000),
+        help="The largest table, in rows: 100 to 1000000. By default 10000, 100000, 1000000.",
     ),
 ]
 _Postgres = Annotated[
@@ -174,7 +176,7 @@ def report(
     try:
         found = load(run)
     except (NotARunError, OSError) as error:
-        return _failed(str(error), USAGE)
+        raise CommandFailed(str(error), USAGE) from None
     _show(found)
     return _written(found, html=html, markdown=markdown)
 
@@ -187,7 +189,10 @@ def guard(
     store: Annotated[
         bool, Parameter(negative=(), help="Measure once, and write the ratios to the file.")
     ] = False,
-    margin: Annotated[float, Parameter(help="How many times the stored ratio is too much.")] = 2.0,
+    margin: Annotated[
+        float,
+        Parameter(validator=Number(gt=0), help="How many times the stored ratio is too much."),
+    ] = 2.0,
     directory: _Directory = Path(),
 ) -> int:
     """Compare the ratios of a short run with stored ones, for CI; seconds are never compared.
@@ -212,12 +217,10 @@ def guard(
     try:
         expected = {} if store else guarding.load(stored).ratios
     except (ValueError, OSError) as error:
-        return _failed(str(error), USAGE)
+        raise CommandFailed(str(error), USAGE) from None
     wrong: dict[str, str] = {}
     for attempt in range(guarding.ATTEMPTS):
         run = _run("compare", None, GUARD, "asyncio", directory, postgres=False)
-        if isinstance(run, int):
-            return run
         if store:
             guarding.save(run, stored)
             return 0
@@ -228,7 +231,7 @@ def guard(
             sys.stdout.write(f"{len(measured)} ratios are as they were\n")
             return 0
         sys.stdout.writelines(f"{words}\n" for words in found.values())
-    return _failed(f"{len(wrong)} ratios are off in {guarding.ATTEMPTS} runs", REFUSED)
+    raise CommandFailed(f"{len(wrong)} ratios are off in {guarding.ATTEMPTS} runs.", REFUSED)
 
 
 def _measured(
@@ -243,9 +246,10 @@ def _measured(
     html: Path | None = None,
     markdown: Path | None = None,
 ) -> int:
+    for path in (json, html, markdown):
+        if path is not None:
+            _check_writable(path)
     run = _run(sides, plugin, plan, loop, directory, postgres)
-    if isinstance(run, int):
-        return run
     if json is not None:
         from pytest_rosey.bench.figures import save
 
@@ -256,8 +260,12 @@ def _measured(
 
 def _run(
     sides: Sides, plugin: str | None, plan: Plan, loop: LoopName, directory: Path, postgres: bool
-) -> Run | int:
-    """Make a run, or say why there is none and return the exit code."""
+) -> Run:
+    """Make a run, or say why there is none.
+
+    Raises:
+        CommandFailed: it cannot be made.
+    """
     from pytest_rosey.bench.contestants import NoSuchBenchmarkError, names
     from pytest_rosey.bench.processes import nats_server
     from pytest_rosey.bench.run import Options
@@ -265,15 +273,17 @@ def _run(
 
     unusable = _unusable(directory)
     if unusable is not None:
-        return _failed(unusable, USAGE)
+        raise CommandFailed(unusable, USAGE)
     known = names()
     if plugin is None and len(known) != 1:
-        return _failed(f"Name one with --plugin: {', '.join(known) or 'none is installed'}.", USAGE)
+        raise CommandFailed(
+            f"Name one with --plugin: {', '.join(known) or 'none is installed'}.", USAGE
+        )
     if sides != "legacy":
         try:
             nats_server()
         except ServerUnavailable as error:
-            return _failed(str(error), UNREACHABLE)
+            raise CommandFailed(str(error), UNREACHABLE) from None
     options = Options(
         sides=sides,
         plugin=plugin or known[0],
@@ -285,13 +295,19 @@ def _run(
     try:
         return _with_progress(options)
     except NoSuchBenchmarkError as error:
-        return _failed(str(error), USAGE)
+        raise CommandFailed(str(error), USAGE) from None
     except ServerUnavailable as error:
-        return _failed(str(error), REFUSED)
-    except CommandFailed as error:
-        return _failed(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return 130
+        raise CommandFailed(str(error), REFUSED) from None
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before a run of minutes whether its report can be written.
+
+    Raises:
+        OSError: it cannot.
+    """
+    with path.open("ab"):
+        pass
 
 
 def _plan(quick: bool, full: bool, largest: int | None) -> Plan:
@@ -299,6 +315,8 @@ def _plan(quick: bool, full: bool, largest: int | None) -> Plan:
 
     from pytest_rosey.bench.plan import DEFAULT, FULL, QUICK, with_sizes
 
+    if quick and full:
+        raise CommandFailed("--quick and --full exclude each other: leave one out.", USAGE)
     plan = QUICK if quick else FULL if full else DEFAULT
     if largest is None:
         return plan
@@ -373,8 +391,3 @@ def _written(run: Run, *, html: Path | None, markdown: Path | None) -> int:
 
         markdown.write_text(markdown_report(run), encoding="utf-8")
     return 0
-
-
-def _failed(message: str, exit_code: int) -> int:
-    sys.stderr.write(f"rosey: {message}\n")
-    return exit_code

@@ -14,7 +14,7 @@ Both return a `Contestant`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from itertools import count, cycle, islice
@@ -85,7 +85,7 @@ class Benchmark(Protocol):
 
 
 class NoSuchBenchmarkError(LookupError):
-    """No installed package has a benchmark of this name."""
+    """No installed package has a benchmark of this name, or it lacks something."""
 
 
 def names() -> list[str]:
@@ -106,8 +106,35 @@ def benchmark_of(plugin: str) -> Benchmark:
             f"Installed: {', '.join(sorted(known)) or 'none'}. A package offers one through the "
             f"entry-point group {GROUP}."
         )
-    found: Benchmark = known[plugin].load()
+    entry = known[plugin]
+    try:
+        found: Benchmark = entry.load()
+    except Exception as error:
+        raise NoSuchBenchmarkError(
+            f"The benchmark of '{plugin}' cannot be loaded from {entry.value}: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    _check(found, ("legacy", "modern"), f"The benchmark of '{plugin}' ({entry.value})")
     return found
+
+
+def check_contestant(contestant: object, plugin: str) -> None:
+    """Return if a side of a benchmark can do all that it is asked.
+
+    Raises:
+        NoSuchBenchmarkError: a method is missing; the text names all that are.
+    """
+    methods = [name for name in vars(Contestant) if not name.startswith("_")]
+    _check(contestant, methods, f"{type(contestant).__name__}, of the benchmark of '{plugin}',")
+
+
+def _check(found: object, names: Sequence[str], what: str) -> None:
+    missing = [f"{name}()" for name in names if not callable(getattr(found, name, None))]
+    if missing:
+        raise NoSuchBenchmarkError(
+            f"{what} has no {', '.join(missing)}: `pydoc pytest_rosey.bench.contestants` says what "
+            "a benchmark has."
+        )
 
 
 NO_ARGUMENT: Final = frozenset({"random", "search", "top", "count", "ping"})

@@ -11,9 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from dbservice.cli.loops import LoopName, runner
+from dbservice.cli.loops import runner
+from dbservice.cli.options import LoopName
 from pytest_rosey.bench import machine, scenarios
-from pytest_rosey.bench.contestants import Benchmark, Seat, benchmark_of
+from pytest_rosey.bench.contestants import (
+    Benchmark,
+    Contestant,
+    Seat,
+    benchmark_of,
+    check_contestant,
+)
 from pytest_rosey.bench.figures import LARGEST, Measurement, Memory, Race, Restart, Run
 from pytest_rosey.bench.plan import Plan
 from pytest_rosey.bench.processes import Site, World, child, no_postgres, postgres, world
@@ -151,10 +158,14 @@ class _Run:
 
     async def _legacy(self, rows: int, stack: AsyncExitStack) -> Seat:
         path = self.site.directory / f"legacy-{rows}-{time.monotonic_ns()}.db"
-        return await self._seat("legacy", self.benchmark.legacy(path), rows, stack)
+        return await self._seat("legacy", self._checked(self.benchmark.legacy(path)), rows, stack)
+
+    def _checked(self, contestant: Contestant) -> Contestant:
+        check_contestant(contestant, self.options.plugin)
+        return contestant
 
     async def _plugin(self, name: str, where: World, rows: int, stack: AsyncExitStack) -> Seat:
-        modern = self.benchmark.modern(await _connected(where.url))
+        modern = self._checked(self.benchmark.modern(await _connected(where.url)))
         return await self._seat(name, modern, rows, stack)
 
     def _world(self, stack: AsyncExitStack, name: str) -> World:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from dbservice.cli.failure import USAGE, CommandFailed
+from dbservice.cli.options import Output
+from dbservice.cli.output import tell
 from pytest_rosey.checks.storage_access import findings, python_files
 
 FOUND = 1
-USAGE = 2
 
 
 def check(
     *paths: Path,
-    json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="Print JSON, for scripts.")
-    ] = False,
+    output: Output = Output(),  # noqa: B008 - it is frozen
 ) -> int:
     """Find imports of database drivers, and SQL, in the code of plugins.
 
@@ -36,23 +32,14 @@ def check(
         Files and folders with the plugin's code.
     """
     if not paths:
-        return _misused("Name the files or folders: rosey check src/my_plugin")
+        raise CommandFailed("Name the files or folders: rosey check src/my_plugin", USAGE)
     try:
         files = python_files(paths)
     except FileNotFoundError as error:
-        return _misused(f"{error}.")
+        raise CommandFailed(f"{error}.", USAGE) from None
     found = [finding for file in files for finding in findings(file)]
-    if json:
-        from dbservice.protocol import encode_json
-
-        report = {"files": len(files), "findings": [asdict(finding) for finding in found]}
-        sys.stdout.write(encode_json(report).decode() + "\n")
-    else:
-        sys.stdout.writelines(f"{finding}\n" for finding in found)
-        sys.stdout.write(f"{len(found)} findings in {len(files)} files\n")
+    report = {"files": len(files), "findings": [asdict(finding) for finding in found]}
+    lines = [f"{finding}\n" for finding in found]
+    lines.append(f"{len(found)} findings in {len(files)} files\n")
+    tell(report, "".join(lines), as_json=output.json)
     return FOUND if found else 0
-
-
-def _misused(message: str) -> int:
-    sys.stderr.write(f"rosey: {message}\n")
-    return USAGE

@@ -9,7 +9,7 @@ from typing import Final, Protocol, TextIO
 
 LEAVE: Final = frozenset({"exit", "quit", "!quit"})
 LONGEST_LINE: Final = 2**20
-"""Bytes."""
+"""Bytes of a line that are looked at; the plugin refuses far shorter texts as too long."""
 
 
 class Talker(Protocol):
@@ -72,8 +72,20 @@ async def typed_lines(stream: TextIO, ask: Callable[[], None]) -> AsyncGenerator
         reader.feed_eof()
     try:
         ask()
-        while line := await reader.readline():
+        while line := await _next_line(reader):
             yield line.decode(errors="replace")
             ask()
     finally:
         loop.remove_reader(descriptor)
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line, or the beginning of one that is too long; nothing at the end."""
+    line = b""
+    while True:
+        try:
+            return (line + await reader.readuntil())[:LONGEST_LINE]
+        except asyncio.IncompleteReadError as error:
+            return (line + error.partial)[:LONGEST_LINE]
+        except asyncio.LimitOverrunError as error:
+            line = (line + await reader.readexactly(error.consumed))[:LONGEST_LINE]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dbservice.cli.boundary import run
 from dbservice.embedded import Stack
 from reference_plugin_quote_db import legacy
-from reference_plugin_quote_db.__main__ import import_legacy
+from reference_plugin_quote_db.__main__ import app
 from reference_plugin_quote_db.legacy import command as import_command
 from reference_plugin_quote_db.legacy.importer import Report
 
@@ -39,10 +40,9 @@ def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def status_of(file: Path, *, again: bool = False, **place: Path | str) -> int | str | None:
-    with pytest.raises(SystemExit) as left:
-        import_legacy(file, again=again, **place)  # type: ignore[arg-type]
-    return left.value.code
+def status_of(file: Path, *, again: bool = False, **place: Path | str) -> int:
+    where = [word for name, value in place.items() for word in (f"--{name}", str(value))]
+    return run(app, ["import-legacy", str(file), *where, *(["--again"] if again else [])])
 
 
 def test_a_file_that_is_imported_repaired_and_imported(
@@ -88,7 +88,7 @@ def test_a_database_that_a_service_holds(file: Path, capsys: pytest.CaptureFixtu
         async with Stack(database_url=f"sqlite+aiosqlite:///{file.parent}/rosey.db"):
             return await asyncio.to_thread(status_of, file, database=Path("rosey.db"))
 
-    assert asyncio.run(hold_it_meanwhile()) == import_command.INCOMPLETE
+    assert asyncio.run(hold_it_meanwhile()) == 3
     assert "use --nats" in capsys.readouterr().err
 
 

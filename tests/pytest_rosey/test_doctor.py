@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbservice.cli.app import run
+from dbservice.cli.options import Output
 from pytest_rosey import doctor
 from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.errors import ServerUnavailable
@@ -53,7 +54,7 @@ def test_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("bare")
 def test_strict_takes_it_for_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.doctor(strict=True, json=True) == 1
+    assert doctor.doctor(strict=True, output=Output(json=True)) == 1
     parts = report(capsys)
     missing = {parts[name]["state"] for name in ("nats-server", "Docker", "PostgreSQL")}
     assert missing == {"missing"}
@@ -65,7 +66,7 @@ def test_what_is_needed_and_not_there(
 ) -> None:
     monkeypatch.setattr(doctor.sqlite3, "sqlite_version_info", (3, 34, 0))
     monkeypatch.setattr(doctor, "_NEEDED", ("no-such-package",))
-    assert doctor.doctor(json=True) == 1
+    assert doctor.doctor(output=Output(json=True)) == 1
     parts = report(capsys)
     assert parts["SQLite"]["state"] == "broken"
     assert parts["no-such-package"]["remedy"] == "pip install no-such-package"

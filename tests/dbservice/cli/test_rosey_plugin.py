@@ -26,7 +26,11 @@ def test_the_list_names_the_package(rosey):
     [
         (("quotedb",), 2, "Did you mean 'quote-db'? Installed: quote-db"),
         (("quote-db", "--nats", "nats://127.0.0.1:1"), 3, "No NATS server answers at"),
-        (("quote-db", "--http", "8080"), 2, "--http: expected HOST:PORT, got '8080'"),
+        (
+            ("quote-db", "--http", "8080"),
+            2,
+            "--http: expected HOST:PORT with a port of 0 to 65535, as 127.0.0.1:8080, got '8080'.",
+        ),
         (("quote-db", "--http", "localhost:99999"), 2, "--http: expected HOST:PORT"),
     ],
 )

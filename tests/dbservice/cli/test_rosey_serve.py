@@ -178,9 +178,13 @@ async def test_health_over_http(serve, nats_server, database):
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("serve", "--nats", "nats://127.0.0.1:1"), 3, "No NATS server answers at"),
+        (
+            ("serve", "--nats", "nats://127.0.0.1:1", "--db", ":memory:"),
+            3,
+            "No NATS server answers at",
+        ),
         (("migrate", "quote-db", "status", "--nats", "nats://127.0.0.1:1"), 3, "No NATS server"),
-        (("migrate", "quote-db", "status"), 2, "Say where: --nats URL"),
+        (("migrate", "quote-db", "status"), 2, "Say where: --nats nats://"),
         (("migrate", "quote-db", "apply", "99", "--db", ":memory:"), 1, "MIGRATION_NOT_FOUND"),
         (("migrate", "Quote DB", "status", "--db", ":memory:"), 1, "is not a plugin name"),
         (("migrate", "quote-db", "status", "--db", "no/such/folder/x.db"), 3, "cannot be opened"),

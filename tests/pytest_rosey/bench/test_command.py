@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dbservice.cli.app import run
 from pytest_rosey.bench import machine, plan
-from pytest_rosey.bench.command import bench
 from pytest_rosey.bench.contestants import NoSuchBenchmarkError, benchmark_of
 from pytest_rosey.bench.figures import load, save
 from pytest_rosey.bench.plan import with_sizes
@@ -38,9 +38,7 @@ needs_server = pytest.mark.skipif(find_binary().path is None, reason="no nats-se
 
 
 def rosey_bench(arguments: list[str]) -> int:
-    code = bench(arguments, result_action="return_value")
-    assert isinstance(code, int)
-    return code
+    return run(["bench", *arguments])
 
 
 @pytest.fixture(autouse=True)

@@ -141,7 +141,7 @@ class TestCommand:
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "plugin.py").write_text("import sqlite3\n")
-        assert check(tmp_path, json=True) == 1
+        assert run(["check", str(tmp_path), "--json"]) == 1
         (finding,) = json.loads(capsys.readouterr().out)["findings"]
         assert (finding["line"], finding["file"]) == (1, str(tmp_path / "plugin.py"))
 
@@ -168,7 +168,7 @@ class TestCommand:
         self, tmp_path: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "empty").mkdir()
-        assert check(*(tmp_path / path for path in paths)) == 2
+        assert run(["check", *(str(tmp_path / path) for path in paths)]) == 2
         assert capsys.readouterr().err.startswith("rosey: ")
 
     def test_it_is_a_command_of_rosey(self, capsys: pytest.CaptureFixture[str]) -> None:
