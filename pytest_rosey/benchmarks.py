@@ -183,14 +183,20 @@ class RoseyBenchmark:
         self.extra_info["throughput"] = calls_a_round * len(rounds) / math.fsum(rounds)
 
 
-def replace_clock(item: pytest.Item) -> tuple[ReplayedClock, dict[str, Any]]:
-    """Let pytest-benchmark use a clock of ours in a test, and return it and the test's options."""
+@contextmanager
+def replaced_clock(item: pytest.Item) -> Iterator[tuple[ReplayedClock, dict[str, Any]]]:
+    """Let pytest-benchmark use a clock of ours in a test; yield it and the test's options."""
     marker = item.get_closest_marker("benchmark")
     given = dict(marker.kwargs) if marker is not None else {}
     limits = {name: given.get(name, _option(item.config, name)) for name in _OPTIONS}
     clock = ReplayedClock(_function(limits.pop("timer")))
-    item.add_marker(pytest.mark.benchmark(**{**given, "timer": clock}), append=False)
-    return clock, limits
+    ours = pytest.mark.benchmark(**{**given, "timer": clock})
+    item.add_marker(ours, append=False)
+    try:
+        yield clock, limits
+    finally:
+        # A rerun of the test must not take it for the clock that its author chose.
+        item.own_markers.remove(ours.mark)
 
 
 _OPTIONS = ("timer", "min_rounds", "max_time", "warmup", "warmup_iterations", "disable_gc")

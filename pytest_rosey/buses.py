@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
-
-import pytest
 
 from dbservice.embedded.broker import Broker
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Connection, Publication
 from dbservice.embedded.interest import covers
 from dbservice.runtime.barrier import barrier
-from pytest_rosey.clients import Home, LoopBound, home_of
+from pytest_rosey.clients import Home, LoopBound
 from pytest_rosey.faults.message import Message, Take, subscription_to
 from pytest_rosey.faults.proxy import Proxy
 from pytest_rosey.servers.nats import NatsServer, address_of
@@ -79,13 +78,13 @@ class InProcessBus:
 
     def __init__(self, broker: Broker) -> None:
         self.url = broker.url
+        self.broker = broker
         self.clients: list[LoopBound] = []
-        self._broker = broker
         self._held: list[Publication] | None = None
 
     def client(self) -> LoopBound:
         """Return a new client, not connected."""
-        client = InProcessClient(self._broker)
+        client = InProcessClient(self.broker)
         self.clients.append(client)
         return client
 
@@ -96,27 +95,27 @@ class InProcessBus:
             if self._held is not None:
                 self._held.append(publication)
                 return True
-            return take(_message(self._broker, publication))
+            return take(_message(self.broker, publication))
 
-        self._broker.intercept = intercept
+        self.broker.intercept = intercept
 
     async def untap(self) -> None:
         """Look no more; see `Bus`."""
-        self._broker.intercept = None
+        self.broker.intercept = None
 
     def hang_up_on(self, subject: bytes) -> None:
         """End connections; see `Bus`."""
-        self._broker.disconnect(
+        self.broker.disconnect(
             lambda client: any(covers(s.pattern.encode(), subject) for s in client.subscriptions)
         )
 
     def cut(self) -> None:
         """End all connections; see `Bus`."""
-        self._broker.stop()
+        self.broker.stop()
 
     async def kill(self) -> None:
         """End the server, which for the clients is what `cut()` is; see `Bus`."""
-        self._broker.stop()
+        self.broker.stop()
 
     async def pause(self) -> None:
         """Deliver nothing; see `Bus`."""
@@ -125,10 +124,10 @@ class InProcessBus:
 
     def restore(self) -> None:
         """Go on; see `Bus`."""
-        self._broker.start()
+        self.broker.start()
         held, self._held = self._held, None
         for publication in held or ():
-            self._broker.publish(publication)
+            self.broker.publish(publication)
 
 
 class RealBus:
@@ -235,34 +234,11 @@ def _elsewhere(url: str, address: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{credentials}{at}{address}"))
 
 
-class Connect:
-    """Opens clients on the bus of a test, and closes them.
-
-    Args:
-        bus: where to.
-        request: of a fixture of the test.
-    """
-
-    def __init__(self, bus: Bus, request: pytest.FixtureRequest) -> None:
-        self._bus = bus
-        self._request = request
-        self._clients: list[LoopBound] = []
-
-    async def __call__(self, fixture: str) -> LoopBound:
-        """Return a new connected client for a fixture."""
-        client = await join(self._bus.client(), self._bus.url, home_of(self._request, fixture))
-        self._clients.append(client)
-        return client
-
-    async def settle(self) -> None:
-        """Return when the clients that faults have disconnected are back."""
-        if any(client.is_reconnecting or client.stats["reconnects"] for client in self._clients):
-            await until_back(self._clients)
-
-    async def close_all(self) -> None:
-        """Close every client, the newest first; those that the test has closed stay closed."""
-        for client in reversed(self._clients):
-            await client.close()
+def bus_for(nodeid: str, server: NatsServer | None) -> Bus:
+    """Return the bus of a test: a real server, or a broker whose dice fall alike in every run."""
+    if server is not None:
+        return RealBus(server)
+    return InProcessBus(Broker(seed=zlib.crc32(nodeid.encode())))
 
 
 async def until_back(clients: Sequence[LoopBound]) -> None:

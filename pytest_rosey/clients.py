@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from pytest_rosey.fixtures.loops import loop_scope_of
+from pytest_rosey.fixtures.harness import loop_scope_of
 
 
 class WrongLoopError(RuntimeError):
@@ -57,7 +57,7 @@ class Home:
 def home_of(request: pytest.FixtureRequest, fixture: str) -> Home:
     """Return the running loop as the home of what a fixture of ours makes."""
     default = request.config.getini("asyncio_default_fixture_loop_scope")
-    return Home(fixture, loop_scope_of(request), default or "not set")
+    return Home(fixture, loop_scope_of(request.node), default or "not set")
 
 
 class LoopBound(Client):

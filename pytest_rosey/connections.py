@@ -10,10 +10,9 @@ import importlib.util
 import re
 import sys
 import weakref
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -46,6 +45,18 @@ def connections(config: pytest.Config) -> Connections:
     return config.stash[_CONNECTIONS]
 
 
+class Opening(NamedTuple):
+    """How a client was opened.
+
+    Attributes:
+        place: the line of the caller.
+        run: the run of the test that did it, or None.
+    """
+
+    place: str
+    run: marks.Run | None
+
+
 class Connections:
     """Watches nats-py: lets it connect to allowed hosts only, and remembers its clients.
 
@@ -57,7 +68,7 @@ class Connections:
         self._config = config
         self._allowed: set[str] = set()
         self._of_the_test: Sequence[str] = ()
-        self._opened: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
+        self._opened: weakref.WeakKeyDictionary[Client, Opening] = weakref.WeakKeyDictionary()
         self._undo: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -78,23 +89,18 @@ class Connections:
         """Allow a host for the rest of the run."""
         self._allowed.add(host.lower())
 
-    @contextmanager
-    def of(self, item: pytest.Item) -> Generator[None]:
-        """Allow the hosts that a test names in its marker, while it runs."""
-        self._of_the_test = marks.allowed_hosts(item)
-        try:
-            yield
-        finally:
-            self._of_the_test = ()
+    def allow_for_a_test(self, hosts: Sequence[str]) -> None:
+        """Allow hosts until the next test is set up."""
+        self._of_the_test = hosts
 
-    def open_clients(self) -> dict[Client, str]:
-        """Return the clients that are connected, or try to be, and where each was opened."""
+    def open_clients(self) -> dict[Client, Opening]:
+        """Return the clients that are connected, or try to be, and how each was opened."""
         # Those of earlier tests may wait long for the garbage collector.
         for client in [client for client in self._opened if client.is_closed]:
             del self._opened[client]
         return {
-            client: place
-            for client, place in self._opened.items()
+            client: opening
+            for client, opening in self._opened.items()
             if client.is_connected or client.is_reconnecting or client.is_draining
         }
 
@@ -126,7 +132,8 @@ class Connections:
     def _remembered(self, original: Callable[..., Any]) -> Callable[..., Any]:
         async def connect(client: Client, *args: Any, **kwargs: Any) -> None:
             __tracebackhide__ = True
-            self._opened[client] = _place(sys._getframe(1))  # noqa: SLF001
+            place = _place(sys._getframe(1))  # noqa: SLF001
+            self._opened[client] = Opening(place, marks.current_run.get())
             await original(client, *args, **kwargs)
 
         return connect

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Iterable, Iterator
+from contextvars import Context
 from pathlib import Path
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,8 @@ from dbservice.protocol import namespace
 from dbservice.storage.catalog import Catalog
 from pytest_rosey.connections import connections
 from pytest_rosey.faults.database import spared
+from pytest_rosey.marks import Run, current_run
+from pytest_rosey.options import settings
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -30,19 +35,23 @@ _GRACE = 0.05
 
 
 class LeakWatch:
-    """Notes what is there when a test begins, and tells at its end what it added.
+    """Tells at the end of a test what it left on its loop.
 
-    Only what runs on the loop of the test counts. Tasks of pytest-asyncio, and those of fixtures
-    with a broader scope, are there before or belong to nobody's test.
+    What was there before it, and what fixtures with a broader scope made, is not the test's, and
+    neither is what those have made meanwhile: a task belongs to the run in whose context it was
+    made. What is not the test's is left alone.
 
     Args:
         config: of the run.
+        loop: of the test.
+        run: of the test.
     """
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, loop: asyncio.AbstractEventLoop, run: Run) -> None:
         self._connections = connections(config)
-        self._tasks = asyncio.all_tasks()
-        self._clients = set(self._connections.open_clients())
+        self._loop = loop
+        self._run = run
+        self._before = asyncio.all_tasks(loop)
 
     async def end(self) -> list[str]:
         """End what the test left and return a line for each thing, the oldest first.
@@ -50,6 +59,8 @@ class LeakWatch:
         A task that comes to its end within a few turns of the loop is not left.
         """
         new = self._new_tasks()
+        if not new:
+            return []
         clients = self._new_clients(new)
         tasks = await self._lasting(new)
         left = [_described_task(task) for task in tasks if not _is_of_nats_py(task)]
@@ -67,9 +78,9 @@ class LeakWatch:
         if not reading:
             return {}
         return {
-            client: place
-            for client, place in self._connections.open_clients().items()
-            if client not in self._clients and client in reading
+            client: opening.place
+            for client, opening in self._connections.open_clients().items()
+            if opening.run is self._run and client in reading
         }
 
     async def _lasting(self, tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
@@ -84,9 +95,19 @@ class LeakWatch:
 
     def _new_tasks(self) -> set[asyncio.Task[Any]]:
         # Each look goes through all tasks of the process, so there are as few as can be.
-        tasks = asyncio.all_tasks() - self._tasks
-        tasks.discard(asyncio.current_task())
-        return tasks
+        new = asyncio.all_tasks(self._loop) - self._before
+        new.discard(asyncio.current_task())
+        return {task for task in new if _run_of(task) is self._run}
+
+
+def _run_of(task: asyncio.Task[Any]) -> Run | None:
+    """Return the run of the test in whose context a task was made."""
+    if sys.version_info >= (3, 12):
+        context = task.get_context()
+    else:  # where only the garbage collector tells
+        context = next(held for held in gc.get_referents(task) if isinstance(held, Context))
+    run: Run | None = context.get(current_run)
+    return run
 
 
 def _age(task: asyncio.Task[Any]) -> tuple[int, str]:
@@ -207,12 +228,25 @@ def _change(name: str, had: int | None, has: int | None) -> str:
     return f"{what}: {has}{unit}" + ("" if had is None else f", {had} before")
 
 
-def fail_for(what: str, left: list[str], advice: str) -> None:
-    """Fail the test with a list of what it left.
+def left_behind(left: list[str]) -> str:
+    """Say what a test left on its loop."""
+    return _listed(
+        "The test left behind:",
+        left,
+        "Await or cancel tasks and close clients before the test ends.",
+    )
 
-    Raises:
-        pytest.fail.Exception: always.
-    """
-    __tracebackhide__ = True
+
+def data_left(left: list[str], config: pytest.Config) -> str:
+    """Say what a test left in a database that outlives it."""
+    return _listed(
+        f"The test left data in the database {settings(config).database.value}:",
+        left,
+        "plugin_namespace gives a test a namespace of its own; "
+        "`await cleanup_plugin_namespace(name)` empties another one before and after it.",
+    )
+
+
+def _listed(what: str, left: list[str], advice: str) -> str:
     listed = "".join(f"\n  - {line}" for line in left)
-    pytest.fail(f"{what}{listed}\n{advice}\n{LIFTED_BY}", pytrace=False)
+    return f"{what}{listed}\n{advice}\n{LIFTED_BY}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +13,8 @@ import pytest
 from pytest_rosey.options import settings
 
 if TYPE_CHECKING:
-    from pytest_rosey.faults.injection import NatsFaults
+    from pytest_rosey.fixtures.clock import RoseyClock
+    from pytest_rosey.fixtures.harness import Harness
 
 FAKE, REAL = "fake", "real"
 _BUSES = (FAKE, REAL)
@@ -19,8 +23,10 @@ TIME = "rosey_time"
 _VIRTUAL = "virtual"
 _TIMES = (_VIRTUAL, "real")
 
-_OUTCOME = pytest.StashKey[BaseException | None]()
-_FAULTS = pytest.StashKey["NatsFaults"]()
+HARNESS = "_rosey"
+"""The fixture that all fixtures on a bus depend on."""
+
+_RUN = pytest.StashKey["Run"]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,83 @@ class FakeRules:
 
     assert_all_called: bool = True
     contract: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One run of a test, from its set-up to its tear-down; a rerun is another one.
+
+    Whatever is kept about a test is kept here, so that nothing of it reaches the next run.
+
+    Attributes:
+        item: the test.
+        harness: what it has on a bus, once it has something.
+        clock: the clock of its service, once somebody asked for it.
+        uses_server: whether that is a real server.
+        is_complete: whether the test came to its end; one that stopped half-way (failed, skipped,
+            interrupted) had no chance to use what it prepared, nor to clean up.
+        failures: the exceptions of what failed, subtests included.
+    """
+
+    item: pytest.Item
+    harness: Harness | None = None
+    clock: RoseyClock | None = None
+    uses_server: bool = False
+    is_complete: bool = False
+    failures: list[BaseException] = field(default_factory=list)
+    _has_stopped: bool = False
+
+    def note(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+        """Take in how a phase of the test went, or one of its subtests."""
+        if call.when == "teardown":
+            # They hold frames.
+            self.failures.clear()
+            return
+        if call.excinfo is not None:
+            self.failures.append(call.excinfo.value)
+        self._has_stopped |= not report.passed
+        self.is_complete = call.when == "call" and not self._has_stopped
+
+
+current_run: ContextVar[Run | None] = ContextVar("rosey_run", default=None)
+"""The run that is going on. A task belongs to the run in whose context it was made."""
+
+
+def begin(item: pytest.Item) -> Run:
+    """Return the new run of a test that is about to be set up."""
+    run = item.stash[_RUN] = Run(item)
+    current_run.set(run)
+    return run
+
+
+def run_of(item: pytest.Item) -> Run:
+    """Return the run of a test that is going on."""
+    # Where another plugin's hook has ended the set-up, ours was not reached.
+    return item.stash.get(_RUN, None) or begin(item)
+
+
+@contextmanager
+def runs_of(item: pytest.Item) -> Iterator[None]:
+    """Let go of all that was kept about a test when it is over."""
+    before = current_run.get()  # of a test that runs pytest itself
+    try:
+        yield
+    finally:
+        current_run.set(before)
+        if _RUN in item.stash:  # else somebody else has run it in another way
+            # A context that somebody keeps would keep the loop of the test with it.
+            item.stash[_RUN].harness = None
+            del item.stash[_RUN]
+
+
+@contextmanager
+def outside_of_tests() -> Iterator[None]:
+    """Let what is made here belong to no test, as what a session's fixture makes."""
+    token = current_run.set(None)
+    try:
+        yield
+    finally:
+        current_run.reset(token)
 
 
 def declare(config: pytest.Config) -> None:
@@ -61,7 +144,11 @@ def declare(config: pytest.Config) -> None:
 
 
 def allowed_hosts(item: pytest.Item) -> tuple[str, ...]:
-    """Return the hosts that a test, its class and its module allow."""
+    """Return the hosts that a test, its class and its module allow.
+
+    Raises:
+        pytest.fail.Exception: a marker does not name hosts.
+    """
     hosts: list[str] = []
     for marker in item.iter_markers("rosey_allow_hosts"):
         if marker.kwargs or not marker.args or any(not isinstance(h, str) for h in marker.args):
@@ -98,9 +185,10 @@ def _check_rules(item: pytest.Item, marker: pytest.Mark) -> None:
 
 def repeat_on_each_bus(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test that names several buses, if it uses one at all."""
-    buses = _named(metafunc.definition)
-    if len(buses) > 1 and "_rosey_bus" in metafunc.fixturenames:
-        metafunc.parametrize("_rosey_bus", buses, indirect=True)
+    named = _named(metafunc.definition)
+    # What is wrong with the marker is said when the test is set up: here it would end the run.
+    if len(named) > 1 and not _problem(named) and HARNESS in metafunc.fixturenames:
+        metafunc.parametrize(HARNESS, named, indirect=True)
 
 
 def is_in_virtual_time(item: pytest.Item) -> bool:
@@ -117,74 +205,43 @@ def is_in_virtual_time(item: pytest.Item) -> bool:
     return bool(marker.args[0] == _VIRTUAL)
 
 
+def bus_of(item: pytest.Item) -> str:
+    """Return which bus a test gets: `fake` or `real`.
+
+    Raises:
+        pytest.fail.Exception: its marker is wrong, or contradicts its fixtures.
+    """
+    named = _named(item)
+    if problem := _problem(named):
+        pytest.fail(f"{item.nodeid}: {problem}", pytrace=False)
+    call = getattr(item, "callspec", None)
+    bus: str | None = call.params.get(HARNESS) if call is not None else None
+    bus = bus or (named[0] if named else None)
+    if "fake_nats" not in getattr(item, "fixturenames", ()):
+        return bus or (REAL if settings(item.config).real_nats else FAKE)
+    if bus == REAL:
+        pytest.fail(
+            f'{item.nodeid}: fake_nats is on the in-process bus, and rosey_nats("real") asks '
+            "for another one. Leave out one of them; nats_client runs on both.",
+            pytrace=False,
+        )
+    return FAKE
+
+
 def uses_real_bus(item: pytest.Item) -> bool:
     """Return whether a test gets a real server, before its fixtures are set up."""
-    if "_rosey_bus" not in getattr(item, "fixturenames", ()):
-        return False
-    repeated = getattr(item, "callspec", None)
-    bus = repeated.params.get("_rosey_bus") if repeated is not None else None
-    return (bus or _bus_named_for(item)) == REAL
-
-
-def bus_of(request: pytest.FixtureRequest) -> str:
-    """Return which bus the requesting test gets: `fake` or `real`."""
-    repeated: str | None = getattr(request, "param", None)
-    if repeated is not None:
-        return repeated
-    return _bus_named_for(request.node)
-
-
-def _bus_named_for(item: pytest.Item) -> str:
-    named = _named(item)
-    return named[0] if named else (REAL if settings(item.config).real_nats else FAKE)
+    return HARNESS in getattr(item, "fixturenames", ()) and bus_of(item) == REAL
 
 
 def _named(node: pytest.Item) -> tuple[str, ...]:
     marker = node.get_closest_marker("rosey_nats")
     if marker is None:
         return ()
-    named = marker.args
-    if not named or marker.kwargs or any(bus not in _BUSES for bus in named):
-        pytest.fail(
-            f'{node.nodeid}: @pytest.mark.rosey_nats takes "fake", "real", or both, '
-            f"got {', '.join(map(repr, named)) or 'nothing'}.",
-            pytrace=False,
-        )
-    return named
+    return (*marker.args, *marker.kwargs) or ("",)
 
 
-def remember_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Keep the exception of a failed set-up or test for the tear-down of its fixtures."""
-    if call.when == "teardown":
-        # It holds frames, and the item lives as long as the session.
-        item.stash[_OUTCOME] = None
-    else:
-        item.stash[_OUTCOME] = call.excinfo.value if call.excinfo is not None else None
-
-
-def note_faults(item: pytest.Item, faults: NatsFaults) -> None:
-    """Remember the faults of a test, to end them with it and to report them."""
-    item.stash[_FAULTS] = faults
-
-
-def end_faults(item: pytest.Item) -> None:
-    """Let the fixtures of a test be torn down in peace."""
-    if (faults := item.stash.get(_FAULTS, None)) is not None:
-        faults.lift()
-
-
-def report_of_faults(item: pytest.Item) -> str:
-    """Return what was injected into a test, for its failure report; empty for nothing."""
-    faults = item.stash.get(_FAULTS, None)
-    return "" if faults is None else faults.report()
-
-
-def forget_faults(item: pytest.Item) -> None:
-    """Let go of the faults of a test that is over, and with them of its bus."""
-    if _FAULTS in item.stash:
-        del item.stash[_FAULTS]
-
-
-def failure_of(item: pytest.Item) -> BaseException | None:
-    """Return what made the test or its set-up fail, during the tear-down of its fixtures."""
-    return item.stash.get(_OUTCOME, None)
+def _problem(named: tuple[str, ...]) -> str:
+    if all(bus in _BUSES for bus in named):
+        return ""
+    given = ", ".join(repr(bus) for bus in named if bus != "") or "nothing"
+    return f'@pytest.mark.rosey_nats takes "fake", "real", or both, got {given}.'

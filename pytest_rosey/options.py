@@ -118,6 +118,9 @@ class Chosen:
     value: str
     source: str
 
+    def __str__(self) -> str:
+        return f"{self.value} ({self.source})"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -152,6 +155,11 @@ class Settings:
     check_migrations: bool
     check_storage_access: bool
     check_paths: tuple[Path, ...]
+
+    @property
+    def wants_servers(self) -> bool:
+        """Whether the run needs a real server, NATS or PostgreSQL."""
+        return self.real_nats is not None or is_on_postgres(self.database)
 
 
 _SETTINGS = pytest.StashKey[Settings]()
@@ -234,6 +242,16 @@ def _check_paths(config: pytest.Config) -> tuple[Path, ...]:
     if named is None:
         return tuple(config.getini("rosey_check_paths"))
     return tuple(config.invocation_params.dir / path for path in named)
+
+
+NO_WORKER = "master"
+"""What pytest-xdist calls a process that is no worker."""
+
+
+def worker_id(config: pytest.Config) -> str:
+    """Return the name of this pytest-xdist worker, `master` without xdist."""
+    given: dict[str, str] = getattr(config, "workerinput", {})
+    return given.get("workerid", NO_WORKER)
 
 
 _SQLITE_SCHEMES = ("sqlite", "sqlite+aiosqlite")

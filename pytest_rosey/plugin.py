@@ -8,61 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_rosey import connections, marks, provision
-from pytest_rosey.fixtures import (
-    _rosey_benchmark_clock,
-    _rosey_broker,
-    _rosey_bus,
-    _rosey_connect,
-    _rosey_databases,
-    _rosey_leaks,
-    _rosey_migration_roots,
-    _rosey_templates,
-    cleanup_plugin_namespace,
-    db_service,
-    fake_nats,
-    make_nats_response,
-    mock_nats,
-    nats_client,
-    nats_faults,
-    nats_server,
-    plugin_namespace,
-    rosey_benchmark,
-    rosey_clock,
-    rosey_migrations,
-    rosey_plugin,
-    storage,
-)
-from pytest_rosey.fixtures.loops import RUNNER, asyncio_is_active
+from pytest_rosey import connections, fixtures, marks
 from pytest_rosey.options import add_options, is_on_postgres, settings
 
-__all__ = [
-    "_rosey_benchmark_clock",
-    "_rosey_broker",
-    "_rosey_bus",
-    "_rosey_connect",
-    "_rosey_databases",
-    "_rosey_leaks",
-    "_rosey_migration_roots",
-    "_rosey_templates",
-    "cleanup_plugin_namespace",
-    "db_service",
-    "fake_nats",
-    "make_nats_response",
-    "mock_nats",
-    "nats_client",
-    "nats_faults",
-    "nats_server",
-    "plugin_namespace",
-    "rosey_benchmark",
-    "rosey_clock",
-    "rosey_migrations",
-    "rosey_plugin",
-    "storage",
-]
+if TYPE_CHECKING:
+    from pytest_rosey.faults.injection import NatsFaults
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,21 +25,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, and the async fixtures where pytest-asyncio can run them."""
+    """Declare the markers, and register the fixtures."""
     marks.declare(config)
     connections.watch(config)
-    if asyncio_is_active(config):
-        from pytest_rosey.fixtures import asynchronous
-
-        config.pluginmanager.register(asynchronous, "rosey-async-fixtures")
+    for home in fixtures.homes(config):
+        config.pluginmanager.register(home)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse settings that make no sense, and find the servers that the run wants."""
     # Not on configuring: --help must work whatever the settings are.
     chosen = settings(session.config)
-    if session.config.getoption("collectonly"):
+    if session.config.getoption("collectonly") or not chosen.wants_servers:
         return
+    from pytest_rosey import provision
+
     if chosen.real_nats:
         provision.find_server(session.config)
     if is_on_postgres(chosen.database):
@@ -94,6 +48,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which bus and which database the tests get, and why."""
+    chosen = settings(config)
+    if not chosen.wants_servers:
+        return f"rosey: nats=in-process (default), db={chosen.database}"
+    from pytest_rosey import provision
+
     return f"rosey: nats={provision.described(config)}, db={provision.described_database(config)}"
 
 
@@ -118,13 +77,6 @@ def pytest_collection_modifyitems(
         items += collection.generated(session)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Allow the hosts that a test names, from its set-up to its tear-down."""
-    with connections.connections(item.config).of(item):
-        return (yield)
-
-
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave tests alone that virtual time does not concern."""
     if session.config.pluginmanager.hasplugin("looptime_plugin"):
@@ -133,9 +85,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         virtual_time.leave_out_looptimes_hooks(session)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let go of all that was kept about a test when it is over."""
+    with marks.runs_of(item):
+        return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse virtual time where it cannot be."""
+    """Begin a run of a test. It is here that its markers are judged, so that only it fails."""
+    # No wrapper: what that raises keeps the wrappers of other plugins from being set up.
+    marks.begin(item)
+    fixtures.harness.be_first(item)
+    connections.connections(item.config).allow_for_a_test(marks.allowed_hosts(item))
     if marks.is_in_virtual_time(item):
         from pytest_rosey import virtual_time
 
@@ -146,8 +109,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Make the loop of a test virtual as soon as it is there."""
-    if fixturedef.argname != RUNNER or not marks.is_in_virtual_time(request.node):
+    """Make the loop of a test virtual at once, and what a broader scope makes nobody's."""
+    if fixturedef.scope != "function":
+        with marks.outside_of_tests():
+            return (yield)
+    if fixturedef.argname != fixtures.harness.RUNNER or not marks.is_in_virtual_time(request.node):
         return (yield)
     from pytest_rosey import virtual_time
 
@@ -171,7 +137,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """End the faults of a test before its fixtures are torn down."""
-    marks.end_faults(item)
+    if (faults := _faults(item)) is not None:
+        faults.lift()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -179,12 +146,19 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember how the test went; if it failed, show its faults and the real server's log."""
-    marks.remember_outcome(item, call)
     report = yield
-    if report.failed and (log := provision.log_of_server(item)):
-        report.sections.append(("nats-server log", log))
-    if report.failed and (faults := marks.report_of_faults(item)):
-        report.sections.append(("nats_faults", faults))
-    if call.when == "teardown":
-        marks.forget_faults(item)
+    run = marks.run_of(item)
+    run.note(report, call)
+    if report.failed and (run.uses_server or "nats_server" in getattr(item, "fixturenames", ())):
+        from pytest_rosey import provision
+
+        if log := provision.log_of_server(item):
+            report.sections.append(("nats-server log", log))
+    if report.failed and (faults := _faults(item)) and (text := faults.report()):
+        report.sections.append(("nats_faults", text))
     return report
+
+
+def _faults(item: pytest.Item) -> NatsFaults | None:
+    harness = marks.run_of(item).harness
+    return None if harness is None else harness.started("nats_faults")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_rosey.connections import connections
-from pytest_rosey.options import FILE, MEMORY, is_on_postgres, settings
+from pytest_rosey.options import (
+    FILE,
+    MEMORY,
+    NO_WORKER,
+    is_on_postgres,
+    settings,
+    worker_id,
+)
 
 if TYPE_CHECKING:
     from pytest_rosey.databases import Databases
@@ -21,14 +28,10 @@ if TYPE_CHECKING:
 
 _CHOICE = pytest.StashKey["Choice"]()
 _STARTED = pytest.StashKey[bool]()
-_USED = pytest.StashKey[bool]()
 _POSTGRES = pytest.StashKey["PostgresChoice"]()
 _DATABASES = pytest.StashKey["PostgresDatabases"]()
 _VERSION = pytest.StashKey[str]()
 _LOG_LINES = 40
-
-NO_WORKER = "master"
-"""What pytest-xdist calls a process that is no worker."""
 
 
 def find_server(config: pytest.Config) -> Choice:
@@ -61,11 +64,6 @@ def start_server(config: pytest.Config) -> NatsServer:
     # A container beside ours has an address of its own.
     connections(config).allow(address_of(server.url).host)
     return server
-
-
-def note_use(item: pytest.Item) -> None:
-    """Remember that a test uses the real server, for its failure report."""
-    item.stash[_USED] = True
 
 
 def described(config: pytest.Config) -> str:
@@ -193,16 +191,8 @@ def _database_error(config: pytest.Config, error: object) -> pytest.UsageError:
 
 def log_of_server(item: pytest.Item) -> str:
     """Return the last lines of the real server's log if the test used it, else nothing."""
-    if not (item.stash.get(_USED, False) or "nats_server" in getattr(item, "fixturenames", ())):
-        return ""
     choice = item.config.stash.get(_CHOICE, None)  # without one, the failure says so itself
     return "" if choice is None else choice.server.log_tail(_LOG_LINES)
-
-
-def worker_id(config: pytest.Config) -> str:
-    """Return the name of this pytest-xdist worker, `master` without xdist."""
-    given: dict[str, str] = getattr(config, "workerinput", {})
-    return given.get("workerid", NO_WORKER)
 
 
 def _choose(config: pytest.Config) -> Choice:

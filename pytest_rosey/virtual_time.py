@@ -17,7 +17,7 @@ import pytest
 
 from dbservice.runtime.clock import system_time
 from pytest_rosey import marks
-from pytest_rosey.fixtures.loops import loop_scope_of_item
+from pytest_rosey.fixtures.harness import loop_scope_of
 from pytest_rosey.options import MEMORY, settings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def why_not(item: pytest.Item) -> str | None:
     """Return why a test cannot run in virtual time, as far as that is known before it is set up."""
     if find_spec("looptime") is None:
         return "it needs the package looptime: pip install 'pytest-rosey[time]'"
-    scope = loop_scope_of_item(item)
+    scope = loop_scope_of(item)
     if scope != "function":
         return (
             f"the test's loop scope is '{scope}': its loop serves several tests, and time would "

@@ -24,7 +24,8 @@ from pytest_rosey.stubs.requests import (
 from pytest_rosey.stubs.stub import SILENCE, Malformed, Reply, Stub
 
 if TYPE_CHECKING:
-    from dbservice.embedded.broker import Broker
+    from pytest_rosey.buses import InProcessBus
+    from pytest_rosey.marks import Run
 
 _ALLOWED_BY = "mark the test with @pytest.mark.rosey_fake(assert_all_called=False)"
 _ANSWERED = "_ROSEY.STUBBED"
@@ -43,7 +44,7 @@ class FakeNats(LoopBound, EmbeddedClient):
     `request` is the real client.
 
     Args:
-        broker: the broker to connect to.
+        bus: the bus to connect to.
         contract: whether stubs and requests on `rosey.db` are checked against the contract.
 
     Attributes:
@@ -52,8 +53,8 @@ class FakeNats(LoopBound, EmbeddedClient):
             purpose clears this list.
     """
 
-    def __init__(self, broker: Broker, *, contract: bool = True) -> None:
-        super().__init__(broker)
+    def __init__(self, bus: InProcessBus, *, contract: bool = True) -> None:
+        super().__init__(bus.broker)
         self.refused: list[UnstubbedRequest | ContractError] = []
         self._contract = contract
         self._stubs: list[Stub] = []
@@ -197,18 +198,18 @@ class FakeNats(LoopBound, EmbeddedClient):
             where = "" if subject == ">" else f" on {subject}"
             raise AssertionError(f"Expected no request{where}, got:\n{listed(sent)}")
 
-    def complaints(self, failure: BaseException | None, *, unused_stubs: bool = True) -> str:
+    def complaints(self, run: Run, *, unused_stubs: bool = True) -> str:
         """Return what is to be said at the end of the test; empty if all is well.
 
         Args:
-            failure: the exception that ended the test, if one did.
+            run: how the test went.
             unused_stubs: whether stubs that nothing used are a fault.
         """
-        seen = set(map(id, _chain(failure)))
+        seen = set(map(id, _chain(run.failures)))
         swallowed = [error for error in self.refused if id(error) not in seen]
         parts = [f"The code under test swallowed this error of fake_nats:\n{e}" for e in swallowed]
         # A test that ended early had no chance to use them all.
-        if unused_stubs and failure is None and not swallowed and (report := self._left_over()):
+        if unused_stubs and run.is_complete and not swallowed and (report := self._left_over()):
             parts.append(report)
         return "\n\n".join(parts)
 
@@ -295,9 +296,10 @@ def _near(request: SentRequest, stubs: Sequence[Stub]) -> str:
     return f"Nearest: {names}, but the request is on {request.subject}.\n" if names else ""
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and all that led to it or stand in its group."""
-    waiting, seen = [error], set[int]()
+def _chain(errors: Sequence[BaseException]) -> Iterator[BaseException]:
+    """Yield exceptions and all that led to them or stand in their groups."""
+    waiting: list[BaseException | None] = [*errors]
+    seen = set[int]()
     while waiting:
         one = waiting.pop()
         if one is None or id(one) in seen:

@@ -105,8 +105,8 @@ async def test_round_trips(fake_nats):
     await echo.close()
     save("round_trips", ours=ours, theirs=theirs)
 
-async def test_migrated_databases(db_service, _rosey_connect):
-    nats = await _rosey_connect("benchmark")
+async def test_migrated_databases(db_service, _rosey):
+    nats = await _rosey.connect("benchmark")
     templates = Templates(SqliteCopies())
 
     async def with_service(work):

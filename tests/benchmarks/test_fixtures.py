@@ -23,17 +23,17 @@ async def test_fake_nats_round_trip(fake_nats: FakeNats, rosey_benchmark: RoseyB
 
 
 async def test_service_start_to_stop(
-    db_service: ServiceUnderTest, _rosey_connect: Any, rosey_benchmark: RoseyBenchmark
+    db_service: ServiceUnderTest, _rosey: Any, rosey_benchmark: RoseyBenchmark
 ) -> None:
-    nats = await _rosey_connect("benchmark")
+    nats = await _rosey.connect("benchmark")
     await rosey_benchmark(lambda: with_service(db_service, nats, _nothing))
 
 
 async def test_a_migrated_service_by_copy_and_by_running(
-    db_service: ServiceUnderTest, _rosey_connect: Any, rosey_benchmark: RoseyBenchmark
+    db_service: ServiceUnderTest, _rosey: Any, rosey_benchmark: RoseyBenchmark
 ) -> None:
     """Measured in turns, so that whatever else the machine does meets both alike."""
-    nats = await _rosey_connect("benchmark")
+    nats = await _rosey.connect("benchmark")
     templates = Templates(SqliteCopies())
 
     async def copied(service: ServiceUnderTest) -> None:

@@ -50,7 +50,7 @@ SUMMARIES = {
     "nats_client": "A connected nats-py client, closed after the test.",
     "nats_faults": "Injects faults: lost, late, doubled and broken messages, dead and slow*",
     "db_service": "The running database service, empty: no migration is applied.",
-    "rosey_clock": "The clock of db_service; it stands still until*",
+    "rosey_clock": "The clock of db_service, frozen: it stands still until*",
     "storage": 'Function that makes a storage client: `storage("quote-db")`*',
     "rosey_migrations": "Applies, rolls back and inspects migrations on db_service.",
     "plugin_namespace": "A plugin name that only this test has*",
@@ -64,7 +64,7 @@ def test_fixtures_are_explained_and_private_ones_are_not_advertised(
 ) -> None:
     result = project.runpytest_inprocess("--fixtures")
     for name, summary in SUMMARIES.items():
-        result.stdout.fnmatch_lines([f"{name} -- *fixtures/__init__.py:*", f"    {summary}"])
+        result.stdout.fnmatch_lines([f"{name} -- *fixtures/*.py:*", f"    {summary}"])
     result.stdout.no_fnmatch_line("_rosey_*")
 
 

@@ -187,9 +187,9 @@ async def test_deny_goes_to_the_error_callback(
 async def test_slow_consumer_is_hung_up_on_and_comes_back(
     nats_faults: NatsFaults,
     nats_client: Any,
-    _rosey_connect: Any,  # noqa: PT019 - it has a value
+    _rosey: Any,  # noqa: PT019 - it has a value
 ) -> None:
-    other = await _rosey_connect("publisher")
+    other = await _rosey.connect("publisher")
     heard: list[bytes] = []
     away = asyncio.Event()
 
