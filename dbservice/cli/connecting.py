@@ -14,6 +14,7 @@ from nats.errors import Error
 
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.options import Where
+from dbservice.cli.presence import WatchedClient
 from dbservice.client import StorageClient
 
 _NATS: Final = "ROSEY_NATS"
@@ -71,7 +72,7 @@ async def storage_at(where: Where, plugin: str, connected: AsyncExitStack) -> St
     if nats is not None:
         client = await connect(nats_url(nats))
         connected.push_async_callback(client.close)
-        return StorageClient(client, plugin)
+        return StorageClient(WatchedClient(client), plugin)
     from dbservice.embedded import Stack
     from dbservice.migrate import migration_roots
 

@@ -21,8 +21,8 @@ from dbservice.migrate.template import new_migration
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import Repaired, Verified
 
-LONG = 600.0
-"""Seconds that a migration may take before the command gives up waiting for the answer."""
+LONG = 86_400.0
+"""Seconds that a migration may take; a service that is gone is noticed long before."""
 
 _DEFAULT_ROOT = Path("migrations")
 _LONGEST_AUTHOR = 100
