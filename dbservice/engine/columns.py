@@ -1,4 +1,4 @@
-"""What is known of one column, and which types can do what."""
+"""What is known of one column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dbservice.sqltext.dialects import quoted
 
 NUMBERS = frozenset({ColumnType.INTEGER, ColumnType.FLOAT})
 TEXTS = frozenset({ColumnType.STRING, ColumnType.TEXT})
-ORDERED = NUMBERS | TEXTS | {ColumnType.DATETIME}
 
 
 @dataclass(frozen=True)
@@ -18,10 +17,16 @@ class Column:
     """One column of a table.
 
     Attributes:
+        type: what it is on the wire.
+        default: the default as its author may have written it, or None.
         max_length: characters at the most, where the declaration says so.
-        default: the default as the engine writes it down, or None.
-        native: the declared type as the engine names it, where its dialect cares.
+        native: the declared type as the engine names it.
         sequence: what generates the values, where they come from a sequence.
+        kind: the row of the type map that it follows, where that is not the one of its type.
+        generated: the database computes its values.
+        digits: of a decimal number, all and those behind the point, where declared.
+        bits: of an integer.
+        default_sql: the default as the engine writes it down.
     """
 
     name: str
@@ -32,8 +37,18 @@ class Column:
     primary_key: bool = False
     native: str = ""
     sequence: str = ""
+    kind: str = ""
+    generated: bool = False
+    digits: tuple[int, int] | None = None
+    bits: int = 64
+    default_sql: str | None = None
 
     @cached_property
     def sql(self) -> str:
         """The column's name as it stands in SQL."""
         return quoted(self.name)
+
+    @cached_property
+    def rule(self) -> str:
+        """The name of its row of the type map."""
+        return self.kind or self.type

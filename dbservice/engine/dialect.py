@@ -11,9 +11,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from dbservice.engine.columns import Column
+from dbservice.engine.columns import TEXTS, Column
 from dbservice.engine.folding import in_lower_case, in_small
 from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.type_map import (
+    BINARY,
+    CHAR,
+    DATE,
+    DECIMAL,
+    OTHER,
+    REAL,
+    TIME,
+    UNTYPED,
+    UUID,
+)
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect, quoted
@@ -78,8 +89,35 @@ class SqlDialect(Protocol):
     def keys_were_given(self, prefix: str) -> Steps[None]:
         """Do the same for all tables with a prefix, after statements that nobody looked into."""
 
+    def shown(self, column: Column) -> str:
+        """Return a column as it stands in the list of a SELECT or of RETURNING."""
+
+    def compared(self, column: Column) -> str:
+        """Return a column as it stands in comparisons and in GROUP BY."""
+
     def ordered(self, column: Column) -> str:
-        """Return a column as it stands in comparisons of order, in ORDER BY and in MIN and MAX."""
+        """Return a column as it stands in comparisons of order and in ORDER BY."""
+
+    def extreme(self, column: Column) -> str:
+        """Return a column as it stands in MIN and MAX."""
+
+    def written(self, column: Column) -> str:
+        """Return a placeholder for a value to write into a column."""
+
+    def default(self, column: Column) -> str | None:
+        """Return what to write into a column that a row leaves out; None leaves it to the engine.
+
+        A default in another spelling than the normal form would be stored as it stands.
+        """
+
+    def is_normal(self, column: Column) -> str:
+        """Return the test that a column, not null, is in normal form; empty if it always is."""
+
+    def is_carried(self, column: Column, value: str) -> str:
+        """Return the test that an SQL value, not null, has a normal form in a column."""
+
+    def normalised(self, column: Column) -> str:
+        """Return the normal form of a column, which has one."""
 
     def operand(self, column: Column) -> str:
         """Return a placeholder for a value to compare or compute with a column."""
@@ -160,20 +198,52 @@ class SqliteDialect:
     def keys_were_given(self, prefix: str) -> Steps[None]:  # noqa: ARG002
         yield from ()
 
+    def shown(self, column: Column) -> str:
+        return self.normalised(column) if _is_computed_as_spelled(column) else column.sql
+
+    def compared(self, column: Column) -> str:
+        if _is_computed_as_spelled(column):
+            return self.normalised(column)
+        # The collation of a declaration governs its uniqueness only; text compares by code point.
+        return f"{column.sql} COLLATE BINARY" if column.type in TEXTS else column.sql
+
     def ordered(self, column: Column) -> str:
-        return column.sql
+        return self.compared(column)
+
+    def extreme(self, column: Column) -> str:
+        return self.compared(column)
+
+    def written(self, column: Column) -> str:  # noqa: ARG002 - values carry their types
+        return "?"
+
+    def default(self, column: Column) -> str | None:
+        if column.default_sql is None or column.rule not in _SPELLED:
+            return None
+        return f"rosey_normal('{column.rule}', ({column.default_sql}))"
+
+    def is_normal(self, column: Column) -> str:
+        return _NORMAL_ON_SQLITE[column.rule].format(c=column.sql)
+
+    def is_carried(self, column: Column, value: str) -> str:
+        if column.rule in _SPELLED:
+            return f"rosey_is_carried('{column.rule}', {value})"
+        return _NORMAL_ON_SQLITE[column.rule].format(c=value)
+
+    def normalised(self, column: Column) -> str:
+        return f"rosey_normal('{column.rule}', {column.sql})"
 
     def operand(self, column: Column) -> str:  # noqa: ARG002 - values carry their types
         return "?"
 
     def differs(self, column: Column) -> str:
-        return f"{column.sql} IS NOT ?"
+        return f"{self.compared(column)} IS NOT ?"
 
     def member(self, column: Column, values: list[Any]) -> Fragment:
-        if len(values) > _LONG_LIST:
+        compared = self.compared(column)
+        if len(values) > _LONG_LIST and column.rule != BINARY:
             array = encode_json(values).decode()
-            return Fragment(f"{column.sql} IN (SELECT value FROM json_each(?))", (array,))
-        return Fragment(f"{column.sql} IN ({', '.join('?' * len(values))})", values)
+            return Fragment(f"{compared} IN (SELECT value FROM json_each(?))", (array,))
+        return Fragment(f"{compared} IN ({', '.join('?' * len(values))})", values)
 
     def like(self, column: Column, pattern: str) -> Fragment:
         return Fragment(f"{column.sql} GLOB ?", (glob_pattern(pattern),))
@@ -197,7 +267,11 @@ class SqliteDialect:
         present = f"COALESCE({column.sql}, 0)"
         result = f"{present} {sign} ?"
         in_range, bounds = f"typeof({result}) = 'integer'", [value]
-        if column.type is not ColumnType.INTEGER:
+        if column.digits:
+            whole, behind = column.digits[0] - column.digits[1], column.digits[1]
+            result = f"round({result}, {behind})"
+            in_range, bounds = f"abs({result}) < 1e{whole}", [value]
+        elif column.type is not ColumnType.INTEGER:
             in_range, bounds = f"abs({result}) <= ?", [value, sys.float_info.max]
             if sign == "*" and value:
                 in_range += f" AND ({result} <> 0 OR {present} = 0)"
@@ -207,7 +281,9 @@ class SqliteDialect:
 
     def total(self, column: Column) -> str:
         if column.type is not ColumnType.INTEGER:
-            return f"COALESCE(SUM({column.sql}), 0.0)"
+            total = f"TOTAL({column.sql})"
+            is_finite = f"abs({total}) <= {_MAX_FLOAT}"
+            return f"CASE WHEN {is_finite} THEN {total} ELSE {_overflow(total)} END"
         # SUM() of integers fails if they leave 64 bits on the way to a sum that does not.
         high, low = _halves(column)
         fits = f"{high} BETWEEN -2147483648 AND 2147483647"
@@ -216,7 +292,8 @@ class SqliteDialect:
 
     def average(self, column: Column) -> str:
         if column.type is not ColumnType.INTEGER:
-            return f"AVG({column.sql})"
+            total = self.total(column)
+            return f"CASE WHEN COUNT({column.sql}) THEN {total} / COUNT({column.sql}) END"
         # AVG() adds floats, which loses the small integers beside large ones.
         high, low = _halves(column)
         total = f"({high} * 4294967296.0 + ({low} & 4294967295))"
@@ -284,34 +361,63 @@ class PostgresDialect:
                 (sequence,),
             )
 
+    def shown(self, column: Column) -> str:
+        return self.compared(column) if column.rule in (CHAR, OTHER) else column.sql
+
+    def compared(self, column: Column) -> str:
+        return _COMPARED.get(column.rule, "{c}").format(c=column.sql)
+
     def ordered(self, column: Column) -> str:
-        is_text = column.type in (ColumnType.STRING, ColumnType.TEXT)
-        return f'{column.sql} COLLATE "C"' if is_text and _has_collation(column) else column.sql
+        is_text = column.type in TEXTS and column.rule not in (DATE, TIME, UUID, BINARY)
+        return f'{self.compared(column)} COLLATE "C"' if is_text else self.compared(column)
+
+    def extreme(self, column: Column) -> str:
+        # There is no MIN of UUIDs, and the text of all three sorts as they do.
+        if column.rule in (DATE, TIME, UUID):
+            return f'{_as_text(column)} COLLATE "C"'
+        return self.ordered(column)
+
+    def written(self, column: Column) -> str:
+        return f"CAST(CAST(? AS TEXT) AS {column.native})" if column.rule == OTHER else "?"
+
+    def default(self, column: Column) -> str | None:  # noqa: ARG002 - the types have one spelling
+        return None
+
+    def is_normal(self, column: Column) -> str:
+        if column.rule == ColumnType.JSON:
+            return f"{_jsonb(column)} <> 'null' AND {self.is_carried(column, column.sql)}"
+        return self.is_carried(column, column.sql)
+
+    def is_carried(self, column: Column, value: str) -> str:
+        test = _CARRIED_ON_POSTGRES.get(column.rule, "")
+        return test.format(c=f"CAST({value} AS {column.native})") if test else ""
+
+    def normalised(self, column: Column) -> str:  # noqa: ARG002 - of JSON's null, the only one
+        return "NULL"
 
     def operand(self, column: Column) -> str:
-        return _AS.get(column.native) or _AS.get(column.type, "?")
+        return _OPERAND.get(column.rule, "?")
 
     def differs(self, column: Column) -> str:
-        return f"{column.sql} IS DISTINCT FROM {self.operand(column)}"
+        return f"{self.compared(column)} IS DISTINCT FROM {self.operand(column)}"
 
     def member(self, column: Column, values: list[Any]) -> Fragment:
-        of = column.native or _NATIVE[column.type]
-        array = f"CAST(? AS {_WIDE.get(of, of)}[])"
-        return Fragment(f"{column.sql} = ANY({array})", (values,))
+        of = _ARRAY.get(column.rule) or column.native or "timestamp with time zone"
+        return Fragment(f"{self.compared(column)} = ANY(CAST(? AS {of}[]))", (values,))
 
     def like(self, column: Column, pattern: str) -> Fragment:
-        return Fragment(f"{column.sql} LIKE ? ESCAPE '\\'", (pattern,))
+        return Fragment(f"{_as_text(column)} LIKE ? ESCAPE '\\'", (pattern,))
 
     def ilike(self, column: Column, pattern: str) -> Fragment:
         # The operator's idea of case depends on how the database was created; in "C" it is that
         # of ASCII, as on SQLite. Beyond ASCII the letters of the pattern tell which characters of
         # the text matter, and only those are translated.
         if pattern.isascii():
-            return Fragment(f"{column.sql} COLLATE \"C\" ILIKE ? ESCAPE '\\'", (pattern,))
+            return Fragment(f"{_as_text(column)} COLLATE \"C\" ILIKE ? ESCAPE '\\'", (pattern,))
         small = "".join(map(in_small, pattern))
         capitals, smalls = in_lower_case(small)
         return Fragment(
-            f"translate({column.sql}, ?, ?) LIKE ? ESCAPE '\\'", (capitals, smalls, small)
+            f"translate({_as_text(column)}, ?, ?) LIKE ? ESCAPE '\\'", (capitals, smalls, small)
         )
 
     def json_equal(self, column: Column, text: str) -> Fragment:
@@ -326,14 +432,18 @@ class PostgresDialect:
         )
 
     def computed(self, column: Column, sign: str, value: Any) -> Fragment:
-        return Fragment(f"COALESCE({column.sql}, 0) {sign} {self.operand(column)}", (value,))
+        result = f"COALESCE({self.compared(column)}, 0) {sign} {self.operand(column)}"
+        if column.rule == DECIMAL:  # a float that becomes a number directly loses digits
+            result = f"CAST(CAST({result} AS TEXT) AS NUMERIC)"
+        return Fragment(result, (value,))
 
     def total(self, column: Column) -> str:
-        return f"CAST(COALESCE(SUM({column.sql}), 0) AS {_NATIVE[column.type]})"
+        return f"CAST(COALESCE(SUM({self.compared(column)}), 0) AS {_ARRAY[column.rule]})"
 
     def average(self, column: Column) -> str:
         # AVG of integers is rounded to a few decimal digits before it could become a float.
-        return f"CAST(SUM({column.sql}) AS DOUBLE PRECISION) / COUNT({column.sql})"
+        total = f"CAST(SUM({self.compared(column)}) AS DOUBLE PRECISION)"
+        return f"{total} / COUNT({column.sql})"
 
 
 _SQLITE = SqliteDialect()
@@ -349,28 +459,82 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'
 
 # A comparison with a narrow column has the operand's width, so that a value which the column
 # could never hold is compared like any other, and not refused by the driver.
-_NATIVE = {
+_ARRAY: Mapping[str, str] = {
     ColumnType.STRING: "text",
     ColumnType.TEXT: "text",
+    CHAR: "text",
+    OTHER: "text",
     ColumnType.INTEGER: "bigint",
     ColumnType.FLOAT: "double precision",
+    REAL: "double precision",
+    DECIMAL: "double precision",
     ColumnType.BOOLEAN: "boolean",
-    ColumnType.DATETIME: "timestamp with time zone",
-    ColumnType.JSON: "jsonb",
+    DATE: "date",
+    TIME: "time",
+    UUID: "uuid",
+    BINARY: "bytea",
 }
-_WIDE = {
-    "smallint": "bigint",
-    "integer": "bigint",
-    "numeric": "double precision",
-    "character varying": "text",
-    "character": "bpchar",
+_OPERAND: Mapping[str, str] = {
+    rule: f"CAST(? AS {_ARRAY[rule].upper()})"
+    for rule in (
+        *(ColumnType.INTEGER, ColumnType.FLOAT, REAL, DECIMAL, CHAR, OTHER, DATE, TIME, UUID),
+    )
 }
-_AS: Mapping[str, str] = {
-    ColumnType.INTEGER: "CAST(? AS BIGINT)",
-    ColumnType.FLOAT: "CAST(? AS DOUBLE PRECISION)",
-    "real": "CAST(? AS REAL)",
+# A float of 4 bytes is what its shortest text says, 0.1 and not 0.10000000149.
+_COMPARED: Mapping[str, str] = {
+    CHAR: "CAST({c} AS TEXT)",
+    OTHER: "CAST({c} AS TEXT)",
+    REAL: "CAST(CAST({c} AS TEXT) AS DOUBLE PRECISION)",
+    DECIMAL: "CAST({c} AS DOUBLE PRECISION)",
 }
-_COLLATED = frozenset({"", "text", "character varying", "character", "citext"})
+_MAX_FLOAT = "1.7976931348623157e308"
+_FINITE = f"{{c}} BETWEEN -{_MAX_FLOAT} AND {_MAX_FLOAT}"
+_IN_CALENDAR = "{c} BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'"
+_CARRIED_ON_POSTGRES: Mapping[str, str] = {
+    ColumnType.FLOAT: _FINITE,
+    REAL: "{c} BETWEEN '-3.4028235e38' AND '3.4028235e38'",
+    DECIMAL: _FINITE,
+    ColumnType.DATETIME: _IN_CALENDAR,
+    DATE: "{c} BETWEEN '0001-01-01' AND '9999-12-31'",
+    ColumnType.JSON: "NOT jsonb_path_exists(CAST({c} AS JSONB), "
+    f"'$.** ? (@.type() == \"number\" && (@ > {_MAX_FLOAT} || @ < -{_MAX_FLOAT}))')",
+}
+_SPELLED = frozenset(
+    {ColumnType.BOOLEAN, ColumnType.DATETIME, ColumnType.JSON, ColumnType.FLOAT}
+    | {DATE, TIME, UUID, BINARY, CHAR, REAL, DECIMAL}
+)
+"""Rules whose values SQL may spell otherwise than the normal form, on SQLite."""
+
+_DIGIT, _HEX = "[0-9]", "[0-9a-f]"
+_DAY = f"{_DIGIT * 4}-{_DIGIT * 2}-{_DIGIT * 2}"
+_CLOCK = f"{_DIGIT * 2}:{_DIGIT * 2}:{_DIGIT * 2}"
+_IS_TEXT = (
+    "typeof({c}) = 'text' AND instr({c}, char(0)) = 0 "
+    "AND (length({c}) = length(CAST({c} AS BLOB)) OR rosey_is_utf8(CAST({c} AS BLOB)))"
+)
+_IS_FLOAT = (
+    f"(typeof({{c}}) = 'real' AND abs({{c}}) <= {_MAX_FLOAT} "
+    "OR typeof({c}) = 'integer' AND abs({c}) <= 9007199254740992)"
+)
+_NORMAL_ON_SQLITE: Mapping[str, str] = {
+    ColumnType.STRING: _IS_TEXT,
+    ColumnType.TEXT: _IS_TEXT,
+    OTHER: _IS_TEXT,
+    CHAR: f"{_IS_TEXT} AND {{c}} NOT GLOB '* '",
+    ColumnType.INTEGER: "typeof({c}) = 'integer'",
+    ColumnType.FLOAT: _IS_FLOAT,
+    REAL: _IS_FLOAT,
+    DECIMAL: _IS_FLOAT,
+    ColumnType.BOOLEAN: "typeof({c}) = 'integer' AND {c} IN (0, 1)",
+    ColumnType.DATETIME: f"{{c}} GLOB '{_DAY}T{_CLOCK}.{_DIGIT * 6}Z' "
+    "AND strftime('%Y-%m-%dT%H:%M:%S', {c}) = substr({c}, 1, 19)",
+    DATE: f"{{c}} GLOB '{_DAY}' AND date({{c}}) = {{c}}",
+    TIME: f"{{c}} GLOB '{_CLOCK}' AND time({{c}}) = {{c}}",
+    UUID: "{c} GLOB '" + "-".join(_HEX * count for count in (8, 4, 4, 4, 12)) + "'",
+    ColumnType.JSON: "rosey_is_normal('json', {c})",
+    BINARY: "typeof({c}) = 'blob'",
+    UNTYPED: f"(typeof({{c}}) <> 'real' OR abs({{c}}) <= {_MAX_FLOAT})",
+}
 
 
 def dialect_of(name: Dialect) -> SqlDialect:
@@ -411,8 +575,14 @@ def _glob_literal(character: str) -> str:
     return f"[{character}]" if character in "*?[" else character
 
 
-def _has_collation(column: Column) -> bool:
-    return column.native in _COLLATED
+def _is_computed_as_spelled(column: Column) -> bool:
+    """Whether a column of SQLite's is computed by SQL, which spells values as it likes."""
+    return column.generated and column.rule in _SPELLED
+
+
+def _as_text(column: Column) -> str:
+    """Return a column of PostgreSQL's as the text that it shows."""
+    return column.sql if column.rule in TEXTS else f"CAST({column.sql} AS TEXT)"
 
 
 def _jsonb(column: Column) -> str:

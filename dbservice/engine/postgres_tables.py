@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from dbservice.engine.columns import Column
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Index, Table
-from dbservice.engine.type_map import plain_default
+from dbservice.engine.type_map import (
+    BINARY,
+    CHAR,
+    DATE,
+    DECIMAL,
+    OTHER,
+    REAL,
+    TIME,
+    TYPE_MAP,
+    UUID,
+    plain_default,
+)
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect
 
@@ -25,7 +37,8 @@ ORDER BY relname
 _COLUMNS = """
 SELECT a.attname::text, format_type(a.atttypid, NULL), format_type(a.atttypid, a.atttypmod),
     a.attnotnull, pg_get_expr(d.adbin, d.adrelid), COALESCE(a.attnum = ANY(k.indkey), FALSE),
-    COALESCE(pg_get_serial_sequence(quote_ident(c.relname), a.attname), '')
+    COALESCE(pg_get_serial_sequence(quote_ident(c.relname), a.attname), ''),
+    a.attgenerated <> '', c.relkind = 'v'
 FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -49,21 +62,29 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = CAST(? AS 
 ORDER BY i.relname
 """
 
-_TYPES = {
+_RULES: Mapping[str, str] = {
+    "text": ColumnType.TEXT,
     "smallint": ColumnType.INTEGER,
     "integer": ColumnType.INTEGER,
     "bigint": ColumnType.INTEGER,
-    "real": ColumnType.FLOAT,
+    "real": REAL,
     "double precision": ColumnType.FLOAT,
-    "numeric": ColumnType.FLOAT,
+    "numeric": DECIMAL,
     "boolean": ColumnType.BOOLEAN,
     "timestamp with time zone": ColumnType.DATETIME,
     "timestamp without time zone": ColumnType.DATETIME,
     "json": ColumnType.JSON,
     "jsonb": ColumnType.JSON,
     "character varying": ColumnType.STRING,
-    "character": ColumnType.STRING,
+    "character": CHAR,
+    "date": DATE,
+    "time without time zone": TIME,
+    "uuid": UUID,
+    "bytea": BINARY,
 }
+"""The row of the type map that a type follows; one that is not here is shown as its text."""
+_BITS: Mapping[str, int] = {"smallint": 16, "integer": 32}
+_DIGITS = re.compile(r"\((\d+),(\d+)\)")
 _LENGTH = re.compile(r"\((\d+)\)")
 _CAST = re.compile(r"('(?:[^']|'')*'|[\w.]+)::[\w ]+(?:\(\d+\))?")
 _QUOTED_NUMBER = re.compile(r"'(-?[\d.]+(?:e[+-]?\d+)?)'|\((-[\d.]+)\)")
@@ -83,22 +104,30 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
     columns = {row[0]: _column(row) for row in declared.rows}
     listed = yield Statement(_INDEXES, (full_name,))
     indexes = tuple(_index(*row) for row in listed.rows)
-    return Table(name, full_name, columns, dialect_of(Dialect.POSTGRESQL), indexes)
+    dialect = dialect_of(Dialect.POSTGRESQL)
+    return Table(name, full_name, columns, dialect, indexes, is_view=declared.rows[0][-1])
 
 
 def _column(row: tuple[Any, ...]) -> Column:
-    name, native, declared, not_null, default, is_key, sequence = row
-    column_type = _TYPES.get(native, ColumnType.TEXT)
+    name, native, declared, not_null, default, is_key, sequence, generated, _ = row
+    rule = _RULES.get(native, OTHER)
+    column_type = TYPE_MAP[rule].type
+    digits = _DIGITS.search(declared) if rule == DECIMAL else None
     length = _LENGTH.search(declared) if column_type is ColumnType.STRING else None
     return Column(
         name,
         column_type,
         nullable=not not_null and not is_key,
-        default=None if sequence else _plain(default, column_type),
+        default=None if sequence or generated else _plain(default, column_type),
         max_length=int(length.group(1)) if length else None,
         primary_key=is_key,
-        native=native,
+        native=declared if rule == OTHER else native,
         sequence=sequence,
+        kind=rule,
+        generated=generated,
+        digits=(int(digits.group(1)), int(digits.group(2))) if digits else None,
+        bits=_BITS.get(native, 64),
+        default_sql=None if sequence or generated else default,
     )
 
 

@@ -26,6 +26,7 @@ from dbservice.engine.lane import DirectLane, Lane, ThreadLane
 from dbservice.engine.sqlite_connection import Connection, Work, run_reads, run_writes
 from dbservice.engine.sqlite_lanes import QUICK, ReaderLane, WriterLane
 from dbservice.engine.steps import Steps, T
+from dbservice.engine.type_map import is_carried, is_normal, is_utf8, normal_form
 from dbservice.protocol.limits import STATEMENT_TIMEOUT
 from dbservice.sqltext.dialects import Dialect
 
@@ -205,6 +206,10 @@ class SqliteEngine:
         assert isinstance(raw, sqlite3.Connection)
         connection = Connection(raw, self._on_commit)
         raw.create_function("rosey_lower", 1, lowered, deterministic=True)
+        raw.create_function("rosey_normal", 2, normal_form, deterministic=True)
+        raw.create_function("rosey_is_carried", 2, is_carried, deterministic=True)
+        raw.create_function("rosey_is_normal", 2, is_normal, deterministic=True)
+        raw.create_function("rosey_is_utf8", 1, is_utf8, deterministic=True)
         raw.create_function("rosey_json_equal", 2, equal_json, deterministic=True)
         raw.create_function("rosey_json_contains", 2, contains_json, deterministic=True)
         raw.set_progress_handler(connection.is_late, _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS)

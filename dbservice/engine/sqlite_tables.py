@@ -8,26 +8,51 @@ from dbservice.engine.columns import Column
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Index, Table
-from dbservice.engine.type_map import plain_default
+from dbservice.engine.type_map import (
+    BINARY,
+    CHAR,
+    DATE,
+    DECIMAL,
+    OTHER,
+    TIME,
+    TYPE_MAP,
+    UNTYPED,
+    UUID,
+    plain_default,
+)
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect
 
 _LENGTH = re.compile(r"\((\d+)\)")
-_AFFINITIES = (
+_DIGITS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
+_RULES: tuple[tuple[str, str], ...] = (
     ("JSON", ColumnType.JSON),
     ("BOOL", ColumnType.BOOLEAN),
     ("DATETIME", ColumnType.DATETIME),
     ("TIMESTAMP", ColumnType.DATETIME),
     ("INT", ColumnType.INTEGER),
-    ("CHAR", ColumnType.STRING),
+    ("VARCHAR", ColumnType.STRING),
+    ("VARYING", ColumnType.STRING),
+    ("CHAR", CHAR),
     ("TEXT", ColumnType.TEXT),
     ("CLOB", ColumnType.TEXT),
+    ("BLOB", BINARY),
     ("REAL", ColumnType.FLOAT),
     ("FLOA", ColumnType.FLOAT),
     ("DOUB", ColumnType.FLOAT),
-    ("NUMERIC", ColumnType.FLOAT),
-    ("DECIMAL", ColumnType.FLOAT),
+    ("NUMERIC", DECIMAL),
+    ("DECIMAL", DECIMAL),
+    ("DATE", DATE),
+    ("TIME", TIME),
+    ("UUID", UUID),
+    ("BINARY", BINARY),
+    ("BYTEA", BINARY),
 )
+"""What a declared type contains, and the row of the type map that it then follows; the first
+counts, as SQLite itself goes by parts of names."""
+
+_GENERATED = (2, 3)
+"""What `hidden` says of columns that are computed when read, and when written."""
 
 
 def names(kind: str, prefix: str) -> Steps[list[str]]:
@@ -42,26 +67,31 @@ def names(kind: str, prefix: str) -> Steps[list[str]]:
 def load(name: str, full_name: str) -> Steps[Table | None]:
     """Return a table or view by its full name, or None."""
     declared = yield Statement(
-        'SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1',
+        'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) '
+        "WHERE hidden <> 1",
         (full_name,),
     )
     if not declared.rows:
         return None
     source = yield Statement(
-        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (full_name,)
+        "SELECT type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?",
+        (full_name,),
     )
-    text = source.rows[0][0] if source.rows else ""
+    kind, text = source.rows[0]
     columns = {row[0]: _column(row, text) for row in declared.rows}
     indexes = yield from _load_indexes(full_name)
-    return Table(name, full_name, columns, dialect_of(Dialect.SQLITE), indexes)
+    dialect = dialect_of(Dialect.SQLITE)
+    return Table(name, full_name, columns, dialect, indexes, is_view=kind == "view")
 
 
-def _column(row: tuple[str, str, int, str | None, int], source: str) -> Column:
-    name, declared, not_null, default, key_position = row
-    column_type = _type_of(declared)
-    if column_type in (ColumnType.TEXT, ColumnType.STRING) and _is_json_checked(name, source):
-        column_type = ColumnType.JSON
+def _column(row: tuple[str, str, int, str | None, int, int], source: str) -> Column:
+    name, declared, not_null, default, key_position, hidden = row
+    rule = _rule_of(declared)
+    column_type = TYPE_MAP[rule].type
+    if rule in (ColumnType.TEXT, ColumnType.STRING) and _is_json_checked(name, source):
+        rule = column_type = ColumnType.JSON
     length = _LENGTH.search(declared) if column_type is ColumnType.STRING else None
+    digits = _DIGITS.search(declared) if rule == DECIMAL else None
     return Column(
         name,
         column_type,
@@ -69,15 +99,18 @@ def _column(row: tuple[str, str, int, str | None, int], source: str) -> Column:
         default=plain_default(default, column_type),
         max_length=int(length.group(1)) if length else None,
         primary_key=bool(key_position),
+        kind=rule,
+        generated=hidden in _GENERATED,
+        digits=(int(digits.group(1)), int(digits.group(2) or 0)) if digits else None,
+        default_sql=default,
     )
 
 
-def _type_of(declared: str) -> ColumnType:
+def _rule_of(declared: str) -> str:
     upper = declared.upper()
-    for token, column_type in _AFFINITIES:
-        if token in upper:
-            return column_type
-    return ColumnType.TEXT
+    if not upper:
+        return UNTYPED
+    return next((rule for part, rule in _RULES if part in upper), OTHER)
 
 
 def _is_json_checked(column: str, source: str) -> bool:

@@ -35,6 +35,7 @@ class Table:
         name: the bare name, as it stands in requests.
         full_name: the name in the database.
         dialect: the SQL of the engine that it is on.
+        is_view: it is a view, which can be read and not written.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Table:
     columns: Mapping[str, Column]
     dialect: SqlDialect
     indexes: tuple[Index, ...] = ()
+    is_view: bool = False
 
     @cached_property
     def sql(self) -> str:
@@ -80,11 +82,18 @@ class Table:
         )
 
     @cached_property
+    def defaults(self) -> Mapping[str, str]:
+        """What to write into a column that a row leaves out, where the engine would spell it."""
+        found = {name: self.dialect.default(column) for name, column in self.columns.items()}
+        return {name: sql for name, sql in found.items() if sql is not None}
+
+    @cached_property
     def select_by_id(self) -> str:
         """The query for a whole row by its id; the table has to have one."""
         key = self.required_id_column()
-        columns = ", ".join(column.sql for column in self.columns.values())
-        return f"SELECT {columns} FROM {self.sql} WHERE {key.sql} = {self.dialect.operand(key)}"
+        columns = ", ".join(map(self.dialect.shown, self.columns.values()))
+        matching = f"{self.dialect.compared(key)} = {self.dialect.operand(key)}"
+        return f"SELECT {columns} FROM {self.sql} WHERE {matching}"
 
     def column(self, name: str, field: str) -> Column:
         """Return a column by its name.
@@ -99,6 +108,24 @@ class Table:
         column = self.columns.get(name)
         if column is None:
             raise unknown_column(name, field, self.columns, self.name)
+        return column
+
+    def written_column(self, name: str, field: str) -> Column:
+        """Return a column that a request writes, by its name.
+
+        Raises:
+            RequestError: VALIDATION_ERROR with reason UNKNOWN_COLUMN, or IMMUTABLE_COLUMN where
+                the database computes its values.
+        """
+        column = self.column(name, field)
+        if column.generated:
+            raise invalid(
+                f"Column '{name}' is generated: the database computes it from other columns, so it "
+                "can be read and not written. Leave it out.",
+                reason=Reason.IMMUTABLE_COLUMN,
+                field=field,
+                got=name,
+            )
         return column
 
     def required_id_column(self) -> Column:

@@ -40,7 +40,7 @@ class Assignments:
         self._parts: list[str] = []
         self._dialect = table.dialect
         for assignment in assignments:
-            column = table.column(assignment.column, assignment.path)
+            column = table.written_column(assignment.column, assignment.path)
             _check(column, assignment)
             if assignment.operator in ARRAY:
                 self.on_arrays.append((column, assignment))
@@ -64,7 +64,7 @@ class Assignments:
             return "NULL"
         if operator is UpdateOperator.SET:
             self.parameters.append(to_stored(column, operand, path))
-            return "?"
+            return self._dialect.written(column)
         value = to_operand(column, operand, path)
         if operator in BOUNDS:
             return self._bound(column, operator, value)
@@ -75,9 +75,10 @@ class Assignments:
     def _bound(self, column: Column, operator: UpdateOperator, value: Any) -> str:
         sign = "<" if operator is UpdateOperator.MAX else ">"
         operand = self._dialect.operand(column)
-        test = f"{column.sql} IS NULL OR {column.sql} {sign} {operand}"
+        compared = self._dialect.compared(column)
+        test = f"{column.sql} IS NULL OR {compared} {sign} {operand}"
         self.parameters += (value, value)
-        return f"CASE WHEN {test} THEN {operand} ELSE {column.sql} END"
+        return f"CASE WHEN {test} THEN {self._dialect.written(column)} ELSE {column.sql} END"
 
 
 def changed_array(column: Column, assignment: Assignment, stored: str | None) -> str:

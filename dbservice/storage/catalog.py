@@ -59,6 +59,22 @@ class Catalog:
             raise (yield from self._not_registered(namespace, name))
         return table
 
+    def written_table(self, namespace: Namespace, name: str) -> Steps[Table]:
+        """Return a table of a plugin that a request writes to.
+
+        Raises:
+            RequestError: VALIDATION_ERROR, also where it is a view.
+        """
+        table = yield from self.table(namespace, name)
+        if table.is_view:
+            raise invalid(
+                f"'{name}' is a view: it can be read and not written. Write to the table that it "
+                "reads from.",
+                field="table",
+                got=name,
+            )
+        return table
+
     def find(self, namespace: Namespace, name: str) -> Steps[Table | None]:
         """Return a table of a plugin, or None."""
         version = (yield self._dialect.schema_version).rows[0][0]

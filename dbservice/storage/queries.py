@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dbservice.engine.columns import NUMBERS, ORDERED, Column
+from dbservice.engine.columns import NUMBERS, Column
 from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
-from dbservice.engine.type_map import to_operand
+from dbservice.engine.type_map import BINARY, UNTYPED, rule_of, to_operand
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import Reason, did_you_mean, invalid, nearest
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Operator, parse_filters
@@ -113,8 +114,10 @@ class QueryStore:
         matching = Matching(table, parse_filters(request.filters))
         result_table = _result_table(table, groups, computed)
         having = Matching(result_table, parse_filters(request.having, field="having"))
-        inner = ", ".join([*(group.sql for group in groups), *(part.sql for part in computed)])
-        grouping = f" GROUP BY {', '.join(group.sql for group in groups)}" if groups else ""
+        compared = [table.dialect.compared(group) for group in groups]
+        named = [f"{sql} AS {group.sql}" for sql, group in zip(compared, groups, strict=True)]
+        inner = ", ".join([*named, *(part.sql for part in computed)])
+        grouping = f" GROUP BY {', '.join(compared)}" if groups else ""
         order = _ordering(result_table, request.sort, tie_break=groups)
         source = f"FROM {table.sql} WHERE {matching.sql}{grouping}"
         # Materialized, and IS TRUE, so that every engine computes each group before `having` leaves
@@ -145,14 +148,14 @@ class QueryStore:
         hidden = (part.column for part in order if part.column.name not in shown_names)
         fetched = [*columns, *hidden]
         result = yield Statement(
-            f"SELECT {_list(fetched)} FROM {table.sql} WHERE {matching.sql}"
+            f"SELECT {_list(table, fetched)} FROM {table.sql} WHERE {matching.sql}"
             f"{_order_by(table, order)} LIMIT ? OFFSET ?",
             (*matching.parameters, limit + 1, request.offset),
         )
         shown = result.rows[:limit]
         more = len(result.rows) > limit
         rows = as_objects(columns, [row[: len(columns)] for row in shown])
-        cursor = _cursor(order, fetched, shown[-1]) if more else UNSET
+        cursor = _cursor(table, request, order, fetched, shown[-1]) if more else UNSET
         return _Page(rows, more, cursor, matching)
 
     def _sample(self, table: Table, request: Select, columns: list[Column]) -> Steps[_Page]:
@@ -169,7 +172,7 @@ class QueryStore:
                 return page
         matching = matching_rows(table, request.id, request.filters)
         result = yield Statement(
-            f"SELECT {_list(columns)} FROM {table.sql} WHERE {matching.sql} "
+            f"SELECT {_list(table, columns)} FROM {table.sql} WHERE {matching.sql} "
             "ORDER BY random() LIMIT ?",
             (*matching.parameters, limit + 1),
         )
@@ -195,7 +198,7 @@ class QueryStore:
             return None
         for _ in range(_GUESSES):
             result = yield Statement(
-                f"SELECT {_list(columns)} FROM {table.sql} WHERE {key.sql} = ?",
+                f"SELECT {_list(table, columns)} FROM {table.sql} WHERE {key.sql} = ?",
                 (self._dice.randint(lowest, highest),),
             )
             if result.rows:
@@ -259,6 +262,7 @@ class _Computed:
     alias: str
     sql: str
     type: ColumnType
+    kind: str = ""
 
     @classmethod
     def parse(cls, table: Table, alias: str, value: Any) -> _Computed:
@@ -294,18 +298,19 @@ class _Computed:
 
 def _computed_sql(
     dialect: SqlDialect, function: str, column: Column, alias: str, path: str
-) -> tuple[str, ColumnType]:
+) -> tuple[str, ColumnType, str]:
     if function == "$count":
-        return f'COUNT({column.sql}) AS "{alias}"', ColumnType.INTEGER
+        return f'COUNT({column.sql}) AS "{alias}"', ColumnType.INTEGER, ""
     if function in ("$sum", "$avg"):
         if column.type not in NUMBERS:
             raise operator_type(function, "a numeric type", column, path)
         if function == "$sum":
-            return f'{dialect.total(column)} AS "{alias}"', column.type
-        return f'{dialect.average(column)} AS "{alias}"', ColumnType.FLOAT
-    if column.type not in ORDERED:
+            return f'{dialect.total(column)} AS "{alias}"', column.type, ""
+        return f'{dialect.average(column)} AS "{alias}"', ColumnType.FLOAT, ""
+    if not rule_of(column).ordered:
         raise operator_type(function, "a numeric or datetime type, or text", column, path)
-    return f'{function[1:].upper()}({dialect.ordered(column)}) AS "{alias}"', column.type
+    sql = f'{function[1:].upper()}({dialect.extreme(column)}) AS "{alias}"'
+    return sql, column.type, column.kind if column.rule == UNTYPED else ""
 
 
 def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Computed]) -> Table:
@@ -316,7 +321,7 @@ def _result_table(table: Table, groups: Sequence[Column], computed: Sequence[_Co
                 f"The alias '{part.alias}' is also a column of 'group_by'.",
                 field=f"compute.{part.alias}",
             )
-        columns[part.alias] = Column(part.alias, part.type)
+        columns[part.alias] = Column(part.alias, part.type, kind=part.kind)
     return Table(table.name, table.full_name, columns, table.dialect)
 
 
@@ -349,8 +354,9 @@ def _ordering(
     order: list[_Order] = []
     for key in keys:
         column = table.column(key.field, f"sort.{key.field}")
-        if column.type is ColumnType.JSON:
-            raise operator_type("sort", "a type other than json", column, f"sort.{key.field}")
+        if column.type is ColumnType.JSON or column.rule == BINARY:
+            needs = "a type other than json and binary"
+            raise operator_type("sort", needs, column, f"sort.{key.field}")
         if all(column != earlier.column for earlier in order):
             order.append(_Order(column, key.order == "desc"))
     sorted_by = {part.column.name for part in order}
@@ -363,8 +369,8 @@ def _order_by(table: Table, order: Sequence[_Order]) -> str:
     return f" ORDER BY {parts}" if parts else ""
 
 
-def _list(columns: Sequence[Column]) -> str:
-    return ", ".join(column.sql for column in columns)
+def _list(table: Table, columns: Sequence[Column]) -> str:
+    return ", ".join(map(table.dialect.shown, columns))
 
 
 def _behind_cursor(table: Table, request: Select, order: Sequence[_Order]) -> Matching:
@@ -372,7 +378,7 @@ def _behind_cursor(table: Table, request: Select, order: Sequence[_Order]) -> Ma
         return matching_rows(table, request.id, request.filters)
     if request.id is not UNSET or request.offset:
         raise invalid("'after' goes with 'filters' and 'sort' only.", field="after")
-    values = _cursor_values(request.after, order)
+    values = _cursor_values(table, request, order)
     steps: list[Filter] = []
     for position, part in enumerate(order):
         same: list[Filter] = [
@@ -384,24 +390,43 @@ def _behind_cursor(table: Table, request: Select, order: Sequence[_Order]) -> Ma
 
 
 def _cursor(
-    order: Sequence[_Order], fetched: Sequence[Column], row: tuple[Any, ...]
+    table: Table,
+    request: Select,
+    order: Sequence[_Order],
+    fetched: Sequence[Column],
+    row: tuple[Any, ...],
 ) -> str | UnsetType:
-    if not order:
-        return UNSET
+    if not order or not table.primary_key:
+        return UNSET  # rows that are equal in every column sorted by would be lost between pages
     values = as_objects(fetched, [row])[0]
-    position = encode_json([values[part.column.name] for part in order])
-    return base64.urlsafe_b64encode(position).decode()
+    position = [_query_digest(table, request, order)]
+    position += [values[part.column.name] for part in order]
+    return base64.urlsafe_b64encode(encode_json(position)).decode()
 
 
-def _cursor_values(cursor: str, order: Sequence[_Order]) -> list[Any]:
+def _query_digest(table: Table, request: Select, order: Sequence[_Order]) -> str:
+    """Return what tells a query's cursors from those of another table, filter or sort."""
+    sort = [(part.column.name, part.descending) for part in order]
+    query = [table.full_name, request.filters, sort]
+    return hashlib.sha256(msgspec.json.encode(query, order="deterministic")).hexdigest()[:16]
+
+
+def _cursor_values(table: Table, request: Select, order: Sequence[_Order]) -> list[Any]:
+    assert isinstance(request.after, str)
     try:
-        values = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()))
+        position = msgspec.json.decode(base64.urlsafe_b64decode(request.after.encode()))
     except (binascii.Error, ValueError, RecursionError):
-        values = None
-    if not isinstance(values, list) or len(values) != len(order):
+        position = None
+    is_of_this_query = (
+        isinstance(position, list)
+        and len(position) == len(order) + 1
+        and position[0] == _query_digest(table, request, order)
+    )
+    if not is_of_this_query:
         raise invalid(
             "'after' is not a cursor of this query: send the 'next' of the page before, with the "
-            "same 'sort'.",
+            "same 'table', 'filters' and 'sort'.",
             field="after",
         )
-    return values
+    assert isinstance(position, list)
+    return position[1:]

@@ -71,7 +71,7 @@ class RecordStore:
         Raises:
             RequestError: VALIDATION_ERROR or VALUE_TOO_LARGE.
         """
-        table = yield from self._catalog.table(namespace, request.table)
+        table = yield from self._catalog.written_table(namespace, request.table)
         if isinstance(request.data, list):
             ids = yield from self._insert_all(table, request.data, "data")
             yield from self._keys.count(namespace, request.counters)
@@ -86,7 +86,7 @@ class RecordStore:
         Raises:
             RequestError: as `insert`.
         """
-        table = yield from self._catalog.table(namespace, request.table)
+        table = yield from self._catalog.written_table(namespace, request.table)
         ids = yield from self._insert_all(table, request.rows, "rows")
         yield from self._keys.count(namespace, request.counters)
         return InsertedMany(ids=ids, created=len(ids))
@@ -99,7 +99,7 @@ class RecordStore:
         Raises:
             RequestError: VALIDATION_ERROR.
         """
-        table = yield from self._catalog.table(namespace, request.table)
+        table = yield from self._catalog.written_table(namespace, request.table)
         wanted = request.returning
         returned = [] if wanted is UNSET else named_columns(table, wanted, "returning")
         matching = matching_rows(table, request.id, request.filters, everything=request.all)
@@ -120,7 +120,7 @@ class RecordStore:
         Raises:
             RequestError: VALIDATION_ERROR.
         """
-        table = yield from self._catalog.table(namespace, request.table)
+        table = yield from self._catalog.written_table(namespace, request.table)
         values = stored_row(table, request.data, "data")
         matching = _same_key(table, request, values)
         for _ in range(_UPSERT_TURNS):
@@ -139,7 +139,7 @@ class RecordStore:
         Raises:
             RequestError: VALIDATION_ERROR.
         """
-        table = yield from self._catalog.table(namespace, request.table)
+        table = yield from self._catalog.written_table(namespace, request.table)
         matching = matching_rows(table, request.id, request.filters, everything=request.all)
         result = yield Statement(
             f"DELETE FROM {table.sql} WHERE {matching.sql}", matching.parameters
@@ -183,12 +183,14 @@ class RecordStore:
         key, given = table.id_column, ""
         if key is not None and values.get(key.name, "") is None:
             del values[key.name]  # an explicit null asks for a generated key, as none does
-        names = ", ".join(table.columns[name].sql for name in values)
-        marks = ", ".join("?" * len(values))
+        parts = {name: table.dialect.written(table.columns[name]) for name in values}
+        parts |= {name: sql for name, sql in table.defaults.items() if name not in values}
+        names = ", ".join(table.columns[name].sql for name in parts)
+        marks = ", ".join(parts.values())
         if key is not None and key.name in values:
             given = table.dialect.any_key
-        what = f"({names}) {given}VALUES ({marks})" if values else "DEFAULT VALUES"
-        returning = f" RETURNING {key.sql}" if key else ""
+        what = f"({names}) {given}VALUES ({marks})" if parts else "DEFAULT VALUES"
+        returning = f" RETURNING {table.dialect.shown(key)}" if key else ""
         result = yield Statement(
             f"INSERT INTO {table.sql} {what}{unless}{returning}", tuple(values.values())
         )
@@ -214,15 +216,16 @@ class RecordStore:
             return (yield from _change_one_by_one(table, matching, assignments, returned))
         sql = f"UPDATE {table.sql} SET {assignments.sql} WHERE {matching.sql}"
         result = yield Statement(
-            sql + _returning(returned), (*assignments.parameters, *matching.parameters)
+            sql + _returning(table, returned), (*assignments.parameters, *matching.parameters)
         )
         rows = as_objects(returned, result.rows)
         return (len(rows) if returned else result.affected), rows
 
     def _first_id(self, table: Table, matching: Matching) -> Steps[tuple[RowId | None] | None]:
         key = table.id_column
+        shown = table.dialect.shown(key) if key else "NULL"
         result = yield Statement(
-            f"SELECT {key.sql if key else 'NULL'} FROM {table.sql} WHERE {matching.sql} LIMIT 1"
+            f"SELECT {shown} FROM {table.sql} WHERE {matching.sql} LIMIT 1"
             f"{table.dialect.for_update}",
             matching.parameters,
         )
@@ -244,8 +247,8 @@ class _ByKey(Matching):
     """Matches the row whose columns have these stored values."""
 
     def __init__(self, table: Table, columns: Sequence[Column], values: Sequence[Any]) -> None:
-        operand = table.dialect.operand
-        self.sql = " AND ".join(f"{column.sql} = {operand(column)}" for column in columns)
+        compared, operand = table.dialect.compared, table.dialect.operand
+        self.sql = " AND ".join(f"{compared(column)} = {operand(column)}" for column in columns)
         self.parameters = list(values)
 
 
@@ -298,7 +301,7 @@ def stored_row(table: Table, row: Row, path: str) -> Row:
             VALUE_TOO_LARGE for a row over 1 MiB.
     """
     values = {
-        name: to_stored(table.column(name, f"{path}.{name}"), value, f"{path}.{name}")
+        name: to_stored(table.written_column(name, f"{path}.{name}"), value, f"{path}.{name}")
         for name, value in row.items()
     }
     check_size(values.values(), path)
@@ -331,8 +334,8 @@ def _key_of(table: Table, result: Result) -> RowId | None:
     return from_stored(key, result.rows[0][0]) if key else None
 
 
-def _returning(columns: Sequence[Column]) -> str:
-    return " RETURNING " + ", ".join(column.sql for column in columns) if columns else ""
+def _returning(table: Table, columns: Sequence[Column]) -> str:
+    return " RETURNING " + ", ".join(map(table.dialect.shown, columns)) if columns else ""
 
 
 def _same_key(table: Table, request: Upsert, values: Row) -> Matching:
@@ -374,7 +377,7 @@ def _change_one_by_one(
             field="operations",
         )
     arrays = [column for column, _ in assignments.on_arrays]
-    wanted = ", ".join(column.sql for column in (*key, *arrays))
+    wanted = ", ".join(map(table.dialect.shown, (*key, *arrays)))
     order = ", ".join(map(table.dialect.ordered, key))
     found = yield Statement(
         f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql} ORDER BY {order}"
@@ -384,7 +387,7 @@ def _change_one_by_one(
     parts = [assignments.sql] if assignments.sql else []
     parts += [f"{column.sql} = ?" for column in arrays]
     one = _ByKey(table, key, [])
-    sql = f"UPDATE {table.sql} SET {', '.join(parts)} WHERE {one.sql}{_returning(returned)}"
+    sql = f"UPDATE {table.sql} SET {', '.join(parts)} WHERE {one.sql}{_returning(table, returned)}"
     # All arrays first: which of several reasons refuses the update does not depend on the engine.
     changed = [
         [

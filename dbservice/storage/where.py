@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dbservice.engine.columns import ORDERED, TEXTS, Column
+from dbservice.engine.columns import Column
 from dbservice.engine.dialect import Fragment
 from dbservice.engine.tables import Table
-from dbservice.engine.type_map import to_operand
+from dbservice.engine.type_map import rule_of, to_operand
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
 from dbservice.protocol.rows import ColumnType
@@ -70,7 +70,7 @@ class Where:
         if column.type is ColumnType.JSON:
             return self._on_json(column, operator, operand, path)
         if operator is Operator.EQ:
-            return f"{column.sql} = {self._bind(column, operand, path)}"
+            return f"{self._dialect.compared(column)} = {self._bind(column, operand, path)}"
         if operator in _COMPARISONS:
             left = self._dialect.ordered(column)
             return f"{left} {_COMPARISONS[operator]} {self._bind(column, operand, path)}"
@@ -90,9 +90,9 @@ class Where:
                 high = self._bind(column, operand[1], f"{path}[1]")
                 return f"{self._dialect.ordered(column)} BETWEEN {low} AND {high}"
             case Operator.LIKE:
-                return self._add(self._dialect.like(column, to_operand(column, operand, path)))
+                return self._add(self._dialect.like(column, operand))
             case _:
-                return self._add(self._dialect.ilike(column, to_operand(column, operand, path)))
+                return self._add(self._dialect.ilike(column, operand))
 
     def _on_json(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
         text = to_operand(column, operand, path)
@@ -136,9 +136,9 @@ def _joined(parts: Iterable[str], glue: str, empty: str) -> str:
 
 
 def _check_operator(column: Column, operator: Operator, path: str) -> None:
-    if operator in _NEEDS_TEXT and column.type not in TEXTS:
+    if operator in _NEEDS_TEXT and not rule_of(column).patterned:
         raise operator_type(operator, "a text type", column, path)
-    if operator in _NEEDS_ORDER and column.type not in ORDERED:
+    if operator in _NEEDS_ORDER and not rule_of(column).ordered:
         raise operator_type(operator, "a numeric or datetime type, or text", column, path)
     if operator is Operator.CONTAINS and column.type is not ColumnType.JSON:
         raise operator_type(operator, "a json type", column, path)

@@ -199,8 +199,9 @@ class Exporter:
         key = yield from self._layout.position(table)
         after = position.after or []
         behind = f"WHERE ({', '.join(key)}) > ({', '.join('?' * len(key))})" if after else ""
+        shown = table.dialect.shown
         result = yield Statement(
-            f"SELECT {', '.join([*key, *(table.columns[name].sql for name in columns)])} "  # noqa: S608 - quoted
+            f"SELECT {', '.join([*key, *(shown(table.columns[name]) for name in columns)])} "  # noqa: S608 - quoted
             f"FROM {table.sql} {behind} ORDER BY {', '.join(key)} LIMIT ?",
             (*(tuple(part) if isinstance(part, list) else part for part in after), _AT_ONCE),
         )

@@ -332,5 +332,5 @@ class _Writer:
 
 def _insert(dialect: SqlDialect, table: Table, columns: Sequence[str]) -> str:
     names = ", ".join(quoted(name) for name in columns)
-    places = ", ".join("?" * len(columns))
+    places = ", ".join(dialect.written(table.columns[name]) for name in columns)
     return f"INSERT INTO {table.sql} ({names}) {dialect.any_key}VALUES ({places})"
