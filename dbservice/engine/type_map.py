@@ -224,9 +224,9 @@ def plain_default(text: str | None, column_type: ColumnType) -> str | None:
 
 def wrong_type(column: Column, value: Any, path: str, expected: str) -> RequestError:
     """Return the error for a value that is not of its column's type."""
-    got = f"'{value[:40]}'" if isinstance(value, str) and expected.startswith("a ") else kind(value)
     return invalid(
-        f"Column '{column.name}' is {column.type}: expected {expected} at '{path}', got {got}.",
+        f"Column '{column.name}' is {column.type}: expected {expected} at '{path}', "
+        f"got {kind(value)}.",
         field=path,
         expected=expected,
         got=kind(value),

@@ -7,8 +7,9 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Steps
 from dbservice.migrate import ledger, plan
+from dbservice.migrate.carried import look_over
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
 from dbservice.migrate.scratch import Scratch, scratch_beside
@@ -104,7 +106,7 @@ class Migrator:
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
             if request.strict and warnings:
                 raise _unsafe(warnings)
-            steps = await self._run(namespace, scripts, request)
+            steps = await self._run(namespace, scripts, request, warnings)
             history = await self._history(namespace)
         return Applied(
             applied=bool(steps) and not request.dry_run,
@@ -128,7 +130,7 @@ class Migrator:
             chosen = plan.to_roll_back(files, history, request, self._engine.dialect)
             scripts = self._prepared(chosen, Direction.DOWN, namespace)
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
-            steps = await self._run(namespace, scripts, request)
+            steps = await self._run(namespace, scripts, request, warnings)
             history = await self._history(namespace)
         return RolledBack(
             rolled_back=bool(steps) and not request.dry_run,
@@ -200,6 +202,7 @@ class Migrator:
         scripts = self._prepared(same, Direction.UP, namespace)
         for entry, script in zip(history, scripts, strict=True):
             yield from execute(script)
+            yield from look_over(script)
             yield from ledger.insert(namespace.plugin, entry)
 
     # --- reading -----------------------------------------------------------------------------
@@ -257,18 +260,25 @@ class Migrator:
     # --- running -----------------------------------------------------------------------------
 
     async def _run(
-        self, namespace: Namespace, scripts: Sequence[Script], request: Apply | Rollback
+        self,
+        namespace: Namespace,
+        scripts: Sequence[Script],
+        request: Apply | Rollback,
+        warnings: list[dict[str, Any]],
     ) -> list[Step]:
-        """Run the scripts and return a report of each that was not already done elsewhere."""
+        """Run the scripts and return a report of each that was not already done elsewhere.
+
+        What is to be said about the data that they left is added to `warnings`.
+        """
         author = UNKNOWN_AUTHOR if isinstance(request.applied_by, UnsetType) else request.applied_by
-        run = _Run(self._engine.dialect, namespace, self._clock, author)
-        if not scripts:
-            return []
-        if request.dry_run:
-            return await self._transaction(
+        strict = isinstance(request, Apply) and request.strict
+        run = _Run(self._engine.dialect, namespace, self._clock, author, strict)
+        done: list[Step] = []
+        if scripts and request.dry_run:
+            done = await self._transaction(
                 namespace, partial(run.all_of, scripts), scripts[-1], keep=False
             )
-        done: list[Step] = []
+            scripts = ()
         for script in scripts:
             try:
                 step = await self._transaction(
@@ -280,6 +290,7 @@ class Migrator:
                 raise
             if step is not None:
                 done.append(step)
+        warnings += chain.from_iterable(run.found.values())
         return done
 
     async def _transaction(
@@ -307,12 +318,19 @@ class _LockedElsewhereError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The steps of one request."""
+    """The steps of one request.
+
+    Attributes:
+        strict: what is found in the data refuses a migration.
+        found: what is to be said about the data that each migration left, by its name.
+    """
 
     dialect: Dialect
     namespace: Namespace
     clock: Clock
     author: str
+    strict: bool = False
+    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def all_of(self, scripts: Sequence[Script]) -> Steps[list[Step]]:
         """Run all scripts in the same transaction, with reports (dry run)."""
@@ -334,6 +352,9 @@ class _Run:
             return None
         started = time.perf_counter()
         executed = yield from execute(script)
+        self.found[file.name] = yield from look_over(script)
+        if self.strict and self.found[file.name]:
+            raise _unsafe(self.found[file.name])
         yield from dialect_of(self.dialect).keys_were_given(self.namespace.prefix)
         duration = round((time.perf_counter() - started) * 1000, 3)
         if script.is_up:

@@ -35,6 +35,8 @@ class Script:
     file: MigrationFile
     direction: Direction
     statements: tuple[PreparedStatement, ...]
+    namespace: Namespace
+    dialect: Dialect
 
     @property
     def is_up(self) -> bool:
@@ -68,7 +70,7 @@ def prepare(
             raise refusal(file.file, error.line, error.message) from None
         uncounted = dialect is Dialect.SQLITE and _writes_after_with(command)
         prepared.append(PreparedStatement(sql, command.line, number, uncounted))
-    return Script(file, direction, tuple(prepared))
+    return Script(file, direction, tuple(prepared), namespace, dialect)
 
 
 def _writes_after_with(command: Command) -> bool:

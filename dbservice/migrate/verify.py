@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Statement, Steps
+from dbservice.migrate.carried import look_over
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile
 from dbservice.migrate.generated_rows import fill
@@ -240,7 +241,7 @@ class _Verification:
 
     async def _run(self, name: str, script: Script) -> bool:
         try:
-            await self._engine.exclusive(lambda: execute(script))
+            await self._engine.exclusive(lambda: _performed(script))
         except RequestError as error:
             self._note(name, error.message)
             return False
@@ -308,6 +309,12 @@ class _Verification:
 
     def _pass(self, name: str, remark: str = "") -> None:
         self.checks.append(Check(name=name, passed=True, message=remark))
+
+
+def _performed(script: Script) -> Steps[None]:
+    """Run a script and bring what it wrote into normal form, as applying it does."""
+    yield from execute(script)
+    yield from look_over(script)
 
 
 def _changed_rows(before: _State, after: _State, *, but_generated_ids: bool = False) -> list[str]:

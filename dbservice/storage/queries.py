@@ -355,7 +355,7 @@ def _ordering(
     for key in keys:
         column = table.column(key.field, f"sort.{key.field}")
         if column.type is ColumnType.JSON or column.rule == BINARY:
-            needs = "a type other than json and binary"
+            needs = f"a type other than {column.rule}"
             raise operator_type("sort", needs, column, f"sort.{key.field}")
         if all(column != earlier.column for earlier in order):
             order.append(_Order(column, key.order == "desc"))
@@ -425,7 +425,7 @@ def _cursor_values(table: Table, request: Select, order: Sequence[_Order]) -> li
     if not is_of_this_query:
         raise invalid(
             "'after' is not a cursor of this query: send the 'next' of the page before, with the "
-            "same 'table', 'filters' and 'sort'.",
+            "same 'filters' and 'sort'.",
             field="after",
         )
     assert isinstance(position, list)

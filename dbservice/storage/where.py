@@ -13,6 +13,7 @@ from dbservice.engine.columns import Column
 from dbservice.engine.dialect import Fragment
 from dbservice.engine.tables import Table
 from dbservice.engine.type_map import rule_of, to_operand
+from dbservice.protocol.codec import check_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
 from dbservice.protocol.rows import ColumnType
@@ -77,6 +78,10 @@ class Where:
         return self._other(column, operator, operand, path)
 
     def _other(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
+        if operator in _NEEDS_TEXT:
+            check_json(operand, path)
+            like = self._dialect.like if operator is Operator.LIKE else self._dialect.ilike
+            return self._add(like(column, operand))
         match operator:
             case Operator.NE:
                 self.parameters.append(to_operand(column, operand, path))
@@ -85,14 +90,10 @@ class Where:
                 return self._member(column, operand, path)
             case Operator.NIN:
                 return f"({self._member(column, operand, path)}) IS NOT TRUE"
-            case Operator.BETWEEN:
+            case _:
                 low = self._bind(column, operand[0], f"{path}[0]")
                 high = self._bind(column, operand[1], f"{path}[1]")
                 return f"{self._dialect.ordered(column)} BETWEEN {low} AND {high}"
-            case Operator.LIKE:
-                return self._add(self._dialect.like(column, operand))
-            case _:
-                return self._add(self._dialect.ilike(column, operand))
 
     def _on_json(self, column: Column, operator: Operator, operand: Any, path: str) -> str:
         text = to_operand(column, operand, path)

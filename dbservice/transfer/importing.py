@@ -14,7 +14,7 @@ from dbservice.engine.dialect import SqlDialect, dialect_of
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
 from dbservice.migrate import Migrator
-from dbservice.protocol.errors import invalid
+from dbservice.protocol.errors import RequestError, invalid
 from dbservice.protocol.limits import IMPORT_WINDOW
 from dbservice.protocol.names import Namespace, identifier
 from dbservice.protocol.rows import Register, TableSchema
@@ -24,6 +24,7 @@ from dbservice.sqltext.dialects import Dialect, quoted
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
+from dbservice.storage.normal_form import Misfit, normalise
 from dbservice.storage.schemas import SchemaStore
 from dbservice.transfer.layout import Layout
 from dbservice.transfer.lines import (
@@ -295,6 +296,10 @@ class _Writer:
         """Set the sequences, and put back what was taken off."""
         for table, sequence in self._stored:
             yield from self._layout.set_sequence(table, sequence)
+        for table, _ in self._stored:
+            for entry in (yield from normalise(table)):
+                if isinstance(entry, Misfit) and not entry.is_default:
+                    raise _not_carried(entry)
         for sql in self._back:
             yield Statement(sql)
 
@@ -328,6 +333,14 @@ class _Writer:
         values = [stored(value, number) for value in line.values]
         yield Statement(self._insert, values)
         self._counts["rows"] += 1
+
+
+def _not_carried(misfit: Misfit) -> RequestError:
+    return invalid(
+        f"Column '{misfit.column.name}' of table '{misfit.table}' is {misfit.column.type} and "
+        f"cannot carry {str(misfit.value)[:60]}, which the import has. Nothing was stored.",
+        field=misfit.column.name,
+    )
 
 
 def _insert(dialect: SqlDialect, table: Table, columns: Sequence[str]) -> str:

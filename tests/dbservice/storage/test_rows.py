@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -581,12 +583,16 @@ async def test_a_broken_cursor_is_refused(quotes: Caller, cursor: str) -> None:
     assert error["code"] == "VALIDATION_ERROR"
     assert error["message"] == (
         "'after' is not a cursor of this query: send the 'next' of the page before, with the same "
-        "'sort'."
+        "'filters' and 'sort'."
     )
 
 
 async def test_a_cursor_with_a_value_of_another_type_is_refused(quotes: Caller) -> None:
-    error = await quotes.refused_row("select", table="quotes", after="WyJhIl0=")
+    await filled(quotes, 2)
+    page = await quotes.row("select", table="quotes", limit=1)
+    digest, _ = json.loads(base64.b64decode(page["next"]))
+    forged = base64.b64encode(json.dumps([digest, "a"]).encode()).decode()
+    error = await quotes.refused_row("select", table="quotes", after=forged)
     assert error["message"] == "Column 'id' is integer: expected an integer at 'after', got string."
 
 
