@@ -26,6 +26,7 @@ from dbservice.engine.type_map import (
     UUID,
 )
 from dbservice.protocol.codec import encode_json
+from dbservice.protocol.limits import MAX_INTEGER
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect, quoted
 
@@ -85,6 +86,12 @@ class SqlDialect(Protocol):
 
     def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:
         """Take note of an explicit value of a generated key: the next one comes after it."""
+
+    def ids_are_used_up(self, table: str) -> Steps[bool]:
+        """Return whether a table that could not take a row has given out its last id."""
+
+    def referring_columns(self, table: str) -> Steps[list[str]]:
+        """Return the columns of foreign keys of a table; none where the engine's errors say."""
 
     def keys_were_given(self, prefix: str) -> Steps[None]:
         """Do the same for all tables with a prefix, after statements that nobody looked into."""
@@ -194,6 +201,18 @@ class SqliteDialect:
 
     def key_was_given(self, table: str, column: Column, value: Any) -> Steps[None]:  # noqa: ARG002
         yield from ()
+
+    def ids_are_used_up(self, table: str) -> Steps[bool]:
+        if not (yield Statement(self.table_exists, ("sqlite_sequence",))).rows:
+            return False
+        asked = "SELECT 1 FROM sqlite_sequence WHERE name = ? AND seq = ?"
+        result = yield Statement(asked, (table, MAX_INTEGER))
+        return bool(result.rows)
+
+    def referring_columns(self, table: str) -> Steps[list[str]]:
+        asked = 'SELECT "from" FROM pragma_foreign_key_list(?)'
+        result = yield Statement(asked, (table,))
+        return [row[0] for row in result.rows]
 
     def keys_were_given(self, prefix: str) -> Steps[None]:  # noqa: ARG002
         yield from ()
@@ -350,6 +369,14 @@ class PostgresDialect:
                 "WHERE last_value < ? OR (last_value = ? AND NOT is_called)",
                 (column.sequence, value, value, value),
             )
+
+    def ids_are_used_up(self, table: str) -> Steps[bool]:  # noqa: ARG002 - it has its own error
+        yield from ()
+        return False
+
+    def referring_columns(self, table: str) -> Steps[list[str]]:  # noqa: ARG002
+        yield from ()
+        return []
 
     def keys_were_given(self, prefix: str) -> Steps[None]:
         generated = yield Statement(_GENERATED_KEYS, (len(prefix), prefix))
@@ -510,7 +537,8 @@ _DAY = f"{_DIGIT * 4}-{_DIGIT * 2}-{_DIGIT * 2}"
 _CLOCK = f"{_DIGIT * 2}:{_DIGIT * 2}:{_DIGIT * 2}"
 _IS_TEXT = (
     "typeof({c}) = 'text' AND instr({c}, char(0)) = 0 "
-    "AND (length({c}) = length(CAST({c} AS BLOB)) OR rosey_is_utf8(CAST({c} AS BLOB)))"
+    "AND ({c} NOT GLOB ('*[^' || char(1) || '-' || char(127) || ']*') "
+    "OR rosey_is_utf8(CAST({c} AS BLOB)))"
 )
 _IS_FLOAT = (
     f"(typeof({{c}}) = 'real' AND abs({{c}}) <= {_MAX_FLOAT} "
@@ -527,8 +555,8 @@ _NORMAL_ON_SQLITE: Mapping[str, str] = {
     DECIMAL: _IS_FLOAT,
     ColumnType.BOOLEAN: "typeof({c}) = 'integer' AND {c} IN (0, 1)",
     ColumnType.DATETIME: f"{{c}} GLOB '{_DAY}T{_CLOCK}.{_DIGIT * 6}Z' "
-    "AND strftime('%Y-%m-%dT%H:%M:%S', {c}) = substr({c}, 1, 19)",
-    DATE: f"{{c}} GLOB '{_DAY}' AND date({{c}}) = {{c}}",
+    "AND strftime('%Y-%m-%dT%H:%M:%S', {c}, '+0 days') = substr({c}, 1, 19)",
+    DATE: f"{{c}} GLOB '{_DAY}' AND date({{c}}, '+0 days') = {{c}}",
     TIME: f"{{c}} GLOB '{_CLOCK}' AND time({{c}}) = {{c}}",
     UUID: "{c} GLOB '" + "-".join(_HEX * count for count in (8, 4, 4, 4, 12)) + "'",
     ColumnType.JSON: "rosey_is_normal('json', {c})",

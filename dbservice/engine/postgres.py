@@ -15,7 +15,7 @@ import asyncio
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple
@@ -26,13 +26,14 @@ from dbservice.engine.dialect import PostgresDialect
 from dbservice.engine.errors import (
     ConflictError,
     EngineError,
+    NotWritableError,
     OutOfSchemaError,
     UnavailableError,
 )
 from dbservice.engine.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
 from dbservice.engine.steps import Result, Statement, Steps, T
 from dbservice.protocol.limits import STATEMENT_TIMEOUT
-from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.dialects import Dialect, quoted
 
 POOL_SIZE = 10
 _CONNECT_TIMEOUT = 10.0
@@ -61,7 +62,12 @@ _ENCODING = "SELECT current_setting('server_encoding')"
 # These travel as text: a value is then bound and read in the same form as on SQLite.
 _AS_NUMBER = ("numeric", "float4")
 _AS_MOMENT = ("timestamp", "timestamptz")
-_AS_THEY_ARE = ("date", "time", "timetz", "interval", "uuid", "inet", "cidr", "macaddr")
+_AS_THEY_ARE = ("date", "time", "uuid")
+_SHOWN_AS_THEY_ARE = frozenset(
+    {"bool", "int2", "int4", "int8", "float8", "text", "varchar", "json", "jsonb", "bytea"}
+    | {*_AS_NUMBER, *_AS_MOMENT, *_AS_THEY_ARE, "unknown", "void"}
+)
+"""Types that the SQL tier shows as their own rows do; every other one it shows as its text."""
 
 _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(\?)")
 _ANSWERS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNORECASE)
@@ -236,6 +242,8 @@ class PostgresEngine:
                 server_settings={
                     "application_name": "rosey-db",
                     "timezone": "UTC",
+                    "datestyle": "ISO, YMD",
+                    "intervalstyle": "postgres",
                     "statement_timeout": str(round(self._timeout * 1000)),
                 },
             )
@@ -284,10 +292,13 @@ class _Connection:
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
+        self._is_read_only = False
 
     @property
     def is_reusable(self) -> bool:
         """Whether the next operation may have it."""
+        if self._is_read_only:  # a new one may find a server that takes writes
+            return False
         return not self.raw.is_closed() and not self.raw.is_in_transaction()
 
     async def transaction(self, run: _Run[T], begin: str, *, keep: bool = True) -> T:
@@ -322,7 +333,9 @@ class _Connection:
         try:
             return await self._execute(statement)
         except Exception as error:
-            raise translated(error) from error
+            failure = translated(error)
+            self._is_read_only = isinstance(failure, NotWritableError)
+            raise failure from error
 
     async def _execute(self, statement: Statement) -> Result:
         parameters = statement.parameters
@@ -334,8 +347,10 @@ class _Connection:
             return Result([], _affected(await self.raw.execute(sql, *parameters)))
         # Without parameters the driver would accept several statements at once.
         prepared = await self.raw.prepare(sql)
-        records = await prepared.fetch(*parameters)
         names = [attribute.name for attribute in prepared.get_attributes()]
+        if statement.guard is not None and (shown := _as_texts(prepared.get_attributes())):
+            prepared = await self.raw.prepare(f"SELECT {shown} FROM ({sql}) AS answer")
+        records = await prepared.fetch(*parameters)
         return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
 
     async def _command(self, sql: str) -> None:
@@ -465,6 +480,22 @@ def _compiled(sql: str, has_parameters: bool) -> _Compiled:
     )
     answers = returns or _ANSWERS.match(outside) is not None
     return _Compiled(numbered if has_parameters else sql, answers, returns)
+
+
+def _as_texts(attributes: Sequence[Any]) -> str:
+    """Return the columns of a query, those as text whose types are shown as their text.
+
+    Empty if none is, or if the names are not one each, which is refused later.
+    """
+    names = [attribute.name for attribute in attributes]
+    known = [attribute.type.name in _SHOWN_AS_THEY_ARE for attribute in attributes]
+    if all(known) or len(set(names)) < len(names):
+        return ""
+    columns = [
+        quoted(name) if is_known else f"CAST({quoted(name)} AS TEXT) AS {quoted(name)}"
+        for name, is_known in zip(names, known, strict=True)
+    ]
+    return ", ".join(columns)
 
 
 def _set_version(version: int) -> Steps[None]:

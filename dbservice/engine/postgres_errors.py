@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,37 +11,102 @@ import sqlalchemy as sa
 from dbservice.engine.errors import (
     ConflictError,
     ConstraintError,
+    DamagedError,
     EngineError,
+    ExhaustedError,
+    FullError,
+    InvalidValueError,
+    MisconfiguredError,
+    NotWritableError,
     OutOfRangeError,
     OutOfSchemaError,
     StatementTimeoutError,
+    TooLargeError,
     UnavailableError,
 )
 
-_CONSTRAINTS = {
+_CONSTRAINTS: Mapping[str, str] = {
+    "09": "trigger",
+    "23": "other",
+    "23001": "foreign key",
     "23502": "not null",
     "23503": "foreign key",
-    "23001": "foreign key",
     "23505": "unique",
+    "23514": "check",
     "23P01": "exclusion",
-    "2BP01": "foreign key",  # dropping what others refer to
+    "27": "trigger",
+    "2B": "foreign key",  # dropping what others refer to
+    "40002": "other",
+    "44": "check",
     "P0001": "trigger",
-    "22001": "type",
-    "22007": "type",
-    "22008": "type",
-    "22P02": "type",
 }
-_CONFLICTS = {
-    "40001": "serialization failure",
-    "40P01": "deadlock",
-    "55P03": "a lock was not to be had in time",
+SQLSTATES: Mapping[str, Callable[[str], EngineError]] = {
+    "00": EngineError,
+    "01": EngineError,
+    "02": EngineError,
+    "03": EngineError,
+    "08": UnavailableError,
+    "0A": EngineError,
+    "0B": EngineError,
+    "0F": EngineError,
+    "0L": EngineError,
+    "0P": EngineError,
+    "0Z": EngineError,
+    "10": InvalidValueError,
+    "20": EngineError,
+    "21": EngineError,
+    "22": InvalidValueError,
+    "22003": OutOfRangeError,
+    "2200H": ExhaustedError,
+    "24": EngineError,
+    "25": EngineError,
+    "25006": NotWritableError,
+    "25P03": UnavailableError,
+    "26": ConflictError,
+    "28": MisconfiguredError,
+    "2D": EngineError,
+    "2F": EngineError,
+    "34": EngineError,
+    "38": EngineError,
+    "39": EngineError,
+    "3B": EngineError,
+    "3D": UnavailableError,
+    "3F": UnavailableError,
+    "40": ConflictError,
+    "40003": UnavailableError,
+    "42": EngineError,
+    "42501": MisconfiguredError,
+    "428C9": InvalidValueError,
+    "42P01": OutOfSchemaError,
+    "42703": OutOfSchemaError,
+    "42804": OutOfSchemaError,
+    "42883": OutOfSchemaError,
+    "53": UnavailableError,
+    "53100": FullError,
+    "54": TooLargeError,
+    "55": EngineError,
+    "55006": ConflictError,
+    "55P03": ConflictError,
+    "57": UnavailableError,
+    "57014": StatementTimeoutError,
+    "58": UnavailableError,
+    "58P01": DamagedError,
+    "58P02": DamagedError,
+    "72": ConflictError,
+    "F0": MisconfiguredError,
+    "HV": EngineError,
+    "P0": EngineError,
+    "XX": EngineError,
+    "XX001": DamagedError,
+    "XX002": DamagedError,
 }
-_OUT_OF_SCHEMA = frozenset({"42P01", "42703", "42804", "42883"})
-_UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
+"""What each class of SQLSTATEs becomes, and those states that differ from their class.
+
+Constraints have a table of their own. What is here as EngineError is either none of an error, or
+one that only a mistake of the service could bring about.
+"""
+
 _CHECK = "23514"
-_TIMEOUT = "57014"
-_OUT_OF_RANGE = "22003"
-_SEQUENCE_EXHAUSTED = "2200H"
 _CACHED_PLAN = "cached statement plan is invalid"
 
 # Two replicas that create the same table at the same time: IF NOT EXISTS does not see the other's.
@@ -83,7 +149,7 @@ class CheckError(ConstraintError):
         return re.fullmatch(pattern, self.constraint) is not None
 
 
-def translated(error: Exception) -> EngineError:
+def translated(error: Any) -> EngineError:
     """Return a driver's error as the engine raises it; one that is translated stays as it is."""
     if isinstance(error, EngineError):
         return error
@@ -91,21 +157,16 @@ def translated(error: Exception) -> EngineError:
     state = str(getattr(error, "sqlstate", "") or "")
     if not state:
         return _of_the_client(error, text)
-    if _stands_in_the_way(error, state, text):
+    if _stands_in_the_way(error, text):
         return ConflictError(text)
     if state == _CHECK:
         return _check_error(error, text)
-    if state in _CONSTRAINTS:
-        return ConstraintError(text, kind=_CONSTRAINTS[state], subject=_subject(error, state))
-    if state == _TIMEOUT:
-        return StatementTimeoutError(text)
-    if state == _OUT_OF_RANGE:
-        return OutOfRangeError(text)
-    if state in _OUT_OF_SCHEMA:
-        return OutOfSchemaError(text)
-    if state == _SEQUENCE_EXHAUSTED or state.startswith(_UNAVAILABLE_CLASSES):
-        return UnavailableError(text)
-    return EngineError(text)
+    if kind := _CONSTRAINTS.get(state) or _CONSTRAINTS.get(state[:2]):
+        is_missing = "is not present in" in (error.detail or "") if kind == "foreign key" else None
+        subject = _subject(error, state)
+        return ConstraintError(text, kind=kind, subject=subject, is_missing=is_missing)
+    becomes = SQLSTATES.get(state) or SQLSTATES.get(state[:2]) or EngineError
+    return becomes(text)
 
 
 def cannot_open(url: sa.URL, error: Exception) -> UnavailableError:
@@ -141,16 +202,15 @@ def _of_the_client(error: Exception, text: str) -> EngineError:
         return kind(text)
     # The driver's DataError is a ValueError, its InterfaceError for a closed connection is not.
     if isinstance(error, ValueError):
-        return OutOfRangeError(text) if "range" in text else EngineError(text)
+        return OutOfRangeError(text) if "range" in text else InvalidValueError(text)
     if type(error).__name__ == "InterfaceError":
         return UnavailableError(text)
     return EngineError(text)
 
 
-def _stands_in_the_way(error: Any, state: str, text: str) -> bool:
+def _stands_in_the_way(error: Any, text: str) -> bool:
     return (
-        state in _CONFLICTS
-        or _CACHED_PLAN in text
+        _CACHED_PLAN in text
         or _RACE_TEXT in text
         or getattr(error, "constraint_name", None) in _RACES
     )

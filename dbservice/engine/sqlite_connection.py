@@ -9,28 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbservice.engine.dialect import SqliteDialect
-from dbservice.engine.errors import (
-    ConstraintError,
-    EngineError,
-    OutOfRangeError,
-    StatementTimeoutError,
-    UnavailableError,
-)
+from dbservice.engine.errors import ConstraintError
 from dbservice.engine.lane import Job
 from dbservice.engine.sqlite_authorizer import guarded
+from dbservice.engine.sqlite_errors import translated
 from dbservice.engine.steps import Result, Statement, Steps, T
-
-_CONSTRAINTS = {
-    "SQLITE_CONSTRAINT_UNIQUE": "unique",
-    "SQLITE_CONSTRAINT_PRIMARYKEY": "unique",
-    "SQLITE_CONSTRAINT_ROWID": "unique",
-    "SQLITE_CONSTRAINT_NOTNULL": "not null",
-    "SQLITE_CONSTRAINT_CHECK": "check",
-    "SQLITE_CONSTRAINT_FOREIGNKEY": "foreign key",
-    "SQLITE_CONSTRAINT_TRIGGER": "trigger",
-    "SQLITE_CONSTRAINT_DATATYPE": "type",
-}
-_UNAVAILABLE = ("BUSY", "LOCKED", "IOERR", "FULL", "CANTOPEN", "READONLY", "CORRUPT", "NOTADB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +223,7 @@ def _fail_all(connection: Connection, jobs: Sequence[Job], error: sqlite3.Error)
     """The transaction is lost, and with it what its jobs had done."""
     connection.undo()
     for job in jobs:
-        job.error = job.error or UnavailableError(str(error))
+        job.error = job.error or translated(error)
 
 
 def _run_exclusive(connection: Connection, job: Job) -> None:
@@ -272,19 +255,3 @@ def _check_foreign_keys(connection: Connection) -> None:
             kind="foreign key",
             subject=str(broken[0]),
         )
-
-
-def translated(error: Exception) -> EngineError:
-    """Return a driver's error in words that do not depend on the driver."""
-    text = str(error)
-    name = getattr(error, "sqlite_errorname", "") or ""
-    if isinstance(error, OverflowError) or "integer overflow" in text:
-        return OutOfRangeError(text)
-    if name in _CONSTRAINTS:
-        _, _, subject = text.partition("constraint failed: ")
-        return ConstraintError(text, kind=_CONSTRAINTS[name], subject=subject or None)
-    if name == "SQLITE_INTERRUPT":
-        return StatementTimeoutError(text)
-    if any(part in name for part in _UNAVAILABLE):
-        return UnavailableError(text)
-    return EngineError(text)

@@ -16,13 +16,8 @@ from typing import Any, Final
 
 from dbservice.engine.errors import StatementTimeoutError, UnavailableError
 from dbservice.engine.lane import Job, LaneOnTheLoop, Workers, attempt
-from dbservice.engine.sqlite_connection import (
-    Connection,
-    commit,
-    perform,
-    run_writes,
-    translated,
-)
+from dbservice.engine.sqlite_connection import Connection, commit, perform, run_writes
+from dbservice.engine.sqlite_errors import translated
 
 WRITE_BATCH: Final = 128
 

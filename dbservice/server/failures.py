@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import re
 
-from dbservice.engine.errors import (
-    ConstraintError,
-    EngineError,
-    OutOfRangeError,
-    StatementTimeoutError,
-    UnavailableError,
-)
-from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
+from dbservice.engine.errors import ConstraintError, EngineError
+from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.correlation import current_request_id
 
@@ -32,35 +26,16 @@ def reply_to(error: EngineError, namespace: Namespace | None) -> RequestError:
         error: what the engine raised; its text does not leave the service.
         namespace: whose request it was.
     """
-    match error:
-        case ConstraintError():
-            return _constraint(error, namespace)
-        case StatementTimeoutError():
-            return RequestError(
-                ErrorCode.TIMEOUT,
-                "The statement took longer than the service allows and was stopped; nothing was "
-                "changed. Narrow the filters, add an index, or ask for fewer rows.",
-            )
-        case UnavailableError():
-            return RequestError(
-                ErrorCode.DATABASE_UNAVAILABLE,
-                "The database cannot be reached at the moment; nothing was changed. Try again.",
-            )
-        case OutOfRangeError():
-            return invalid(
-                "The result does not fit into 64 bits; nothing was changed.", reason=Reason.LIMIT
-            )
-        case _:
-            return internal_error()
+    if isinstance(error, ConstraintError):
+        return _constraint(error, namespace)
+    if error.code is ErrorCode.INTERNAL_ERROR:
+        return internal_error(error.told)
+    return RequestError(error.code, error.told, reason=error.reason)
 
 
-def internal_error() -> RequestError:
+def internal_error(told: str = EngineError.told) -> RequestError:
     """Return the failure that tells nothing but where in the log the rest is."""
-    return RequestError(
-        ErrorCode.INTERNAL_ERROR,
-        "The service could not serve this request. Its log has the details under the request's id.",
-        request_id=current_request_id(),
-    )
+    return RequestError(ErrorCode.INTERNAL_ERROR, told, request_id=current_request_id())
 
 
 def overloaded(taken: int) -> RequestError:
@@ -124,15 +99,22 @@ def _constraint(error: ConstraintError, namespace: Namespace | None) -> RequestE
         "unique": f"A row with the same value{place} exists already.",
         "not null": f"A value{place} is required and may not be null.",
         "check": f"A CHECK constraint{place} refused the value.",
-        "foreign key": "A row that this one refers to is not there, or rows still refer to it.",
+        "foreign key": _FOREIGN_KEY[error.is_missing],
         "type": f"A value{place} has the wrong type.",
     }
     return RequestError(
         ErrorCode.CONSTRAINT_VIOLATION,
-        told.get(error.kind, f"A constraint{place} refused the write."),
+        told.get(error.kind, ConstraintError.told),
         constraint=error.kind,
         columns=names or None,
     )
+
+
+_FOREIGN_KEY = {
+    True: "The row that this one refers to is not there.",
+    False: "Other rows still refer to this row: change or delete those first.",
+    None: "A row that this one refers to is not there, or rows still refer to it.",
+}
 
 
 def _names_in(error: ConstraintError, namespace: Namespace | None) -> list[str]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.errors import (
     EngineError,
-    OutOfRangeError,
-    StatementTimeoutError,
-    UnavailableError,
+    InvalidValueError,
+    OutOfSchemaError,
+    TooLargeError,
 )
 from dbservice.engine.steps import Guard, Result, Statement, Steps
 from dbservice.engine.type_map import from_stored
@@ -29,6 +29,10 @@ from dbservice.storage.catalog import Catalog
 
 if TYPE_CHECKING:
     from dbservice.sql.query import CheckedQuery
+
+
+_OF_THE_QUERY = (EngineError, InvalidValueError, OutOfSchemaError, TooLargeError)
+"""What the engine says of the query itself; everything else is not its author's business."""
 
 
 class SqlTier:
@@ -57,9 +61,9 @@ class SqlTier:
         )
         try:
             result = yield statement
-        except (UnavailableError, StatementTimeoutError, OutOfRangeError):
-            raise
         except EngineError as error:
+            if type(error) not in _OF_THE_QUERY:
+                raise
             raise _refused(error, namespace) from error
         _check_names(result.columns)
         rows = [_as_object(query, result, row) for row in result.rows[:limit]]

@@ -26,6 +26,7 @@ class Assignments:
 
     Attributes:
         parameters: values for the placeholders in `sql`.
+        names: of the columns that the request assigns to.
         on_arrays: the assignments that need the row's present value; they are not in `sql`.
 
     Raises:
@@ -37,6 +38,7 @@ class Assignments:
     def __init__(self, table: Table, assignments: Sequence[Assignment]) -> None:
         self.parameters: list[Any] = []
         self.on_arrays: list[tuple[Column, Assignment]] = []
+        self.names = frozenset(assignment.column for assignment in assignments)
         self._parts: list[str] = []
         self._dialect = table.dialect
         for assignment in assignments:

@@ -77,7 +77,7 @@ def _misses(column: Column, test: str) -> str:
 
 def _misfit(table: Table, column: Column) -> Steps[Misfit | None]:
     carried = table.dialect.is_carried(column, column.sql) or "TRUE"
-    shown = f"CAST({column.sql} AS TEXT)" if column.native else f"quote({column.sql})"
+    shown = f"CAST({column.sql} AS TEXT)" if column.native else f"quote(CAST({column.sql} AS BLOB))"
     result = yield Statement(
         f"SELECT {shown} FROM {table.sql} WHERE {_misses(column, carried)} LIMIT 1"
     )

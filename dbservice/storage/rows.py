@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from dbservice.engine.columns import Column
-from dbservice.engine.errors import ConflictError
+from dbservice.engine.errors import ConflictError, ConstraintError, ExhaustedError, FullError
 from dbservice.engine.steps import Result, Statement, Steps
 from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Table
 from dbservice.engine.type_map import (
@@ -123,12 +123,15 @@ class RecordStore:
         table = yield from self._catalog.written_table(namespace, request.table)
         values = stored_row(table, request.data, "data")
         matching = _same_key(table, request, values)
-        for _ in range(_UPSERT_TURNS):
+        for turn in range(_UPSERT_TURNS):
             found = yield from self._first_id(table, matching)
             if found is not None:
                 yield from self._change(table, matching, _on_conflict(table, request), [])
                 return Upserted(id=found[0], created=False)
-            inserted = yield from self._insert_unless(table, request)
+            # The last turn lets the engine say what stands in the way: a key that a collation
+            # takes for the same, or a row that came and went every time.
+            is_last = turn == _UPSERT_TURNS - 1
+            inserted = yield from self._insert_unless(table, request, told=is_last)
             if inserted is not None:
                 return Upserted(id=inserted[0], created=True)
         raise ConflictError(f"the row to upsert came and went {_UPSERT_TURNS} times")
@@ -141,9 +144,12 @@ class RecordStore:
         """
         table = yield from self._catalog.written_table(namespace, request.table)
         matching = matching_rows(table, request.id, request.filters, everything=request.all)
-        result = yield Statement(
-            f"DELETE FROM {table.sql} WHERE {matching.sql}", matching.parameters
-        )
+        try:
+            result = yield Statement(
+                f"DELETE FROM {table.sql} WHERE {matching.sql}", matching.parameters
+            )
+        except ConstraintError as error:
+            raise _explained(error, is_missing=False) from error
         yield from self._keys.count(namespace, request.counters, result.affected)
         by_id = request.id is not UNSET
         return Deleted(deleted=result.affected > 0 if by_id else result.affected)
@@ -169,12 +175,13 @@ class RecordStore:
     def _insert_one(self, table: Table, row: Row, path: str) -> Steps[RowId | None]:
         return _key_of(table, (yield from self._insert(table, row, path)))
 
-    def _insert_unless(self, table: Table, request: Upsert) -> Steps[tuple[RowId | None] | None]:
-        """Insert a row unless another one with its unique key came first."""
+    def _insert_unless(
+        self, table: Table, request: Upsert, *, told: bool
+    ) -> Steps[tuple[RowId | None] | None]:
+        """Insert a row unless another one with its unique key came first; `told` fails then."""
         columns = ", ".join(table.columns[name].sql for name in request.on)
-        result = yield from self._insert(
-            table, request.data, "data", unless=f" ON CONFLICT ({columns}) DO NOTHING"
-        )
+        unless = "" if told else f" ON CONFLICT ({columns}) DO NOTHING"
+        result = yield from self._insert(table, request.data, "data", unless=unless)
         return (_key_of(table, result),) if result.rows or result.affected == 1 else None
 
     def _insert(self, table: Table, row: Row, path: str, unless: str = "") -> Steps[Result]:
@@ -191,9 +198,16 @@ class RecordStore:
             given = table.dialect.any_key
         what = f"({names}) {given}VALUES ({marks})" if parts else "DEFAULT VALUES"
         returning = f" RETURNING {table.dialect.shown(key)}" if key else ""
-        result = yield Statement(
-            f"INSERT INTO {table.sql} {what}{unless}{returning}", tuple(values.values())
-        )
+        try:
+            result = yield Statement(
+                f"INSERT INTO {table.sql} {what}{unless}{returning}", tuple(values.values())
+            )
+        except ConstraintError as error:
+            raise _explained(error, is_missing=True) from error
+        except FullError as error:
+            if (yield from table.dialect.ids_are_used_up(table.full_name)):
+                raise ExhaustedError(str(error)) from error
+            raise
         if key is not None and key.name in values:
             yield from table.dialect.key_was_given(table.full_name, key, values[key.name])
         return result
@@ -215,9 +229,14 @@ class RecordStore:
         if assignments.on_arrays:
             return (yield from _change_one_by_one(table, matching, assignments, returned))
         sql = f"UPDATE {table.sql} SET {assignments.sql} WHERE {matching.sql}"
-        result = yield Statement(
-            sql + _returning(table, returned), (*assignments.parameters, *matching.parameters)
-        )
+        try:
+            result = yield Statement(
+                sql + _returning(table, returned), (*assignments.parameters, *matching.parameters)
+            )
+        except ConstraintError as error:
+            referring = yield from table.dialect.referring_columns(table.full_name)
+            is_missing = not assignments.names.isdisjoint(referring)
+            raise _explained(error, is_missing=is_missing) from error
         rows = as_objects(returned, result.rows)
         return (len(rows) if returned else result.affected), rows
 
@@ -327,6 +346,13 @@ def counted(table: Table, matching: Matching) -> Steps[int]:
         f"SELECT COUNT(*) FROM {table.sql} WHERE {matching.sql}", matching.parameters
     )
     return int(result.rows[0][0])
+
+
+def _explained(error: ConstraintError, *, is_missing: bool) -> ConstraintError:
+    """Say of a foreign key which of its two ends was broken, where the engine does not."""
+    if error.kind == "foreign key" and error.is_missing is None:
+        error.is_missing = is_missing
+    return error
 
 
 def _key_of(table: Table, result: Result) -> RowId | None:

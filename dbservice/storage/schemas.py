@@ -98,6 +98,12 @@ class SchemaStore:
         table = yield from self._catalog.find(namespace, request.table)
         if table is None:
             return Dropped(dropped=False)
+        if table.is_view:
+            raise invalid(
+                f"'{request.table}' is a view, which a migration made: drop it in a migration.",
+                field="table",
+                got=request.table,
+            )
         yield from self._dialect.drop("TABLE", [table.full_name])
         return Dropped(dropped=True)
 
