@@ -288,18 +288,22 @@ class _Run(Generic[T]):
 
 
 class _Connection:
-    """A connection of asyncpg's."""
+    """A connection of asyncpg's.
+
+    Attributes:
+        raw: the driver's.
+        is_read_only: it has refused to write; a new one may find a server that takes writes.
+    """
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self._is_read_only = False
+        self.is_read_only = False
 
     @property
     def is_reusable(self) -> bool:
         """Whether the next operation may have it."""
-        if self._is_read_only:  # a new one may find a server that takes writes
-            return False
-        return not self.raw.is_closed() and not self.raw.is_in_transaction()
+        is_idle = not self.raw.is_closed() and not self.raw.is_in_transaction()
+        return is_idle and not self.is_read_only
 
     async def transaction(self, run: _Run[T], begin: str, *, keep: bool = True) -> T:
         """Finish an operation within a transaction and return its answer."""
@@ -334,7 +338,7 @@ class _Connection:
             return await self._execute(statement)
         except Exception as error:
             failure = translated(error)
-            self._is_read_only = isinstance(failure, NotWritableError)
+            self.is_read_only = isinstance(failure, NotWritableError)
             raise failure from error
 
     async def _execute(self, statement: Statement) -> Result:
@@ -407,6 +411,8 @@ class _Pool:
             self._idle.append(connection)
         else:
             connection.raw.terminate()
+        if connection.is_read_only:
+            self.cut()
 
     async def close(self) -> None:
         """Wait until nothing is lent any more, and disconnect."""

@@ -137,6 +137,10 @@ def check_nesting(payload: bytes) -> None:
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\]]', re.DOTALL)
 
 
+_SURROGATES = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
 def check_json(value: Any, path: str) -> None:
     """Refuse what has no faithful form in JSON on every engine, anywhere in a value.
 
@@ -224,6 +228,9 @@ def _malformed(payload: bytes, error: Exception) -> RequestError:
         reason = "not UTF-8"
     if isinstance(error, RecursionError):
         reason = "nested too deep"
+    lone = _SURROGATE.search(_SURROGATES.sub(b"", payload))
+    if lone and not isinstance(error, UnicodeDecodeError):
+        reason = f"{lone.group().decode()} is half of a pair and stands for no character"
     return RequestError(ErrorCode.INVALID_JSON, f"Invalid JSON: {reason}", size=len(payload))
 
 
@@ -249,13 +256,44 @@ def _unknown_field(operation: Operation, decoded: dict[str, Any]) -> RequestErro
 
 def _not_a_field(name: str, known: list[str], of: str, path: str) -> RequestError:
     return invalid(
-        f"'{name[:80]}' is not a field of {of}: expected "
-        f"{', '.join(known)}.{did_you_mean(name, known)}",
+        f"'{name[:80]}' is not a field of {of}: expected {', '.join(known)}.{_meant(name, known)}",
         reason=Reason.UNKNOWN_FIELD,
         field=path[:80],
         expected=known,
-        nearest=nearest(name, known),
+        nearest=_synonym(name, known) or nearest(name, known),
     )
+
+
+_SYNONYMS = {
+    "sort": ("order_by", "order", "sort_by", "orderby"),
+    "filters": ("where", "query", "conditions"),
+    "columns": ("fields", "select", "projection"),
+    "limit": ("first", "max", "count", "page_size"),
+    "offset": ("skip", "start"),
+    "after": ("cursor", "next"),
+    "data": ("values", "row", "record", "set"),
+    "compute": ("aggregates", "select"),
+    "group_by": ("group", "by"),
+    "params": ("parameters", "args"),
+    "query": ("sql", "statement"),
+    "ttl_seconds": ("expire", "expires_in", "ex"),
+}
+_OPERATIONS_INSTEAD = {"count_only": "count", "count": "count", "upsert": "upsert"}
+"""Fields that stand for an operation of their own."""
+
+
+def _synonym(name: str, known: list[str]) -> str | None:
+    """Return the field that other services call by a name."""
+    word = name.lower()
+    return next((field for field in known if word in _SYNONYMS.get(field, ())), None)
+
+
+def _meant(name: str, known: list[str]) -> str:
+    if synonym := _synonym(name, known):
+        return f" Did you mean '{synonym}'?"
+    if operation := _OPERATIONS_INSTEAD.get(name.lower()):
+        return f" Did you mean the operation '{operation}'?"
+    return did_you_mean(name, known)
 
 
 def _translated(operation: Operation, error: Exception) -> RequestError:
@@ -268,6 +306,8 @@ def _translated(operation: Operation, error: Exception) -> RequestError:
     if named and named["what"] == "Object contains unknown field":
         known = fields_at(operation.request, field)
         return _not_a_field(named["name"], known, f"'{field}'", f"{field}.{named['name']}")
+    if named and field in _SORTS:
+        return _not_an_order(field, named["name"])
     if named:
         return _not_allowed(field, named["name"], values_at(operation.request, field))
     kinds = _KINDS.match(what)
@@ -291,6 +331,20 @@ def _not_allowed(field: str, got: str, allowed: list[str]) -> RequestError:
         expected=allowed,
         got=got[:80],
         nearest=nearest(got, allowed),
+    )
+
+
+_SORTS = ("sort",)
+
+
+def _not_an_order(field: str, got: str) -> RequestError:
+    """Say how a column is sorted by: a bare name looks like the one word that is allowed."""
+    example = f'{{"field": "{got[:80]}", "order": "asc"}}'
+    return invalid(
+        f"Field '{field}': a column is sorted by as {example}; the only text is \"$random\".",
+        field=field,
+        expected=example,
+        got=got[:80],
     )
 
 

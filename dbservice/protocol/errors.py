@@ -102,6 +102,11 @@ def invalid(message: str, *, reason: Reason | None = None, **details: Any) -> Re
     return RequestError(ErrorCode.VALIDATION_ERROR, message, reason=reason, **details)
 
 
+def absent(field: str, told: str) -> RequestError:
+    """Return the MISSING_FIELD error where one of several fields is required."""
+    return RequestError(ErrorCode.MISSING_FIELD, told, field=field)
+
+
 def missing(field: str) -> RequestError:
     """Return the MISSING_FIELD error for a required field."""
     return RequestError(

@@ -51,15 +51,15 @@ class KvList(Request, frozen=True, kw_only=True):
     """List the keys that start with a prefix, in code-point order.
 
     Attributes:
-        prefix: literal, `_` and `%` mean themselves.
+        prefix: literal, `_` and `%` mean themselves. Null, here and below, is as good as absent.
         limit: how many keys at the most.
         after: list the keys behind this one: the last key of the page before.
     """
 
     plugin_name: NonEmpty | UnsetType = UNSET
-    prefix: str = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_KEYS_LISTED)] = MAX_KEYS_LISTED
-    after: str | UnsetType = UNSET
+    prefix: str | None = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_KEYS_LISTED)] | None = MAX_KEYS_LISTED
+    after: str | UnsetType | None = UNSET
 
 
 class KvIncr(Write, frozen=True, kw_only=True):

@@ -96,9 +96,9 @@ class Update(Write, frozen=True, kw_only=True):
 
     table: NonEmpty
     id: RowId | UnsetType = UNSET
-    filters: Filters = {}
-    operations: Operations = {}
-    data: Row = {}
+    filters: Filters | UnsetType = UNSET
+    operations: Operations | UnsetType = UNSET
+    data: Row | UnsetType = UNSET
     returning: Columns | UnsetType = UNSET
     all: bool = False
 
@@ -127,7 +127,7 @@ class Delete(Write, frozen=True, kw_only=True):
 
     table: NonEmpty
     id: RowId | UnsetType = UNSET
-    filters: Filters = {}
+    filters: Filters | UnsetType = UNSET
     counters: Counters = {}
     all: bool = False
 

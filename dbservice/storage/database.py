@@ -179,7 +179,7 @@ def touches_few_rows(request: Request) -> bool:
         return isinstance(request.data, dict)
     if not isinstance(request, rows.Select | rows.Update | rows.Delete):
         return False
-    if request.id is not UNSET or _names_ids(request.filters.get("id")):
+    if request.id is not UNSET or _names_ids((request.filters or {}).get("id")):
         return True
     return isinstance(request, rows.Select) and _is_one_random_row(request)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.steps import Statement, Steps
-from dbservice.protocol.codec import encode_json, encode_reply, encode_request
+from dbservice.protocol.codec import check_json, encode_json, encode_reply, encode_request
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.limits import IDEMPOTENCY_WINDOW
 from dbservice.protocol.messages import Reply, Request
@@ -56,6 +56,7 @@ class AnswerStore:
         Raises:
             RequestError: IDEMPOTENCY_CONFLICT if the key was used for another request.
         """
+        check_json(key, "idempotency_key")
         fingerprint = _fingerprint(operation, request)
         since = self._clock.time() - IDEMPOTENCY_WINDOW
         yield from self._dialect.lock(f"answer {namespace.plugin} {key}")

@@ -27,7 +27,13 @@ from dbservice.protocol.kv import (
     KvValue,
     lifetime,
 )
-from dbservice.protocol.limits import MAX_INTEGER, MAX_KEY_LENGTH, MAX_KV_VALUE, MIN_INTEGER
+from dbservice.protocol.limits import (
+    MAX_INTEGER,
+    MAX_KEY_LENGTH,
+    MAX_KEYS_LISTED,
+    MAX_KV_VALUE,
+    MIN_INTEGER,
+)
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock
 
@@ -103,8 +109,10 @@ class KeyStore:
 
     def list(self, namespace: Namespace, request: KvList) -> Steps[KvKeys]:
         """List keys by prefix, in code-point order."""
-        after = "" if request.after is UNSET else request.after
-        prefix = request.prefix
+        after, prefix = request.after or "", request.prefix or ""
+        limit = request.limit or MAX_KEYS_LISTED
+        for field, text in (("prefix", prefix), ("after", after)):
+            _check_printable(text, field)
         result = yield Statement(
             _LIST,
             (
@@ -113,11 +121,11 @@ class KeyStore:
                 _behind(prefix),
                 after,
                 self._clock.time(),
-                request.limit + 1,
+                limit + 1,
             ),
         )
         keys = [row[0] for row in result.rows]
-        shown = keys[: request.limit]
+        shown = keys[:limit]
         return KvKeys(keys=shown, count=len(shown), truncated=len(keys) > len(shown))
 
     def incr(self, namespace: Namespace, request: KvIncr) -> Steps[KvValue]:
@@ -287,8 +295,14 @@ def _check_key(key: str) -> None:
             limit=MAX_KEY_LENGTH,
             got=len(key),
         )
-    if _CONTROL.search(key):
-        raise invalid("The key contains a control character.", field="key", got=repr(key)[:80])
+    _check_printable(key, "key")
+
+
+def _check_printable(text: str, field: str) -> None:
+    if _CONTROL.search(text):
+        raise invalid(
+            f"The {field} contains a control character.", field=field, got=repr(text)[:80]
+        )
 
 
 def _check_sum(key: str, total: int) -> None:

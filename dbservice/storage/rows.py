@@ -18,7 +18,7 @@ from dbservice.engine.type_map import (
     to_operand,
     to_stored,
 )
-from dbservice.protocol.errors import invalid
+from dbservice.protocol.errors import absent, invalid
 from dbservice.protocol.filters import Filter, parse_filters
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import (
@@ -102,11 +102,13 @@ class RecordStore:
         table = yield from self._catalog.written_table(namespace, request.table)
         wanted = request.returning
         returned = [] if wanted is UNSET else named_columns(table, wanted, "returning")
-        matching = matching_rows(table, request.id, request.filters, everything=request.all)
+        if request.operations is UNSET and request.data is UNSET:
+            raise absent("data", "An update needs 'data' or 'operations'.")
+        matching = _aimed_at(table, request)
         changed, rows = yield from self._change(
             table,
             matching,
-            Assignments(table, parse_updates(request.operations, request.data)),
+            Assignments(table, parse_updates(request.operations or {}, request.data or {})),
             returned,
         )
         shown = UNSET if request.returning is UNSET else rows
@@ -143,7 +145,7 @@ class RecordStore:
             RequestError: VALIDATION_ERROR.
         """
         table = yield from self._catalog.written_table(namespace, request.table)
-        matching = matching_rows(table, request.id, request.filters, everything=request.all)
+        matching = _aimed_at(table, request)
         try:
             result = yield Statement(
                 f"DELETE FROM {table.sql} WHERE {matching.sql}", matching.parameters
@@ -298,6 +300,14 @@ def matching_rows(
             expected='filters, an id, or "all": true',
         )
     return Matching(table, parse_filters(dict(filters)))
+
+
+def _aimed_at(table: Table, request: Update | Delete) -> Matching:
+    """Return the WHERE clause of a request that changes the rows it names, or all."""
+    if request.id is UNSET and request.filters is UNSET and not request.all:
+        raise absent("filters", "Name the rows by 'id' or 'filters', or send \"all\": true.")
+    filters = request.filters or {}
+    return matching_rows(table, request.id, filters, everything=request.all)
 
 
 def named_columns(table: Table, names: Sequence[str], field: str) -> list[Column]:

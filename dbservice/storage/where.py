@@ -25,6 +25,7 @@ _COMPARISONS = {
     Operator.LT: "<",
     Operator.LTE: "<=",
 }
+_OPERATORS = frozenset(Operator)
 _NULLNESS = frozenset({Operator.EXISTS, Operator.NULL})
 _ON_JSON = frozenset({Operator.EQ, Operator.NE, Operator.CONTAINS}) | _NULLNESS
 _NEEDS_ORDER = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE, Operator.BETWEEN})
@@ -68,6 +69,8 @@ class Where:
             return _null_test(column, is_null=operand is (operator is Operator.NULL))
         if operator in (Operator.EQ, Operator.NE) and operand is None:
             return _null_test(column, is_null=operator is Operator.EQ)
+        if isinstance(operand, dict) and column.type is not ColumnType.JSON:
+            _check_no_operator_without_its_sign(operand, path)
         if column.type is ColumnType.JSON:
             return self._on_json(column, operator, operand, path)
         if operator is Operator.EQ:
@@ -145,6 +148,18 @@ def _check_operator(column: Column, operator: Operator, path: str) -> None:
         raise operator_type(operator, "a json type", column, path)
     if column.type is ColumnType.JSON and operator not in _ON_JSON:
         raise operator_type(operator, "a type other than json", column, path)
+
+
+def _check_no_operator_without_its_sign(operand: dict[str, Any], path: str) -> None:
+    for name in operand:
+        if f"${name}" in _OPERATORS:
+            raise invalid(
+                f"'{name}' is no filter operator at '{path}'. Did you mean '${name}'?",
+                reason=Reason.UNKNOWN_OPERATOR,
+                field=f"{path}.{name}",
+                got=name,
+                nearest=f"${name}",
+            )
 
 
 def operator_type(operator: str, needs: str, column: Column, path: str) -> RequestError:
