@@ -164,7 +164,7 @@ class PostgresEngine:
     ) -> T:
         """Run an operation that writes; see Engine.write."""
         try:
-            answer = await _repeated(lambda: self._transaction(operation, _WRITE))
+            answer = await _repeated(lambda: self._written(operation))
         except CheckError as error:
             if error.is_named_by_engine:
                 error.subject = await self._columns_of(error)
@@ -193,6 +193,13 @@ class PostgresEngine:
                 return run.answer
             run.give_up()
             return await connection.transaction(_Run(operation), _SNAPSHOT)
+
+    async def _written(self, operation: Callable[[], Steps[T]]) -> T:
+        """Run an operation that writes; once more where its connection was of a read-only time."""
+        try:
+            return await self._transaction(operation, _WRITE)
+        except NotWritableError:
+            return await self._transaction(operation, _WRITE)
 
     async def _transaction(self, operation: Callable[[], Steps[T]], begin: str) -> T:
         run = _Run(operation)
