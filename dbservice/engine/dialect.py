@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dbservice.engine.columns import TEXTS, Column
-from dbservice.engine.folding import in_lower_case, in_small
+from dbservice.engine.folding import in_lower_case, in_small, trigrams
+from dbservice.engine.indexes import SearchIndex
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.type_map import (
     BINARY,
@@ -29,6 +30,12 @@ from dbservice.protocol.codec import encode_json
 from dbservice.protocol.limits import MAX_INTEGER
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect, quoted
+
+SEARCH_PREFIX = "_search_"
+"""What the names of SQLite's search indexes begin with, before the name that they were given."""
+
+FOLD = "_rosey_fold"
+"""PostgreSQL's function that folds a text as the service does, which search indexes are over."""
 
 _LONG_LIST = 32
 """A list longer than this is bound as one JSON parameter, to keep statements few and short."""
@@ -140,6 +147,14 @@ class SqlDialect(Protocol):
 
     def ilike(self, column: Column, pattern: str) -> Fragment:
         """Return the same test with both sides in lower case, character by character."""
+
+    def candidates(
+        self, index: SearchIndex, key: Column | None, column: Column, pattern: str
+    ) -> Fragment | None:
+        """Return the test that finds by an index every row whose column may match a pattern.
+
+        None where the pattern has nothing that the index could be asked for.
+        """
 
     def json_equal(self, column: Column, text: str) -> Fragment:
         """Return the test that a JSON column means the same value as a JSON text."""
@@ -273,6 +288,17 @@ class SqliteDialect:
             return Fragment(f"{column.sql} LIKE ? ESCAPE '\\'", (pattern,))
         glob = glob_pattern(pattern)
         return Fragment(f"rosey_lower({column.sql}) GLOB rosey_lower(?)", (glob,))
+
+    def candidates(
+        self, index: SearchIndex, key: Column | None, column: Column, pattern: str
+    ) -> Fragment | None:
+        parts = trigrams(pattern)
+        if not parts or key is None:
+            return None
+        place = quoted(SEARCH_PREFIX + index.name)
+        terms = " AND ".join('"' + part.replace('"', '""') + '"' for part in parts)
+        asked = f"c{index.columns.index(column.name)} : ({terms})"
+        return Fragment(f"{key.sql} IN (SELECT rowid FROM {place} WHERE {place} MATCH ?)", (asked,))
 
     def json_equal(self, column: Column, text: str) -> Fragment:
         return Fragment(f"rosey_json_equal({column.sql}, ?)", (text,))
@@ -446,6 +472,18 @@ class PostgresDialect:
         return Fragment(
             f"translate({_as_text(column)}, ?, ?) LIKE ? ESCAPE '\\'", (capitals, smalls, small)
         )
+
+    def candidates(
+        self,
+        index: SearchIndex,  # noqa: ARG002 - the engine finds it by its expression
+        key: Column | None,  # noqa: ARG002
+        column: Column,
+        pattern: str,
+    ) -> Fragment | None:
+        if not any(part.isalnum() for part in trigrams(pattern)):
+            return None
+        folded = "".join(map(in_small, pattern))
+        return Fragment(f"{FOLD}({column.sql}) LIKE ? ESCAPE '\\'", (folded,))
 
     def json_equal(self, column: Column, text: str) -> Fragment:
         return Fragment(f"{_jsonb(column)} = CAST(? AS JSONB)", (text,))

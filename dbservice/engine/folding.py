@@ -33,6 +33,37 @@ def in_lower_case(text: str) -> tuple[str, str]:
 
 
 @cache
+def capitals_and_smalls() -> tuple[str, str]:
+    """Return every character that has another lower case, and those, in the same places."""
+    pairs = [(capital, small) for small, several in _capitals().items() for capital in several]
+    return "".join(pair[0] for pair in pairs), "".join(pair[1] for pair in pairs)
+
+
+def trigrams(pattern: str) -> list[str]:
+    r"""Return the folded runs of three characters that every text has which matches a pattern.
+
+    Args:
+        pattern: of `%`, `_` and `\`, as `$like` and `$ilike` take it.
+    """
+    found: dict[str, None] = {}
+    for part in _literals(pattern):
+        folded = lowered(part) or ""
+        found |= dict.fromkeys(folded[at : at + 3] for at in range(len(folded) - 2))
+    return list(found)
+
+
+def _literals(pattern: str) -> list[str]:
+    """Return what stands between the wildcards of a pattern."""
+    parts, characters = [""], iter(pattern)
+    for character in characters:
+        if character in "%_":
+            parts.append("")
+        else:
+            parts[-1] += next(characters) if character == "\\" else character
+    return parts
+
+
+@cache
 def _capitals() -> dict[str, str]:
     """Return for each lower-case character those that become it."""
     found: dict[str, str] = {}

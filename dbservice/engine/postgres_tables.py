@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dbservice.engine import postgres_search
 from dbservice.engine.columns import Column
 from dbservice.engine.dialect import dialect_of
+from dbservice.engine.indexes import Index, SearchIndex
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.tables import Index, Table
+from dbservice.engine.tables import Table
 from dbservice.engine.type_map import (
     BINARY,
     CHAR,
@@ -55,7 +57,8 @@ SELECT i.relname::text,
         SELECT a.attname::text FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS k (number, place)
             LEFT JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.number
         WHERE k.place <= x.indnkeyatts ORDER BY k.place
-    )
+    ),
+    pg_get_indexdef(i.oid)
 FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = CAST(? AS TEXT)
     AND NOT x.indisprimary
@@ -103,9 +106,14 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
         return None
     columns = {row[0]: _column(row) for row in declared.rows}
     listed = yield Statement(_INDEXES, (full_name,))
-    indexes = tuple(_index(*row) for row in listed.rows)
+    folded = {row[0]: postgres_search.folded_columns(row[3]) for row in listed.rows}
+    indexes = tuple(_index(*row[:3]) for row in listed.rows if not folded[row[0]])
+    searches = tuple(
+        SearchIndex(index, full_name, found) for index, found in folded.items() if found
+    )
     dialect = dialect_of(Dialect.POSTGRESQL)
-    return Table(name, full_name, columns, dialect, indexes, is_view=declared.rows[0][-1])
+    is_view = declared.rows[0][-1]
+    return Table(name, full_name, columns, dialect, indexes, is_view=is_view, searches=searches)
 
 
 def _column(row: tuple[Any, ...]) -> Column:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from dbservice.engine import sqlite_search
 from dbservice.engine.columns import Column
 from dbservice.engine.dialect import dialect_of
+from dbservice.engine.indexes import Index
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.tables import Index, Table
+from dbservice.engine.tables import Table
 from dbservice.engine.type_map import (
     BINARY,
     CHAR,
@@ -81,7 +83,10 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
     columns = {row[0]: _column(row, text) for row in declared.rows}
     indexes = yield from _load_indexes(full_name)
     dialect = dialect_of(Dialect.SQLITE)
-    return Table(name, full_name, columns, dialect, indexes, is_view=kind == "view")
+    near = yield from sqlite_search.present(full_name)
+    searches = tuple(index for index in near.values() if index.table == full_name)
+    is_view = kind == "view"
+    return Table(name, full_name, columns, dialect, indexes, is_view=is_view, searches=searches)
 
 
 def _column(row: tuple[str, str, int, str | None, int, int], source: str) -> Column:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from dbservice.engine.columns import Column
 from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.indexes import Index, SearchIndex
 from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import quoted
@@ -18,15 +19,6 @@ UPDATED_AT = "updated_at"
 _BESIDE_FILTERS = frozenset({"sort", "limit", "offset", "columns", "after"})
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
-    """One index of a table; `columns` is empty where it is over an expression."""
-
-    name: str
-    columns: tuple[str, ...]
-    unique: bool
-
-
 @dataclass(frozen=True)
 class Table:
     """One table of a plugin.
@@ -35,6 +27,7 @@ class Table:
         name: the bare name, as it stands in requests.
         full_name: the name in the database.
         dialect: the SQL of the engine that it is on.
+        searches: the search indexes, by their names.
         is_view: it is a view, which can be read and not written.
     """
 
@@ -44,6 +37,7 @@ class Table:
     dialect: SqlDialect
     indexes: tuple[Index, ...] = ()
     is_view: bool = False
+    searches: tuple[SearchIndex, ...] = ()
 
     @cached_property
     def sql(self) -> str:
@@ -80,6 +74,10 @@ class Table:
             if column.type is ColumnType.DATETIME
             and (column.name in kept or (column.default or "").upper() == "CURRENT_TIMESTAMP")
         )
+
+    def search_index(self, column: Column) -> SearchIndex | None:
+        """Return an index that has the text of a column."""
+        return next((index for index in self.searches if column.name in index.columns), None)
 
     @cached_property
     def defaults(self) -> Mapping[str, str]:

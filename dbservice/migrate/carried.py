@@ -21,6 +21,7 @@ from dbservice.migrate.warnings import Finding
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect
+from dbservice.storage import search_indexes
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.normal_form import Misfit, Rewritten, normalise
 
@@ -30,7 +31,10 @@ WHERE m.type = 'table' AND substr(m.name, 1, ?) = ? AND NOT EXISTS (
     SELECT 1 FROM sqlite_master p WHERE p.type = 'table' AND lower(p.name) = lower(f."table")
 )
 """
-_TRIGGERS = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND substr(tbl_name, 1, ?) = ?"
+_TRIGGERS = (
+    "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND substr(tbl_name, 1, ?) = ? "
+    "AND substr(name, 1, 1) <> '_'"  # the service's own
+)
 _COLLATE = re.compile(r"\bCOLLATE\s+[\"'`\[]?(NOCASE|RTRIM)\b", re.IGNORECASE)
 _DEFINES = re.compile(r"\s*(?:CREATE|ALTER)\s+TABLE\b", re.IGNORECASE)
 
@@ -64,6 +68,8 @@ def look_over(script: Script) -> Steps[list[dict[str, Any]]]:
         if script.is_up and any(_defines(text, table) for text in _sql(script)):
             found += _differences(table)
     found += _collations(script)
+    missing = yield from search_indexes.reconcile(script.namespace, dialect_of(script.dialect))
+    found += [_scanned(reason) for reason in dict.fromkeys(missing)]
     return [finding.reported(script.file.file) for finding in found]
 
 
@@ -176,6 +182,14 @@ def _collations(script: Script) -> Iterator[Finding]:
                 "use $ilike to search without case",
                 statement.line,
             )
+
+
+def _scanned(reason: str) -> Finding:
+    return Finding(
+        "NO_SEARCH_INDEX",
+        f"asks for a search index, which cannot be made here: {reason}. Searches scan the table",
+        "make it available and apply the next migration, which makes the index",
+    )
 
 
 def _refused(script: Script, reason: str) -> RequestError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dbservice.engine.errors import EngineError, StatementTimeoutError, UnavailableError
 from dbservice.engine.steps import Statement, Steps
+from dbservice.migrate import search_statements
 from dbservice.migrate.script import PreparedStatement, Script
 from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.migrations import StatementReport
@@ -24,6 +25,9 @@ def execute(script: Script) -> Steps[list[StatementReport]]:
     executed = []
     for statement in script.statements:
         try:
+            if (yield from search_statements.ran(script, statement.sql)):
+                executed.append(StatementReport(statement.sql, -1))
+                continue
             result = yield Statement(statement.sql)
         except UnavailableError:
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Statement, Steps
@@ -33,6 +34,7 @@ from dbservice.protocol.names import Namespace
 from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.lexer import Kind
 from dbservice.sqltext.sequence import TABLE as COUNTERS
+from dbservice.storage import own_tables
 
 _CHANGING = frozenset(
     {"NOW", "RANDOM", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "GEN_RANDOM_UUID"}
@@ -313,6 +315,7 @@ class _Verification:
 
 def _performed(script: Script) -> Steps[None]:
     """Run a script and bring what it wrote into normal form, as applying it does."""
+    yield from own_tables.upgrade(dialect_of(script.dialect))
     yield from execute(script)
     yield from look_over(script)
 

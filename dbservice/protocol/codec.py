@@ -230,7 +230,7 @@ def _malformed(payload: bytes, error: Exception) -> RequestError:
         reason = "nested too deep"
     lone = _SURROGATE.search(_SURROGATES.sub(b"", payload))
     if lone and not isinstance(error, UnicodeDecodeError):
-        reason = f"{lone.group().decode()} is half of a pair and stands for no character"
+        reason = f"Escape {lone.group().decode()} is half of a pair and stands for no character"
     return RequestError(ErrorCode.INVALID_JSON, f"Invalid JSON: {reason}", size=len(payload))
 
 
@@ -306,7 +306,7 @@ def _translated(operation: Operation, error: Exception) -> RequestError:
     if named and named["what"] == "Object contains unknown field":
         known = fields_at(operation.request, field)
         return _not_a_field(named["name"], known, f"'{field}'", f"{field}.{named['name']}")
-    if named and field in _SORTS:
+    if named and field == "sort" and nearest(named["name"], ["random"]) is None:
         return _not_an_order(field, named["name"])
     if named:
         return _not_allowed(field, named["name"], values_at(operation.request, field))
@@ -332,9 +332,6 @@ def _not_allowed(field: str, got: str, allowed: list[str]) -> RequestError:
         got=got[:80],
         nearest=nearest(got, allowed),
     )
-
-
-_SORTS = ("sort",)
 
 
 def _not_an_order(field: str, got: str) -> RequestError:

@@ -170,7 +170,11 @@ class ColumnType(StrEnum):
 
 
 class Field(Struct, frozen=True, forbid_unknown_fields=True):
-    """One column of a table to register."""
+    """One column of a table to register.
+
+    Attributes:
+        search: `$like` and `$ilike` on it are answered from a search index.
+    """
 
     name: str
     type: ColumnType
@@ -178,6 +182,7 @@ class Field(Struct, frozen=True, forbid_unknown_fields=True):
     default: Any = UNSET
     max_length: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     unique: bool = False
+    search: bool = False
 
 
 class TableSchema(Struct, frozen=True, forbid_unknown_fields=True):
@@ -312,11 +317,12 @@ class Column(Struct, frozen=True):
 
 
 class Index(Struct, frozen=True):
-    """One index in a description."""
+    """One index in a description; `search` is there, and true, where it is a search index."""
 
     name: str
     columns: list[str]
     unique: bool
+    search: bool | UnsetType = UNSET
 
 
 class Described(Reply, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Effect, Operation
 from dbservice.runtime.clock import Clock
-from dbservice.storage import namespace_owners, own_tables
+from dbservice.storage import namespace_owners, own_tables, search_indexes
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
@@ -69,7 +69,7 @@ class Database:
             UnavailableError: the engine cannot be opened, or a newer service has used it.
         """
         await self.engine.open()
-        await self.engine.exclusive(lambda: own_tables.upgrade(self._dialect))
+        await self.engine.exclusive(self._prepare)
 
     async def close(self) -> None:
         """Finish what has been taken and close the engine."""
@@ -163,6 +163,10 @@ class Database:
             await self.admit(namespace)
         elif await self.engine.read(lambda: namespace_owners.check(namespace)):
             self._admitted.add(namespace)
+
+    def _prepare(self) -> Steps[None]:
+        yield from own_tables.upgrade(self._dialect)
+        yield from search_indexes.refresh(self._dialect)
 
     def _sweep(self) -> Steps[int]:
         if not (yield from self._dialect.claim("sweep")):

@@ -39,6 +39,13 @@ class Rewritten(NamedTuple):
     rows: int
 
 
+_QUOTED = (
+    "CASE WHEN typeof({c}) <> 'text' OR rosey_is_utf8(CAST({c} AS BLOB)) THEN quote({c}) "
+    "ELSE quote(CAST({c} AS BLOB)) END"
+)
+"""A value of SQLite's as text, also where it is a text that is none."""
+
+
 def normalise(table: Table) -> Steps[list[Misfit | Rewritten]]:
     """Rewrite the values of a table that are not in normal form.
 
@@ -77,7 +84,7 @@ def _misses(column: Column, test: str) -> str:
 
 def _misfit(table: Table, column: Column) -> Steps[Misfit | None]:
     carried = table.dialect.is_carried(column, column.sql) or "TRUE"
-    shown = f"CAST({column.sql} AS TEXT)" if column.native else f"quote(CAST({column.sql} AS BLOB))"
+    shown = f"CAST({column.sql} AS TEXT)" if column.native else _QUOTED.format(c=column.sql)
     result = yield Statement(
         f"SELECT {shown} FROM {table.sql} WHERE {_misses(column, carried)} LIMIT 1"
     )

@@ -101,5 +101,17 @@ def _first(dialect: SqlDialect) -> list[str]:
     ]
 
 
-STEPS: tuple[Callable[[SqlDialect], list[str]], ...] = (_first,)
+def _second(dialect: SqlDialect) -> list[str]:
+    """Keep which search indexes there are to be, and the Unicode version that folded their text."""
+    return [
+        f"""
+        CREATE TABLE _searches (
+            prefix TEXT {dialect.collation} NOT NULL, name TEXT {dialect.collation} PRIMARY KEY,
+            table_name TEXT NOT NULL, columns TEXT NOT NULL, folding TEXT NOT NULL
+        ){dialect.keyed}
+        """
+    ]
+
+
+STEPS: tuple[Callable[[SqlDialect], list[str]], ...] = (_first, _second)
 """What leads from one version of the tables to the next; the first from none."""

@@ -9,6 +9,8 @@ from msgspec import UNSET
 
 from dbservice.engine.columns import Column
 from dbservice.engine.dialect import SqlDialect
+from dbservice.engine.errors import ConstraintError, EngineError
+from dbservice.engine.indexes import SearchIndex
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Table
 from dbservice.engine.type_map import to_stored
@@ -32,9 +34,13 @@ from dbservice.protocol.rows import (
     Index as DescribedIndex,
 )
 from dbservice.sqltext.dialects import quoted
+from dbservice.storage import search_indexes
 from dbservice.storage.catalog import Catalog
 
 RESERVED = ("id", CREATED_AT, UPDATED_AT)
+
+_ROWS_TO_INDEX = 10_000
+"""A search index over more rows would hold the writer longer than a plugin may."""
 
 _COLLATED = (ColumnType.STRING, ColumnType.TEXT)
 
@@ -63,17 +69,22 @@ class SchemaStore:
         full_name = namespace.table(request.table)
         yield from self._dialect.lock(f"table {full_name}")
         table = yield from self._catalog.find(namespace, request.table)
+        searched = tuple(field.name for field in fields if field.search)
         if table is not None:
             _check_same(table, fields)
+            yield from self._search(namespace, table, searched)
             return Registered(table=request.table, created=False)
         yield Statement(_create_sql(self._dialect, full_name, fields))
         for field in fields:
             if field.unique:
-                name = _index_name(full_name, field.name)
+                name = _index_name(full_name, field.name, "unique")
                 yield Statement(
                     f"CREATE UNIQUE INDEX {quoted(name)} ON {quoted(full_name)} "
                     f"({quoted(field.name)})"
                 )
+        if searched:
+            table = yield from self._catalog.table(namespace, request.table)
+            yield from self._search(namespace, table, searched)
         return Registered(table=request.table, created=True)
 
     def describe(self, namespace: Namespace, request: Describe) -> Steps[Described]:
@@ -89,6 +100,10 @@ class SchemaStore:
             indexes=[
                 DescribedIndex(index.name, list(index.columns), index.unique)
                 for index in table.indexes
+            ]
+            + [
+                DescribedIndex(index.name, list(index.columns), unique=False, search=True)
+                for index in table.searches
             ],
             row_count=result.rows[0][0],
         )
@@ -104,11 +119,45 @@ class SchemaStore:
                 field="table",
                 got=request.table,
             )
-        yield from self._dialect.drop("TABLE", [table.full_name])
+        yield from search_indexes.clear(namespace, self._dialect, table.full_name)
+        try:
+            yield from self._dialect.drop("TABLE", [table.full_name])
+        except ConstraintError as error:
+            error.is_missing = False
+            raise
         return Dropped(dropped=True)
+
+    def _search(self, namespace: Namespace, table: Table, names: tuple[str, ...]) -> Steps[None]:
+        """Make the search index that a registration asks for, unless there is one.
+
+        Raises:
+            RequestError: VALIDATION_ERROR where it would take long, or cannot be.
+        """
+        if all(table.search_index(table.columns[name]) for name in names):
+            return
+        counted = yield Statement(f"SELECT COUNT(*) FROM {table.sql}")
+        if counted.rows[0][0] > _ROWS_TO_INDEX:
+            raise invalid(
+                f"Table '{table.name}' has {counted.rows[0][0]} rows, and its search index would "
+                "hold up other requests while it is built. Make it in a migration: CREATE INDEX "
+                f"{table.name}_search ON {table.name} USING trigram ({', '.join(names)}).",
+                field="schema.fields",
+                limit=_ROWS_TO_INDEX,
+            )
+        try:
+            yield from search_indexes.check(table, names, self._dialect)
+        except EngineError as error:
+            raise invalid(
+                f"The search index cannot be made: {error}.", field="schema.fields"
+            ) from error
+        name = _index_name(table.full_name, "", "search")
+        yield from search_indexes.drop(namespace, name, self._dialect)
+        index = SearchIndex(name, table.full_name, names)
+        yield from search_indexes.create(namespace, index, self._dialect)
 
     def clear(self, namespace: Namespace) -> Steps[int]:
         """Drop every table and view of a plugin; return how many tables there were."""
+        yield from search_indexes.clear(namespace, self._dialect)
         yield from self._dialect.drop("VIEW", (yield from self._catalog.views(namespace)))
         tables = yield from self._catalog.full_names(namespace)
         yield from self._dialect.drop("TABLE", tables)
@@ -132,6 +181,11 @@ def _check_fields(fields: Sequence[Field]) -> None:
             raise invalid(
                 f"'max_length' goes with type 'string'; '{field.name}' is {field.type}.",
                 field=f"{path}.max_length",
+            )
+        if field.search and field.type not in _COLLATED:
+            raise invalid(
+                f"'search' goes with types 'string' and 'text'; '{field.name}' is {field.type}.",
+                field=f"{path}.search",
             )
         _default_of(field, f"{path}.default")
         seen.add(field.name)
@@ -182,12 +236,12 @@ def _literal(value: Any) -> str:
             return "'" + str(value).replace("'", "''") + "'"
 
 
-def _index_name(full_name: str, column: str) -> str:
+def _index_name(full_name: str, column: str, kind: str) -> str:
     # Two underscores stand in no name, so no other table or index can have this one.
-    name = f"{full_name}__{column}__unique"
+    name = f"{full_name}__{column}__{kind}" if column else f"{full_name}__{kind}"
     if len(name) > MAX_IDENTIFIER:
         raise invalid(
-            f"The name of the unique index over '{column}' would have {len(name)} characters; the "
+            f"The name of the {kind} index over '{column or full_name}' would have {len(name)} characters; the "
             f"limit is {MAX_IDENTIFIER}. Shorten the table's or the column's name.",
             reason=Reason.LIMIT,
             field="schema.fields",

@@ -84,7 +84,7 @@ class Where:
         if operator in _NEEDS_TEXT:
             check_json(operand, path)
             like = self._dialect.like if operator is Operator.LIKE else self._dialect.ilike
-            return self._add(like(column, operand))
+            return self._narrowed(column, operand, like(column, operand))
         match operator:
             case Operator.NE:
                 self.parameters.append(to_operand(column, operand, path))
@@ -122,6 +122,14 @@ class Where:
     def _bind(self, column: Column, operand: Any, path: str) -> str:
         self.parameters.append(to_operand(column, operand, path))
         return self._dialect.operand(column)
+
+    def _narrowed(self, column: Column, pattern: str, test: Fragment) -> str:
+        """Look at the rows that a search index finds, if there is one; the test decides."""
+        index, key = self._table.search_index(column), self._table.id_column
+        candidates = self._dialect.candidates(index, key, column, pattern) if index else None
+        if candidates is None:
+            return self._add(test)
+        return f"({self._add(candidates)} AND {self._add(test)})"
 
     def _add(self, fragment: Fragment) -> str:
         self.parameters += fragment.parameters

@@ -262,6 +262,7 @@ def _field(table: Table, column: Column) -> Field:
         required=not column.nullable,
         default=_default(column),
         max_length=UNSET if column.max_length is None else column.max_length,
+        search=table.search_index(column) is not None,
         unique=any(index.unique and index.columns == (column.name,) for index in table.indexes),
     )
 

@@ -21,6 +21,7 @@ from dbservice.protocol.rows import Register, TableSchema
 from dbservice.protocol.system import Import, Imported
 from dbservice.runtime.clock import Clock
 from dbservice.sqltext.dialects import Dialect, quoted
+from dbservice.storage import search_indexes
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
@@ -302,6 +303,7 @@ class _Writer:
                     raise _not_carried(entry)
         for sql in self._back:
             yield Statement(sql)
+        yield from search_indexes.refill(self._namespace, self._sql)
 
     def _begin_table(self, line: TableLine, number: int) -> Steps[None]:
         identifier(line.name, field="table")

@@ -26,18 +26,25 @@ from tests.dbservice.storage.caller import Caller, MakeEngine, no_migrations
 
 LAYOUTS = Path(__file__).parent / "layouts"
 WRITTEN_AT = 1_700_000_000.0
+LATEST = len(own_tables.STEPS)
+
+
+@pytest.fixture(params=["without_version", "version_1"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """Return the name of a layout."""
+    return str(request.param)
 
 
 @pytest.fixture(params=["file", "postgres"])
-def old_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    """Return an engine over a database as the last service without versions left it."""
+def old_engine(layout: str, request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """Return an engine over a database as an earlier service left it."""
     if request.param == "postgres":
         url = request.getfixturevalue("empty_postgres")
-        asyncio.run(_restore(url, (LAYOUTS / "without_version.postgresql.sql").read_text()))
+        asyncio.run(_restore(url, (LAYOUTS / f"{layout}.postgresql.sql").read_text()))
         return PostgresEngine(url)
     path = tmp_path / "old.db"
     with sqlite3.connect(path) as connection:
-        connection.executescript((LAYOUTS / "without_version.sqlite.sql").read_text())
+        connection.executescript((LAYOUTS / f"{layout}.sqlite.sql").read_text())
     return SqliteEngine(f"sqlite+aiosqlite:///{path}")
 
 
@@ -47,7 +54,7 @@ async def _restore(url: str, dump: str) -> None:
     await connection.close()
 
 
-async def test_a_database_of_the_last_service_without_versions_is_taken_over(
+async def test_a_database_of_an_earlier_service_is_taken_over(
     old_engine: Engine,
 ) -> None:
     clock = ManualClock(WRITTEN_AT)
@@ -79,16 +86,16 @@ async def test_a_database_of_the_last_service_without_versions_is_taken_over(
 async def test_a_later_version_may_alter_every_table(
     old_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def second(_dialect: SqlDialect) -> list[str]:
+    def next_step(_dialect: SqlDialect) -> list[str]:
         return ["ALTER TABLE _kv ADD COLUMN author TEXT NOT NULL DEFAULT 'nobody'"]
 
-    monkeypatch.setattr(own_tables, "STEPS", (*own_tables.STEPS, second))
+    monkeypatch.setattr(own_tables, "STEPS", (*own_tables.STEPS, next_step))
     await old_engine.open()
     try:
         for _ in range(2):  # the second time there is nothing left to do
             await old_engine.exclusive(lambda: own_tables.upgrade(dialect_of(old_engine.dialect)))
             assert await _rows(old_engine, "SELECT DISTINCT author FROM _kv") == [("nobody",)]
-            assert await _rows(old_engine, "SELECT version FROM _layout") == [(2,)]
+            assert await _rows(old_engine, "SELECT version FROM _layout") == [(LATEST + 1,)]
     finally:
         await old_engine.close()
 
@@ -115,7 +122,7 @@ async def test_a_step_that_fails_leaves_the_version_before(
         monkeypatch.setattr(own_tables, "STEPS", (*own_tables.STEPS, broken))
         with pytest.raises(Exception, match="nowhere"):
             await engine.exclusive(upgrade)
-        assert await _rows(engine, "SELECT version FROM _layout") == [(1,)]
+        assert await _rows(engine, "SELECT version FROM _layout") == [(LATEST,)]
         with pytest.raises(Exception, match="author"):
             await _rows(engine, "SELECT author FROM _kv")
     finally:

@@ -704,7 +704,10 @@ async def test_touching_every_row_must_be_said(
     quotes: Caller, operation: str, more: dict[str, Any]
 ) -> None:
     await filled(quotes, 2)
-    for empty in ({}, {"filters": {}}, {"all": False}):
+    for absent in ({}, {"all": False}):
+        error = await quotes.refused_row(operation, table="quotes", **more, **absent)
+        assert error["code"] == "MISSING_FIELD"
+    for empty in ({"filters": {}}, {"filters": {}, "all": False}):
         error = await quotes.refused_row(operation, table="quotes", **more, **empty)
         assert error["code"] == "VALIDATION_ERROR"
         assert error["message"] == (

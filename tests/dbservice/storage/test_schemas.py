@@ -124,15 +124,13 @@ async def test_a_foreign_key_holds_in_both_directions(plugin: Caller, migrate: M
     )
     await plugin.row("insert", table="people", data={"name": "ann"})
     await plugin.row("insert", table="votes", data={"person": 1})
-    for operation, more in (
-        ("insert", {"table": "votes", "data": {"person": 2}}),
-        ("delete", {"table": "people", "id": 1}),
+    for operation, more, told in (
+        ("insert", {"table": "votes", "data": {"person": 2}}, "refers to is not there"),
+        ("delete", {"table": "people", "id": 1}, "Other rows still refer to this row"),
     ):
         error = await plugin.refused_row(operation, **more)
         assert error["code"] == "CONSTRAINT_VIOLATION"
-        assert error["message"] == (
-            "A row that this one refers to is not there, or rows still refer to it."
-        )
+        assert told in error["message"]
     error = await plugin.refused_row("schema.drop", table="people")
     assert error["code"] == "CONSTRAINT_VIOLATION"
     assert (await plugin.one(1, table="people"))["name"] == "ann"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dbservice.engine.errors import OutOfRangeError
 from tests.dbservice.storage.caller import Caller
 
 Migrate = Callable[..., Any]
@@ -129,7 +130,7 @@ async def test_a_number_that_leaves_its_range_changes_nothing(
         data={"author": "x"},
     )
     assert error["code"] == "VALIDATION_ERROR"
-    assert error["message"] == "The result does not fit into 64 bits; nothing was changed."
+    assert error["message"] == OutOfRangeError.told
     assert error["details"] == {"reason": "LIMIT"}
     page = await quotes.row("select", table="quotes", columns=[column, "author"])
     assert [row[column] for row in page["rows"][:2]] == [1, before]

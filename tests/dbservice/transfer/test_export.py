@@ -173,9 +173,9 @@ async def test_what_is_imported_is_what_was_exported(storage, clock):
 @pytest.mark.parametrize("database_url", ["memory", "file"], indirect=True)
 async def test_on_sqlite_every_bit_is_the_same(storage, source, root, clock):
     for sql in (
-        "UPDATE quote_db__works SET raw = x'00ff', size = 9e999 WHERE id = 3",
+        "UPDATE quote_db__works SET raw = x'00ff', size = 1.7e308 WHERE id = 3",
         "UPDATE quote_db__works SET tags = '[ 1,  2 ]' WHERE id = 4",
-        "UPDATE quote_db__loose SET n = 'text' WHERE word = 'a'",
+        "UPDATE quote_db__loose SET n = 7 WHERE word = 'a'",
         "INSERT INTO quote_db__loose (word) VALUES (NULL)",
     ):
         await _execute(source, sql)
@@ -187,6 +187,16 @@ async def test_on_sqlite_every_bit_is_the_same(storage, source, root, clock):
         await target.import_(lines)
         assert await exported(target) == lines
         assert await everything(other) == before
+
+
+async def test_what_a_column_cannot_carry_is_not_imported(storage, source, root, clock):
+    await _execute(source, "UPDATE quote_db__loose SET n = 'text' WHERE word = 'a'")
+    lines = await exported(storage)
+    async with Stack(migrations=[root], clock=clock) as other:
+        target = StorageClient(await other.connect(), "quote-db")
+        with pytest.raises(ValidationError, match=r"Column 'n' .* cannot carry 'text'"):
+            await target.import_(lines)
+        assert (await target.describe()).tables == []
 
 
 async def _execute(stack: Stack, sql: str) -> None:
