@@ -21,6 +21,8 @@ from pathlib import Path
 
 from operations import EXAMPLES, Exchange, exchanges
 
+from dbservice.engine.type_examples import EXAMPLES as EXAMPLE_VALUES
+from dbservice.engine.type_map import TYPE_MAP
 from dbservice.protocol import errors
 from dbservice.protocol.operations import OPERATIONS
 
@@ -32,6 +34,7 @@ def write(directory: Path) -> None:
     pages = {
         "operations.md": operations(),
         "errors.md": error_codes(),
+        "types.md": types(),
         "fixtures.md": fixtures(),
         "options.md": options(plugin),
         "markers.md": markers(plugin),
@@ -152,6 +155,41 @@ def _fixtures() -> Iterator[tuple[str, str, str]]:
 _FIXTURE = re.compile(
     r"^(?P<name>\w+)(?: \[(?P<scope>\w+) scope\])? -- \S+\n(?P<doc>(?:(?: .*)?\n)*)", re.MULTILINE
 )
+
+
+def types() -> str:
+    """Return the page of the type map; each cell is a test."""
+    lines = [
+        "# Types",
+        "",
+        (
+            "A column follows the row that its declared type names. What is shown is what is "
+            "compared, sorted by, grouped by, exported and seen by the SQL tier, on both engines, "
+            "whoever wrote it: after a migration, in its transaction, values in another spelling "
+            "are rewritten, and one that a column cannot carry refuses the migration."
+        ),
+        "",
+        "| Type | On SQLite | On PostgreSQL | Written | Shown | Refused, say | Remarks |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for example in EXAMPLE_VALUES:
+        rule = TYPE_MAP[example.rule]
+        remarks = [example.note] if example.note else []
+        if rule.patterned:
+            remarks.append("`$like`")
+        engines = (example.sqlite, example.postgresql)
+        cells = [
+            f"`{cell.declared or 'no type'}` holds `{cell.stored}`" if cell else ""
+            for cell in engines
+        ]
+        cells += [_as_json(example.written), _as_json(example.shown)]
+        cells += [", ".join(map(_as_json, example.refused)), "; ".join(remarks)]
+        lines.append(f"| {rule.type} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _as_json(value: object) -> str:
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
 def fixtures() -> str:

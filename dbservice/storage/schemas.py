@@ -241,8 +241,8 @@ def _index_name(full_name: str, column: str, kind: str) -> str:
     name = f"{full_name}__{column}__{kind}" if column else f"{full_name}__{kind}"
     if len(name) > MAX_IDENTIFIER:
         raise invalid(
-            f"The name of the {kind} index over '{column or full_name}' would have {len(name)} characters; the "
-            f"limit is {MAX_IDENTIFIER}. Shorten the table's or the column's name.",
+            f"The name of the {kind} index over '{column or full_name}' would have {len(name)} "
+            f"characters; the limit is {MAX_IDENTIFIER}. Shorten the table's or the column's name.",
             reason=Reason.LIMIT,
             field="schema.fields",
             limit=MAX_IDENTIFIER,

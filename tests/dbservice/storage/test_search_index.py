@@ -53,7 +53,7 @@ async def test_an_index_is_described(indexed: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "asks"), [("%abc%", True), ("%ab%", False), ("%a_c%", False), ("a\\%c", True)]
+    ("pattern", "asks"), [("%abc%", True), ("%ab%", False), ("%a_c%", False), ("%abcd\\%%", True)]
 )
 async def test_an_index_is_asked_for_three_characters_or_more(
     indexed: Caller, database: Database, pattern: str, asks: bool
