@@ -26,6 +26,10 @@ class StatementTimeoutError(EngineError):
     """A statement ran longer than the service allows and was interrupted."""
 
 
+class WriteTimeoutError(StatementTimeoutError):
+    """A write took longer than the service allows, and was undone."""
+
+
 class UnavailableError(EngineError):
     """The database cannot be reached, or went away; the same work may succeed later."""
 

@@ -10,6 +10,7 @@ from dbservice.engine.errors import (
     OutOfRangeError,
     StatementTimeoutError,
     UnavailableError,
+    WriteTimeoutError,
 )
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.names import Namespace
@@ -35,6 +36,13 @@ def reply_to(error: EngineError, namespace: Namespace | None) -> RequestError:
     match error:
         case ConstraintError():
             return _constraint(error, namespace)
+        case WriteTimeoutError():
+            return RequestError(
+                ErrorCode.TIMEOUT,
+                "The write would have held up all others for longer than the service allows and "
+                "was stopped; nothing was changed. Select the ids of the rows first, and change "
+                'them in pages: {"id": {"$in": [...]}}.',
+            )
         case StatementTimeoutError():
             return RequestError(
                 ErrorCode.TIMEOUT,
