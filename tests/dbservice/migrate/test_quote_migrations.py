@@ -37,9 +37,7 @@ INDEXES[2] = INDEXES[3] = INDEXES[1] | {"score": "score DESC"}
 RECENT = 4_000_000_000  # later than any clock that runs these tests
 
 
-@pytest.fixture(
-    params=[Dialect.SQLITE, pytest.param(Dialect.POSTGRESQL, marks=pytest.mark.process)], ids=str
-)
+@pytest.fixture(params=list(Dialect), ids=str)
 async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """A database with nothing in it, on each engine."""
     scratch: Scratch = sqlite_scratch
