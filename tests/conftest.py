@@ -47,9 +47,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def _starts_a_process(item: pytest.Item) -> bool:
-    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-    # A `Dialect` is no server: SQL can be read for an engine that does not run.
-    engines = {parameter for parameter in parameters if type(parameter) is str}
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    # A `Dialect` alone is no server: SQL can be read for an engine that does not run.
+    engines = {parameter for parameter in parameters.values() if type(parameter) is str}
+    engines.add(parameters.get("database"))
     bus = item.get_closest_marker("rosey_nats")
     return bool(
         SERVERS.intersection(getattr(item, "fixturenames", ()))

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from dbservice.server.settings import Settings
+from dbservice.server.settings import WORKERS, Settings
 
 Verb = Literal["apply", "rollback", "status", "history", "verify", "repair", "new"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -72,6 +72,8 @@ class Serve:
         log_level: How much is logged; debug has a line for every request.
         loop: The event loop: auto is uvloop where it is installed.
         json: Print the line that says ready as JSON, and errors too.
+        workers: Processes that search a database file; one more writes. What one of them does not
+            finish in time is ended with it. 0 does everything in one process.
     """
 
     nats: Annotated[str | None, Parameter(group=_CONNECTIONS)] = None
@@ -82,6 +84,7 @@ class Serve:
     log_level: Annotated[LogLevel, Parameter(group=_OBSERVATION)] = "info"
     loop: LoopName = "auto"
     json: Annotated[bool, Flag] = False
+    workers: Annotated[int, Parameter(env_var="ROSEY_WORKERS", group=_LIMITS)] = WORKERS
 
 
 Limits = Annotated[Settings, Parameter(name="*", group=_LIMITS)]

@@ -73,7 +73,14 @@ async def serve(options: Serve, settings: Settings) -> int:
         running.push_async_callback(client.close)
         running.callback(ends.expect_closing)
         metrics = _metrics() if place else None
-        service = DatabaseService(url, client, migrations=roots, settings=settings, metrics=metrics)
+        service = DatabaseService(
+            url,
+            client,
+            migrations=roots,
+            settings=settings,
+            metrics=metrics,
+            workers=options.workers,
+        )
         startup = _Startup()
         ready = {"nats": without_password(bus), "db": shown_database(url)}
         ready["migrations"] = os.pathsep.join(map(str, roots)) or "none"
@@ -186,6 +193,7 @@ def _log_configuration(
         "migrations": [str(root) for root in roots],
         "migrate": options.migrate,
         "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        "workers": options.workers,
         **asdict(settings),
     }
     log.info("configuration", extra=told)

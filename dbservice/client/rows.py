@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, Required, TypedDict, overload
+from typing import Any, Literal, NotRequired, Required, TypedDict, TypeVar, overload
 
 from msgspec import UNSET, UnsetType, structs
 
@@ -73,6 +73,8 @@ class Upserted:
     id: RowId
     created: bool
 
+
+_Listed = TypeVar("_Listed", messages.Selected, messages.Found)
 
 _INSERTED = Answer(messages.Inserted, "id")
 _INSERTED_MANY = Answer(messages.InsertedMany, "ids")
@@ -193,7 +195,7 @@ class Rows:
             limit=limit,
             offset=offset,
         )
-        return (await self._channel.call(request, _SELECTED, timeout)).rows
+        return (await self._whole(request, _SELECTED, timeout)).rows
 
     async def search(
         self,
@@ -214,10 +216,26 @@ class Rows:
             limit=limit,
             offset=offset,
         )
-        found = await self._channel.call(request, _FOUND, timeout)
+        found = await self._whole(request, _FOUND, timeout)
         total: int | UnsetType = found.total  # a hand-made reply may have left it out
         shown = len(found.rows) if total is UNSET else total
         return Page(found.rows, shown, found.truncated is True)
+
+    async def _whole(
+        self, request: messages.Select, answer: Answer[_Listed], timeout: float | None
+    ) -> _Listed:
+        """Read a page, and what did not fit into its reply, until `limit` is reached.
+
+        Rows of a megabyte come one in a reply; a list is never short without a word.
+        """
+        page = await self._channel.call(request, answer, timeout)
+        rows = page.rows
+        rest = request
+        while page.cut == "size" and page.rows and len(rows) < request.limit:
+            rest = structs.replace(_following(rest, page), limit=request.limit - len(rows))
+            page = await self._channel.call(rest, answer, timeout)
+            rows = rows + page.rows
+        return structs.replace(page, rows=rows)
 
     async def iterate(
         self,
@@ -459,8 +477,8 @@ def _sort(sort: Sorting | None) -> Any:
     return given(sort)
 
 
-def _following(request: messages.Select, page: messages.Selected) -> messages.Select:
+def _following(request: messages.Select, page: _Listed) -> messages.Select:
     """Return the request for the page behind `page`: by its cursor, else by its place."""
     if page.next is not UNSET:
-        return structs.replace(request, after=page.next)
+        return structs.replace(request, after=page.next, offset=0)
     return structs.replace(request, offset=request.offset + len(page.rows))

@@ -5,8 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from dbservice.engine.orders import Order
 from dbservice.engine.steps import Steps, T
 from dbservice.sqltext.dialects import Dialect
+
+
+class Apart(Protocol):
+    """Worker processes beside an engine: they run what can take long, and can be ended."""
+
+    async def read(self, order: Order) -> bytes:
+        """Have an operation run that only reads; return its encoded reply.
+
+        Raises:
+            RequestError, EngineError: what running it here would raise.
+        """
+
+    async def write(self, order: Order) -> bytes:
+        """Have an operation run that writes; return its encoded reply when it is durable.
+
+        Raises:
+            RequestError, EngineError: what running it here would raise.
+        """
 
 
 class Engine(Protocol):
@@ -20,8 +39,16 @@ class Engine(Protocol):
     dialect: Dialect
 
     @property
+    def apart(self) -> Apart | None:
+        """Its worker processes; None where it can end everything itself, or nobody wanted any."""
+
+    @property
     def busy(self) -> int:
         """How many operations have a connection to the database or wait for one."""
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the operation has waited for its turn that waits longest."""
 
     async def open(self) -> None:
         """Connect. Raises UnavailableError with a sentence that says what is wrong."""
@@ -29,16 +56,28 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Finish what has been taken, then disconnect."""
 
-    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+    async def read(
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        scan: bool = False,
+        plugin: str = "",
+    ) -> T:
         """Run an operation that only reads.
 
         Args:
             operation: makes the generator.
             scan: it may look at many rows; keep it out of the way of quick reads.
+            plugin: whose turn it is where operations wait.
         """
 
     async def write(
-        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        quick: bool = False,
+        alone: bool = False,
+        plugin: str = "",
     ) -> T:
         """Run an operation that writes; return when it is durable.
 
@@ -46,6 +85,7 @@ class Engine(Protocol):
             operation: makes the generator.
             quick: it touches a few rows that keys find.
             alone: nobody would be held up by it, as far as the caller knows.
+            plugin: whose turn it is where operations wait.
         """
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:

@@ -61,6 +61,16 @@ class StatementTimeoutError(EngineError):
     )
 
 
+class WriteTimeoutError(StatementTimeoutError):
+    """A write took longer than the service allows, and was undone."""
+
+    told = (
+        "The write would have held up all others for longer than the service allows and was "
+        "stopped; nothing was changed. Select the ids of the rows first, and change them in pages: "
+        '{"id": {"$in": [...]}}.'
+    )
+
+
 class UnavailableError(EngineError):
     """The database cannot be reached, or went away; the same work may succeed later."""
 

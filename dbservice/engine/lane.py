@@ -50,7 +50,7 @@ class Job:
             self.future.set_exception(self.error)
 
 
-def attempt(run: Callable[[C, Sequence[Job]], None], connection: C, jobs: Sequence[Job]) -> None:
+def attempt(run: Callable[[C, Sequence[Job]], object], connection: C, jobs: Sequence[Job]) -> None:
     """Run jobs; whatever happens, each has an outcome afterwards."""
     try:
         run(connection, jobs)
@@ -66,6 +66,10 @@ class Lane(Protocol):
     @property
     def busy(self) -> int:
         """How many jobs were taken and not answered yet."""
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the job has waited for its turn that waits longest."""
 
     async def open(self) -> None:
         """Open the connection; raise what opening it raised."""
@@ -102,6 +106,11 @@ class LaneOnTheLoop(Generic[C]):
         """Always 0: a job is done before anybody could ask."""
         return 0
 
+    @property
+    def waited(self) -> float:
+        """Always 0, too."""
+        return 0.0
+
     async def open(self) -> None:
         """Open the connection; raise what opening it raised."""
         self._connection = self._connect()
@@ -134,7 +143,7 @@ class DirectLane(LaneOnTheLoop[C]):
         *,
         connect: Callable[[], C],
         disconnect: Callable[[C], None],
-        run: Callable[[C, Sequence[Job]], None],
+        run: Callable[[C, Sequence[Job]], object],
     ) -> None:
         super().__init__(connect=connect, disconnect=disconnect)
         self._run = run
@@ -219,7 +228,7 @@ class ThreadLane(Generic[C]):
         *,
         connect: Callable[[], C],
         disconnect: Callable[[C], None],
-        run: Callable[[C, Sequence[Job]], None],
+        run: Callable[[C, Sequence[Job]], object],
         number: int,
     ) -> None:
         self._connect = connect
@@ -236,6 +245,11 @@ class ThreadLane(Generic[C]):
     def busy(self) -> int:
         """How many jobs were taken and not answered yet."""
         return self._taken
+
+    @property
+    def waited(self) -> float:
+        """Always 0: whoever uses the lane takes turns before."""
+        return 0.0
 
     async def open(self) -> None:
         """Open the connections and start the threads; raise what opening raised."""

@@ -31,7 +31,8 @@ from dbservice.engine.errors import (
     UnavailableError,
 )
 from dbservice.engine.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
-from dbservice.engine.steps import Result, Statement, Steps, T
+from dbservice.engine.steps import Result, Statement, Steps, T, weight
+from dbservice.engine.turns import ScanTurns
 from dbservice.protocol.limits import STATEMENT_TIMEOUT
 from dbservice.sqltext.dialects import Dialect, quoted
 
@@ -40,6 +41,10 @@ _CONNECT_TIMEOUT = 10.0
 _TRIES = 8
 _FIRST_PAUSE = 0.005
 _SCHEMA_LOCK_TIMEOUT = "2s"
+
+_FIRST_FETCH = 16
+_MOST_FETCHED = 1_000
+"""Rows that are fetched together where they may be too many."""
 
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = "BEGIN"
@@ -86,6 +91,7 @@ class PostgresEngine:
     """
 
     dialect = Dialect.POSTGRESQL
+    apart = None
 
     def __init__(
         self,
@@ -99,13 +105,18 @@ class PostgresEngine:
         self._timeout = statement_timeout
         self._on_commit = on_commit
         self._pool = _Pool(self._connect, pool_size)
-        self._scans = asyncio.Semaphore(max(1, pool_size // 2))
+        self._turns = ScanTurns(max(1, pool_size // 2), statement_timeout)
         self._version = _SharedQuestion(self._ask_version)
 
     @property
     def busy(self) -> int:
         """How many operations have a connection or wait for one; see Engine.busy."""
         return self._pool.wanted
+
+    @property
+    def waited(self) -> float:
+        """For how long the operation has waited that waits longest; see Engine.waited."""
+        return self._turns.waited
 
     async def open(self) -> None:
         """Connect, and see that this is a database to work with.
@@ -148,23 +159,38 @@ class PostgresEngine:
         """
         await self.write(lambda: _set_version(version))
 
-    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+    async def read(
+        self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
+    ) -> T:
         """Run an operation that only reads, all of it from one snapshot; see Engine.read."""
         if not scan:
             return await _repeated(lambda: self._read(operation))
-        async with self._scans:
-            return await _repeated(lambda: self._transaction(operation, _SNAPSHOT))
+        return await self._turns.run(
+            plugin,
+            lambda seconds: _repeated(
+                lambda: self._transaction(operation, within(_SNAPSHOT, seconds))
+            ),
+        )
 
     async def write(
         self,
         operation: Callable[[], Steps[T]],
         *,
-        quick: bool = False,  # noqa: ARG002 - a round trip is never quick
-        alone: bool = False,  # noqa: ARG002 - and holds nobody up
+        quick: bool = False,
+        alone: bool = False,  # noqa: ARG002 - a round trip holds nobody up
+        plugin: str = "",
     ) -> T:
         """Run an operation that writes; see Engine.write."""
         try:
-            answer = await _repeated(lambda: self._written(operation))
+            if quick or not plugin:
+                answer = await _repeated(lambda: self._written(operation, _WRITE))
+            else:
+                answer = await self._turns.run(
+                    plugin,
+                    lambda seconds: _repeated(
+                        lambda: self._written(operation, within(_WRITE, seconds))
+                    ),
+                )
         except CheckError as error:
             if error.is_named_by_engine:
                 error.subject = await self._columns_of(error)
@@ -194,12 +220,12 @@ class PostgresEngine:
             run.give_up()
             return await connection.transaction(_Run(operation), _SNAPSHOT)
 
-    async def _written(self, operation: Callable[[], Steps[T]]) -> T:
+    async def _written(self, operation: Callable[[], Steps[T]], begin: str) -> T:
         """Run an operation that writes; once more where its connection was of a read-only time."""
         try:
-            return await self._transaction(operation, _WRITE)
+            return await self._transaction(operation, begin)
         except NotWritableError:
-            return await self._transaction(operation, _WRITE)
+            return await self._transaction(operation, begin)
 
     async def _transaction(self, operation: Callable[[], Steps[T]], begin: str) -> T:
         run = _Run(operation)
@@ -258,6 +284,11 @@ class PostgresEngine:
         except Exception as error:
             raise cannot_open(self.url, error) from error
         return _Connection(raw)
+
+
+def within(begin: str, seconds: float) -> str:
+    """Return what begins a transaction whose statements may take so long, each of them."""
+    return f"{begin}; SET LOCAL statement_timeout = {round(seconds * 1000)}"
 
 
 class _Run(Generic[T]):
@@ -352,8 +383,11 @@ class _Connection:
         parameters = statement.parameters
         sql, answers, changes = _compiled(statement.sql, bool(parameters))
         if answers and statement.guard is None:
+            if statement.room is not None and self.raw.is_in_transaction():
+                cursor = await self.raw.cursor(sql, *parameters)
+                return await _fetched(cursor, statement.room, changes)
             records = await self.raw.fetch(sql, *parameters)
-            return Result(_tuples(records), len(records) if changes else -1)
+            return _weighed(_tuples(records), statement, changes)
         if parameters and statement.guard is None:
             return Result([], _affected(await self.raw.execute(sql, *parameters)))
         # Without parameters the driver would accept several statements at once.
@@ -361,6 +395,9 @@ class _Connection:
         names = [attribute.name for attribute in prepared.get_attributes()]
         if statement.guard is not None and (shown := _as_texts(prepared.get_attributes())):
             prepared = await self.raw.prepare(f"SELECT {shown} FROM ({sql}) AS answer")
+        if statement.room is not None:
+            result = await _fetched(await prepared.cursor(*parameters), statement.room, changes)
+            return result._replace(columns=names)
         records = await prepared.fetch(*parameters)
         return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
 
@@ -517,6 +554,28 @@ def _set_version(version: int) -> Steps[None]:
 
 def _tuples(records: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
     return [tuple(record) for record in records]
+
+
+async def _fetched(cursor: Any, room: int, changes: bool) -> Result:
+    """Fetch rows until there is no room for more, a few at a time: each may have a megabyte."""
+    rows: list[tuple[Any, ...]] = []
+    weighed, at_once = 0, _FIRST_FETCH
+    while records := await cursor.fetch(at_once):
+        for number, record in enumerate(records, 1):
+            rows.append(tuple(record))
+            weighed += weight(rows[-1])
+            if weighed > room:
+                cut = number < len(records) or bool(await cursor.fetch(1))
+                return Result(rows, len(rows) if changes else -1, weight=weighed, cut=cut)
+        if len(records) < at_once:
+            break
+        at_once = min(_MOST_FETCHED, 1 + (room - weighed) * len(rows) // max(weighed, 1))
+    return Result(rows, len(rows) if changes else -1, weight=weighed)
+
+
+def _weighed(rows: list[tuple[Any, ...]], statement: Statement, changes: bool) -> Result:
+    weighed = 0 if statement.room is None else sum(map(weight, rows))
+    return Result(rows, len(rows) if changes else -1, weight=weighed)
 
 
 def _affected(status: str) -> int:

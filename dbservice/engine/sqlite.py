@@ -11,7 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Final
@@ -20,17 +21,16 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from dbservice.engine.errors import StatementTimeoutError, UnavailableError
-from dbservice.engine.folding import lowered
-from dbservice.engine.json_values import contains_json, equal_json
 from dbservice.engine.lane import DirectLane, Lane, ThreadLane
-from dbservice.engine.sqlite_connection import Connection, Work, run_reads, run_writes
+from dbservice.engine.sqlite_apart import SqliteApart
+from dbservice.engine.sqlite_connection import OPTIONS, Connection, prepared
 from dbservice.engine.sqlite_lanes import QUICK, ReaderLane, WriterLane
+from dbservice.engine.sqlite_transactions import Work, run_reads, run_writes
 from dbservice.engine.steps import Steps, T
-from dbservice.engine.type_map import is_carried, is_normal, is_utf8, normal_form
-from dbservice.protocol.limits import STATEMENT_TIMEOUT
+from dbservice.engine.turns import ScanTurns
+from dbservice.protocol.limits import STATEMENT_TIMEOUT, WRITE_TIMEOUT
 from dbservice.sqltext.dialects import Dialect
 
-_INSTRUCTIONS_BETWEEN_CLOCK_LOOKS: Final = 10_000
 _UNLIMITED: Final = float("inf")
 
 SCANNERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2))
@@ -43,6 +43,9 @@ class SqliteEngine:
     Args:
         url: `sqlite+aiosqlite:///file.db`, `sqlite:///file.db`, or with no path for memory.
         statement_timeout: seconds after which a statement is interrupted.
+        write_timeout: seconds that a plugin's statements may hold the writer of a file.
+        workers: how many processes read a file beside this one; 0 for none, and none that writes.
+        worker: the command line of their template, up to the path of the file.
         on_commit: told, on the writer's thread, how many writes shared each commit.
 
     A file is opened by one process at a time: the second is refused with UnavailableError.
@@ -55,6 +58,9 @@ class SqliteEngine:
         url: str | sa.URL,
         *,
         statement_timeout: float = STATEMENT_TIMEOUT,
+        write_timeout: float = WRITE_TIMEOUT,
+        workers: int = 0,
+        worker: Sequence[str] = (),
         on_commit: Callable[[int], None] | None = None,
     ) -> None:
         self.url = sa.make_url(url).set(drivername="sqlite")
@@ -64,38 +70,53 @@ class SqliteEngine:
         self._pool = sa.create_engine(
             self.url,
             poolclass=NullPool,
-            connect_args={
-                "isolation_level": None,
-                "check_same_thread": False,
-                "cached_statements": 512,
-                "timeout": 5.0,
-            },
+            connect_args=dict(OPTIONS),
         )
         self._lock: IO[str] | None = None
         self._writer: Lane
         self._reader: Lane
         self._scanner: Lane
+        self._write_timeout = statement_timeout
+        self._turns = ScanTurns(SCANNERS, statement_timeout)
+        self.apart: SqliteApart | None = None
         if self.path is None:
             self._writer = self._reader = self._scanner = DirectLane(
                 connect=self._connect_writer, disconnect=_disconnect, run=run_writes
             )
-        else:
-            self._writer = WriterLane(
-                "rosey-db-writer", connect=self._connect_writer, disconnect=_disconnect
-            )
-            self._reader = ReaderLane(connect=self._connect_reader, disconnect=_disconnect)
-            self._scanner = ThreadLane(
-                "rosey-db-scanner",
-                connect=self._connect_reader,
-                disconnect=_disconnect,
-                run=run_reads,
-                number=SCANNERS,
+            return
+        self._write_timeout = min(write_timeout, statement_timeout)
+        writer = self._writer = WriterLane(
+            "rosey-db-writer", connect=self._connect_writer, disconnect=_disconnect
+        )
+        self._reader = ReaderLane(connect=self._connect_reader, disconnect=_disconnect)
+        self._scanner = ThreadLane(
+            "rosey-db-scanner",
+            connect=self._connect_reader,
+            disconnect=_disconnect,
+            run=run_reads,
+            number=SCANNERS,
+        )
+        if workers:
+            self.apart = SqliteApart(
+                (*worker, self.path),
+                workers,
+                turns=ScanTurns(workers, statement_timeout),
+                writer=writer,
+                write_timeout=self._write_timeout,
+                on_commit=on_commit,
             )
 
     @property
     def busy(self) -> int:
         """How many operations have a connection or wait for one; see Engine.busy."""
-        return sum(lane.busy for lane in self._lanes())
+        apart = 0 if self.apart is None else self.apart.busy
+        return self._writer.busy + self._reader.busy + self._turns.taken + apart
+
+    @property
+    def waited(self) -> float:
+        """For how long the operation has waited that waits longest; see Engine.waited."""
+        apart = 0.0 if self.apart is None else self.apart.waited
+        return max(self._turns.waited, self._writer.waited, apart)
 
     async def open(self) -> None:
         """Take the file for this process and connect.
@@ -118,29 +139,47 @@ class SqliteEngine:
                 f"The database file '{self.path}' cannot be opened: {error}. Check that its folder "
                 "exists, that it may be written, and that the file is an SQLite database."
             ) from error
+        if self.apart is not None:
+            self.apart.open()
 
     async def close(self) -> None:
         """Finish what has been taken, then close the file and let go of it."""
+        if self.apart is not None:
+            await self.apart.close()
+        await self._turns.finished()
         for lane in reversed(self._lanes()):
             await lane.close()
         self._pool.dispose()
         self._release_file()
 
-    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+    async def read(
+        self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
+    ) -> T:
         """Run an operation that only reads; see Engine.read."""
-        if not scan and self._reader is not self._scanner:
+        if self._reader is self._scanner:
+            return await self._scan(operation, self._timeout)
+        if not scan:
             # What turns out not to be quick starts anew where it holds nobody up.
             with suppress(StatementTimeoutError):
                 quick: T = await self._reader.do(Work(operation, QUICK))
                 return quick
-        answer: T = await self._scanner.do(Work(operation, self._timeout))
+        return await self._turns.run(plugin, lambda seconds: self._scan(operation, seconds))
+
+    async def _scan(self, operation: Callable[[], Steps[T]], seconds: float) -> T:
+        answer: T = await self._scanner.do(Work(operation, seconds))
         return answer
 
     async def write(
-        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        quick: bool = False,
+        alone: bool = False,
+        plugin: str = "",
     ) -> T:
         """Run an operation that writes; see Engine.write."""
-        work = Work(operation, self._timeout, quick=quick, alone=alone)
+        timeout = self._write_timeout if plugin else self._timeout
+        work = Work(operation, timeout, quick=quick, alone=alone, plugin=plugin)
         answer: T = await self._writer.do(work)
         return answer
 
@@ -192,6 +231,8 @@ class SqliteEngine:
     def _connect_writer(self) -> Connection:
         connection = self._connect()
         connection.execute("PRAGMA busy_timeout=0")
+        # A write is told from a long one by what it does, not by how busy the machine is.
+        connection.clock = time.thread_time
         return connection
 
     def _connect_reader(self) -> Connection:
@@ -204,20 +245,7 @@ class SqliteEngine:
         raw = pooled.driver_connection
         pooled.detach()
         assert isinstance(raw, sqlite3.Connection)
-        connection = Connection(raw, self._on_commit)
-        raw.create_function("rosey_lower", 1, lowered, deterministic=True)
-        raw.create_function("rosey_normal", 2, normal_form, deterministic=True)
-        raw.create_function("rosey_is_carried", 2, is_carried, deterministic=True)
-        raw.create_function("rosey_is_normal", 2, is_normal, deterministic=True)
-        raw.create_function("rosey_is_utf8", 1, is_utf8, deterministic=True)
-        raw.create_function("rosey_json_equal", 2, equal_json, deterministic=True)
-        raw.create_function("rosey_json_contains", 2, contains_json, deterministic=True)
-        raw.set_progress_handler(connection.is_late, _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS)
-        if self.path is not None:
-            raw.execute("PRAGMA journal_mode=WAL")
-            raw.execute("PRAGMA synchronous=FULL")
-        raw.execute("PRAGMA foreign_keys=ON")
-        return connection
+        return prepared(raw, self._on_commit)
 
     def _release_file(self) -> None:
         if self._lock is not None:

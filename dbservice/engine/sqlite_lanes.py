@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 from dbservice.engine.errors import StatementTimeoutError, UnavailableError
+from dbservice.engine.fair_queue import FairQueue
 from dbservice.engine.lane import Job, LaneOnTheLoop, Workers, attempt
-from dbservice.engine.sqlite_connection import Connection, commit, perform, run_writes
+from dbservice.engine.sqlite_connection import Connection
 from dbservice.engine.sqlite_errors import translated
+from dbservice.engine.sqlite_transactions import commit, perform, run_writes
 
 WRITE_BATCH: Final = 128
 
@@ -26,6 +28,11 @@ QUICK: Final = 0.02
 
 _QUICK_COMMIT: Final = 0.001
 """Seconds: where commits take longer, they are left to the thread."""
+
+_ROUND: Final = 0.25
+"""Seconds after which a round on the thread begins nothing more: the others' turn comes."""
+
+_UNLIMITED: Final = float("inf")
 
 _PATIENCE: Final = 5_000
 """Milliseconds to wait for a file that another process has locked."""
@@ -94,7 +101,9 @@ class WriterLane:
         self._disconnect = disconnect
         self._worker = Workers(name)
         self._connection: Connection | None = None
-        self._waiting: deque[Job] = deque()
+        self._waiting: FairQueue[Job] = FairQueue()
+        self._borrower: asyncio.Future[None] | None = None
+        self._was_lent = False
         self._idle: asyncio.Event = asyncio.Event()
         self._commit_seconds = _QUICK_COMMIT
         self._taken = 0
@@ -103,6 +112,11 @@ class WriterLane:
     def busy(self) -> int:
         """How many jobs were taken and not answered yet."""
         return self._taken
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the write has waited for its round that waits longest."""
+        return self._waiting.waited
 
     async def open(self) -> None:
         """Open the connection and start the thread; raise what opening it raised."""
@@ -137,18 +151,45 @@ class WriterLane:
                     raise job.error
                 return job.value
             work = replace(work, quick=False)
-        loop = asyncio.get_running_loop()
-        job = Job(work, loop.create_future())
+        job = Job(work, asyncio.get_running_loop().create_future())
         assert job.future is not None
-        self._waiting.append(job)
-        if self._idle.is_set():
-            self._idle.clear()
-            loop.call_soon(self._begin_round, connection)
+        self._waiting.put(work.plugin, job)
+        self._wake(connection)
         self._taken += 1
         try:
             return await job.future
         finally:
             self._taken -= 1
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[None]:
+        """Write nothing while the caller writes by other means; one caller at a time.
+
+        Between two loans there is a round of what waits here, so that quick writes wait for one
+        loan at the most.
+
+        Raises:
+            UnavailableError: the lane is closed, or was never opened.
+        """
+        connection = self._connection
+        if connection is None:
+            raise UnavailableError("the database is closed")
+        turn = self._borrower = asyncio.get_running_loop().create_future()
+        self._wake(connection)
+        self._taken += 1
+        try:
+            await turn
+            yield
+        finally:
+            self._taken -= 1
+            self._borrower = None
+            if turn.done() and not turn.cancelled():
+                self._begin_round(connection)
+
+    def _wake(self, connection: Connection) -> None:
+        if self._idle.is_set():
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._begin_round, connection)
 
     @property
     def _commits_are_quick(self) -> bool:
@@ -166,15 +207,21 @@ class WriterLane:
         return True
 
     def _begin_round(self, connection: Connection) -> None:
+        self._was_lent = not self._was_lent and self._lend()
+        if self._was_lent:
+            return
         jobs = self._next_jobs()
         if not jobs:
-            self._idle.set()
+            if self._lend():
+                self._was_lent = True
+            else:
+                self._idle.set()
             return
         performed = self._perform_here(connection, jobs)
         if not performed:
             self._hand_over(connection, jobs)
             return
-        self._waiting.extendleft(reversed(jobs[performed:]))
+        self._put_back(jobs[performed:])
         del jobs[performed:]
         self._worker.submit(
             lambda: attempt(self._commit, connection, jobs),
@@ -187,13 +234,25 @@ class WriterLane:
         # Behind those who were just answered.
         asyncio.get_running_loop().call_soon(self._begin_round, connection)
 
+    def _lend(self) -> bool:
+        """Let the borrower write, if there is one."""
+        if self._borrower is None or self._borrower.done():
+            return False
+        self._borrower.set_result(None)
+        return True
+
     def _next_jobs(self) -> list[Job]:
         jobs: list[Job] = []
-        while self._waiting and len(jobs) < WRITE_BATCH:
-            job = self._waiting.popleft()
+        while len(jobs) < WRITE_BATCH and (taken := self._waiting.take()) is not None:
+            _, job = taken
             if not job.is_abandoned:
                 jobs.append(job)
         return jobs
+
+    def _put_back(self, jobs: Sequence[Job]) -> None:
+        for job in reversed(jobs):
+            job.value = job.error = None
+            self._waiting.put_back(job.work.plugin, job)
 
     def _perform_here(self, connection: Connection, jobs: list[Job]) -> int:
         """Run the statements of quick writes; return how many have only to be committed.
@@ -204,7 +263,7 @@ class WriterLane:
             return 0
         try:
             connection.begin("BEGIN IMMEDIATE")
-            performed = perform(connection, jobs, QUICK)
+            performed = perform(connection, jobs, time.monotonic() + QUICK, QUICK)
         except sqlite3.Error:
             performed = 0
         if performed and not any(isinstance(job.error, StatementTimeoutError) for job in jobs):
@@ -214,9 +273,15 @@ class WriterLane:
 
     def _hand_over(self, connection: Connection, jobs: list[Job]) -> None:
         """Have everything done on the thread, where it may wait for whatever it has to."""
+        left: list[Job] = []
+
+        def end() -> None:
+            self._put_back(left)
+            self._end_round(connection, jobs[: len(jobs) - len(left)])
+
         self._worker.submit(
-            lambda: attempt(_run_patiently, connection, jobs),
-            lambda: self._end_round(connection, jobs),
+            lambda: attempt(lambda *them: left.extend(_run_patiently(*them)), connection, jobs),
+            end,
         )
 
     def _commit(self, connection: Connection, jobs: Sequence[Job]) -> None:
@@ -224,7 +289,7 @@ class WriterLane:
             self._timed_commit(connection, jobs)
         except sqlite3.Error:
             self._forget(connection, jobs)
-            _run_patiently(connection, jobs)
+            _run_patiently(connection, jobs, _UNLIMITED)
 
     def _timed_commit(self, connection: Connection, jobs: Sequence[Job]) -> None:
         started = time.perf_counter()
@@ -240,10 +305,16 @@ class WriterLane:
             job.value = job.error = None
 
 
-def _run_patiently(connection: Connection, jobs: Sequence[Job]) -> None:
-    """Run writes on the thread, waiting for a lock that another process may hold."""
+def _run_patiently(
+    connection: Connection, jobs: Sequence[Job], limit: float = _ROUND
+) -> Sequence[Job]:
+    """Run writes on the thread, waiting for a lock that another process may hold.
+
+    Returns:
+        Those that were not begun when the round had taken long enough.
+    """
     connection.execute(f"PRAGMA busy_timeout={_PATIENCE}")
     try:
-        run_writes(connection, jobs)
+        return run_writes(connection, jobs, limit)
     finally:
         connection.execute("PRAGMA busy_timeout=0")

@@ -35,25 +35,40 @@ class Statement(NamedTuple):
         sql: text with `?` for each parameter, on every engine.
         parameters: values for the placeholders, in order.
         guard: for SQL that a plugin wrote; such a statement only reads.
+        room: the weight of rows after which no more are fetched; None fetches all.
     """
 
     sql: str
     parameters: Sequence[Any] = ()
     guard: Guard | None = None
+    room: int | None = None
 
 
 class Result(NamedTuple):
     """What a statement gave back.
 
     Attributes:
-        rows: all rows, as tuples.
+        rows: all rows, as tuples, or as many as the statement has room for and one more.
         affected: how many rows an INSERT, UPDATE or DELETE touched; -1 for other statements.
         columns: the names of the columns, where the statement has a guard.
+        weight: of the rows, where the statement has a room.
+        cut: there are more rows than it has room for.
     """
 
     rows: list[tuple[Any, ...]]
     affected: int
     columns: Sequence[str] = ()
+    weight: int = 0
+    cut: bool = False
+
+
+def weight(row: Sequence[Any]) -> int:
+    """Return about how many characters the values of a row have."""
+    return sum(len(value) if isinstance(value, str | bytes) else _PLAIN for value in row)
+
+
+_PLAIN = 8
+"""What a number weighs, or a null."""
 
 
 Steps = Generator[Statement, Result, T]

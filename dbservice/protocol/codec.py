@@ -74,13 +74,15 @@ def encode_request(request: Request) -> bytes:
     return encode_json(request)
 
 
-def encode_reply(reply: Reply, *, global_kv: bool = False) -> bytes:
+def encode_reply(reply: Reply | bytes, *, global_kv: bool = False) -> bytes:
     """Return the payload of a successful reply.
 
     Args:
-        reply: the message.
+        reply: the message, or what this function returned for it.
         global_kv: put the result under `data`, as the global KV subjects have it.
     """
+    if isinstance(reply, bytes):
+        return _under_data(reply) if global_kv else reply
     if not global_kv:
         return _encode(reply)
     data = msgspec.to_builtins(reply, builtin_types=(msgspec.Raw,))
@@ -88,6 +90,11 @@ def encode_reply(reply: Reply, *, global_kv: bool = False) -> bytes:
     if "replayed" in data:
         enveloped["replayed"] = data.pop("replayed")
     return _encode(enveloped)
+
+
+def _under_data(payload: bytes) -> bytes:
+    """Return an encoded reply with its result under `data`; it may be long, and is not decoded."""
+    return b'{"success":true,"data":{' + payload.removeprefix(b'{"success":true,') + b"}"
 
 
 def encode_failure(error: RequestError) -> bytes:

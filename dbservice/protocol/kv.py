@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from dbservice.protocol.errors import invalid
 from dbservice.protocol.limits import MAX_INTEGER, MAX_KEYS_LISTED, MIN_INTEGER
-from dbservice.protocol.messages import Key, NonEmpty, Reply, Request, Seconds, Write
+from dbservice.protocol.messages import Cut, Key, NonEmpty, Reply, Request, Seconds, Write
 
 
 class KvSet(Write, frozen=True, kw_only=True):
@@ -98,11 +98,12 @@ class KvDeleted(Reply, frozen=True, kw_only=True):
 
 
 class KvKeys(Reply, frozen=True, kw_only=True):
-    """Answer to `list`."""
+    """Answer to `list`; `cut` tells that more would have been listed if they had fitted."""
 
     keys: list[str]
     count: int
     truncated: bool
+    cut: Cut | UnsetType = UNSET
 
 
 class KvValue(Reply, frozen=True, kw_only=True):

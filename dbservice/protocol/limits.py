@@ -32,6 +32,9 @@ MAX_QUERY: Final = 10_000
 """Characters of a query of the SQL tier."""
 
 MAX_QUERY_PARAMETERS: Final = 100
+MAX_REPLY: Final = 1_048_576
+"""Bytes of a reply where no connection says otherwise: what a NATS server takes by default."""
+
 MAX_EXPORT_PAGE: Final = 131_072
 """Characters of one page of an export. As JSON it stays below NATS's usual 1 MiB in any script."""
 
@@ -42,8 +45,17 @@ MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 
 STATEMENT_TIMEOUT: Final = 5.0
+WRITE_TIMEOUT: Final = 0.25
+"""How long a plugin's statements may hold the one writer of an SQLite database."""
+
 MAX_IN_FLIGHT: Final = 256
 MAX_QUEUED: Final = 4_096
+MAX_BYTES_TAKEN: Final = 64 * 1024 * 1024
+"""Bytes of all requests that are served or wait."""
+
+MAX_PLUGIN_BYTES_TAKEN: Final = 16 * 1024 * 1024
+"""Of these, those of one plugin."""
+
 KV_SWEEP_INTERVAL: Final = 300.0
 IDEMPOTENCY_WINDOW: Final = 86_400.0
 MIGRATION_LOCK_TIMEOUT: Final = 5.0

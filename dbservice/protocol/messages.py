@@ -52,3 +52,5 @@ class Failure(Struct, frozen=True, kw_only=True):
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
 Seconds = Annotated[int, Meta(ge=1, le=MAX_TTL)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
+Cut = Literal["size"]
+"""Why a page is shorter than its `limit` although there is more: the reply was full."""

@@ -15,7 +15,7 @@ from dbservice.protocol.limits import (
     MAX_OFFSET,
     MIN_INTEGER,
 )
-from dbservice.protocol.messages import NonEmpty, Reply, Request, Write
+from dbservice.protocol.messages import Cut, NonEmpty, Reply, Request, Write
 
 Row = dict[str, Any]
 Filters = dict[str, Any]
@@ -231,6 +231,7 @@ class Selected(Reply, frozen=True, kw_only=True):
     count: int
     truncated: bool
     next: str | UnsetType = UNSET
+    cut: Cut | UnsetType = UNSET
 
 
 class SelectedById(Reply, frozen=True, kw_only=True):
@@ -251,6 +252,7 @@ class Found(Reply, frozen=True, kw_only=True):
     truncated: bool
     total: int
     next: str | UnsetType = UNSET
+    cut: Cut | UnsetType = UNSET
 
 
 class Updated(Reply, frozen=True, kw_only=True):

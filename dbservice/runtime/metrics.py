@@ -77,6 +77,7 @@ class ServiceMetrics:
         in_flight: Callable[[], int],
         queued: Callable[[], int],
         at_database: Callable[[], int],
+        waited: Callable[[], float],
         connected: Callable[[], bool],
     ) -> None:
         """Tell where to read, at each scrape, what is not counted.
@@ -85,12 +86,15 @@ class ServiceMetrics:
             in_flight: how many requests are being served.
             queued: how many wait.
             at_database: how many operations have a database connection or wait for one.
+            waited: for how many seconds the request has waited, in whichever queue, that waits
+                longest.
             connected: whether NATS is connected.
         """
         told = {
             "rosey_db_requests_in_flight": ("Requests being served.", in_flight),
             "rosey_db_requests_queued": ("Requests that wait for their turn.", queued),
             "rosey_db_pool_busy": ("Operations that have or await a connection.", at_database),
+            "rosey_db_oldest_waiting_seconds": ("Age of the oldest waiting request.", waited),
             "rosey_db_nats_connected": ("Whether the NATS server is connected.", connected),
         }
         for name, (text, read) in told.items():

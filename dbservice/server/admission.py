@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from dbservice.engine.fair_queue import FairQueue
 
 T = TypeVar("T")
 
 _RESERVE = 8
+
+
+class Limits(NamedTuple):
+    """How much is taken at a time.
+
+    Attributes:
+        in_flight: requests that are served.
+        queued: requests that wait.
+        size: bytes of all of them together.
+        plugin_size: bytes of those of one plugin.
+    """
+
+    in_flight: int
+    queued: int
+    size: int
+    plugin_size: int
 
 
 class Admission(Generic[T]):
@@ -17,89 +35,119 @@ class Admission(Generic[T]):
     Free places go round the plugins that wait, one request each. One plugin alone never holds
     all places: an eighth of them is left to the others, so that a plugin whose requests are slow
     does not hold up one whose requests are quick. When the waiting room is full, the plugin with
-    the longest queue gives way.
+    the longest queue gives way; when the bytes are used up, the one that has most of them waiting.
 
     It does no I/O and knows no event loop. Not thread-safe.
 
     Args:
-        in_flight: how many requests are served at a time.
-        queued: how many wait at the most.
+        limits: how much it takes.
         start: called with a plugin and its request when its turn has come; `finished` has to be
             called once it is done.
 
     Attributes:
         active: how many requests are being served.
-        waiting: how many wait.
     """
 
-    def __init__(self, in_flight: int, queued: int, start: Callable[[str, T], None]) -> None:
-        self._in_flight = in_flight
-        self._queued = queued
+    def __init__(self, limits: Limits, start: Callable[[str, T], None]) -> None:
+        self._limits = limits
         self._start = start
-        self._share = in_flight - in_flight // _RESERVE
-        self._serving: dict[str, int] = {}
-        self._queues: OrderedDict[str, deque[T]] = OrderedDict()
+        self._share = limits.in_flight - limits.in_flight // _RESERVE
+        self._serving: Counter[str] = Counter()
+        self._queue: FairQueue[tuple[T, int]] = FairQueue()
+        self._sizes: Counter[str] = Counter()
+        self._waiting_sizes: Counter[str] = Counter()
+        self._size = 0
         self.active = 0
-        self.waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the request has waited that waits longest."""
+        return self._queue.waited
 
     @property
     def is_full(self) -> bool:
         """Whether no further request can wait."""
-        return self.waiting >= self._queued
+        return len(self._queue) >= self._limits.queued or self._size >= self._limits.size
 
-    def offer(self, plugin: str, request: T) -> T | None:
-        """Start a request or let it wait; return the one that has to be turned away, if any."""
-        serving = self._serving.get(plugin, 0)
-        if self.active < self._in_flight and serving < self._share:
-            self._begin(plugin, request, serving)
-            return None
-        return self._enqueue(plugin, request)
+    def offer(self, plugin: str, request: T, size: int) -> list[T]:
+        """Start a request or let it wait; return those that have to be turned away.
 
-    def finished(self, plugin: str) -> None:
+        Args:
+            plugin: whose it is.
+            request: what `start` is given.
+            size: its bytes.
+        """
+        if self._sizes[plugin] + size > self._limits.plugin_size:
+            return [request]
+        refused = self._make_room(plugin, size)
+        if self._size + size > self._limits.size:
+            return [*refused, request]
+        if self.active < self._limits.in_flight and self._serving[plugin] < self._share:
+            self._hold(plugin, size)
+            self._begin(plugin, request)
+            return refused
+        if len(self._queue) >= self._limits.queued:
+            longest = self._queue.longest
+            if longest is None or self._queue.waiting(longest) <= self._queue.waiting(plugin) + 1:
+                return [*refused, request]
+            refused.append(self._drop_newest(longest))
+        self._hold(plugin, size)
+        self._waiting_sizes[plugin] += size
+        self._queue.put(plugin, (request, size))
+        return refused
+
+    def finished(self, plugin: str, size: int) -> None:
         """Give back the place of a plugin's request, and start the one whose turn it is."""
         self.active -= 1
-        serving = self._serving[plugin] - 1
-        if serving:
-            self._serving[plugin] = serving
-        else:
+        self._hold(plugin, -size)
+        self._serving[plugin] -= 1
+        if not self._serving[plugin]:
             del self._serving[plugin]
-        if self.waiting:
-            self._start_next()
+        taken = self._queue.take(lambda name: self._serving[name] < self._share)
+        if taken is not None:
+            turn, (request, waited_size) = taken
+            _less(self._waiting_sizes, turn, waited_size)
+            self._begin(turn, request)
 
     def dismiss(self) -> list[T]:
         """Empty the queues and return who was waiting in them."""
-        dismissed = [request for queue in self._queues.values() for request in queue]
-        self._queues.clear()
-        self.waiting = 0
-        return dismissed
+        for plugin, size in self._waiting_sizes.items():
+            self._hold(plugin, -size)
+        self._waiting_sizes.clear()
+        return [request for request, _ in self._queue.clear()]
 
-    def _begin(self, plugin: str, request: T, serving: int) -> None:
+    def _begin(self, plugin: str, request: T) -> None:
         self.active += 1
-        self._serving[plugin] = serving + 1
+        self._serving[plugin] += 1
         self._start(plugin, request)
 
-    def _enqueue(self, plugin: str, request: T) -> T | None:
-        refused: T | None = None
-        if self.is_full:
-            longest = max(self._queues.values(), key=len, default=deque[T]())
-            if len(longest) <= len(self._queues.get(plugin, ())) + 1:
-                return request
-            refused = longest.pop()
-            self.waiting -= 1
-        self._queues.setdefault(plugin, deque()).append(request)
-        self.waiting += 1
+    def _make_room(self, plugin: str, size: int) -> list[T]:
+        """Turn away what waits of those who have more waiting than this plugin has in all."""
+        refused: list[T] = []
+        while self._size + size > self._limits.size and self._waiting_sizes:
+            largest = max(self._waiting_sizes, key=self._waiting_sizes.__getitem__)
+            if self._waiting_sizes[largest] <= self._sizes[plugin] + size:
+                break
+            refused.append(self._drop_newest(largest))
         return refused
 
-    def _start_next(self) -> None:
-        share, serving = self._share, self._serving
-        turn = next((name for name in self._queues if serving.get(name, 0) < share), None)
-        if turn is None:
-            return
-        queue = self._queues[turn]
-        request = queue.popleft()
-        self.waiting -= 1
-        if queue:
-            self._queues.move_to_end(turn)
-        else:
-            del self._queues[turn]
-        self._begin(turn, request, serving.get(turn, 0))
+    def _drop_newest(self, plugin: str) -> T:
+        request, size = self._queue.drop_newest(plugin)
+        _less(self._waiting_sizes, plugin, size)
+        self._hold(plugin, -size)
+        return request
+
+    def _hold(self, plugin: str, size: int) -> None:
+        self._size += size
+        _less(self._sizes, plugin, -size)
+
+
+def _less(sizes: Counter[str], plugin: str, size: int) -> None:
+    sizes[plugin] -= size
+    if not sizes[plugin]:
+        del sizes[plugin]

@@ -20,7 +20,9 @@ from dbservice.server.incoming import Call, Incoming
 
 log = logging.getLogger(__name__)
 
-_LARGEST_HEADERS: Final = 256
+LARGEST_HEADERS: Final = 256
+"""Bytes that the headers of a reply take at the most, but for a very long request id."""
+
 _OFF_THE_DATABASE: Final = (Family.SERVICE, Family.MIGRATE)
 
 
@@ -93,7 +95,7 @@ class Answering:
             failure = on_global_kv(failure)
         return refusing(failure)
 
-    async def _reply(self, call: Call) -> Reply:
+    async def _reply(self, call: Call) -> Reply | bytes:
         operation = call.operation
         handler = self._handlers[operation.family, operation.name]
         if self.tracing is None or operation.family in _OFF_THE_DATABASE:
@@ -105,7 +107,7 @@ class Answering:
     def _fitting(self, incoming: Incoming, answer: Answer) -> Answer:
         """Return an answer that the server will take."""
         size, limit = len(answer.payload), self._max_payload()
-        if size + _LARGEST_HEADERS <= limit:
+        if size + LARGEST_HEADERS <= limit:
             return answer
         if size + headers.size_of(incoming.reply_headers or {}) <= limit:
             return answer

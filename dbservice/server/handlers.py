@@ -16,43 +16,15 @@ from dbservice.protocol.names import Namespace
 from dbservice.protocol.subjects import Family
 from dbservice.server.incoming import Call
 from dbservice.sql.tier import SqlTier
-from dbservice.storage.database import Database, Work
+from dbservice.storage.database import Database
+from dbservice.storage.operations import Work
 from dbservice.transfer import Exporter, Importer
 
 At = tuple[Family, str]
 """The place of an operation in the contract."""
 
-Handler = Callable[[Call], Awaitable[Reply]]
-
-
-def storage_work(database: Database) -> Mapping[At, Work]:
-    """Return the operations of the key-value and row families, as steps on the database."""
-    keys, records, queries, schemas = (
-        database.keys,
-        database.records,
-        database.queries,
-        database.schemas,
-    )
-    return {
-        (Family.KV, "set"): keys.set,
-        (Family.KV, "get"): keys.get,
-        (Family.KV, "delete"): keys.delete,
-        (Family.KV, "list"): keys.list,
-        (Family.KV, "incr"): keys.incr,
-        (Family.ROW, "insert"): records.insert,
-        (Family.ROW, "insert_batch"): records.insert_batch,
-        (Family.ROW, "update"): records.update,
-        (Family.ROW, "upsert"): records.upsert,
-        (Family.ROW, "delete"): records.delete,
-        (Family.ROW, "count"): records.count,
-        (Family.ROW, "select"): queries.select,
-        (Family.ROW, "search"): queries.search,
-        (Family.ROW, "aggregate"): queries.aggregate,
-        (Family.ROW, "schema.register"): schemas.register,
-        (Family.ROW, "schema.describe"): schemas.describe,
-        (Family.ROW, "schema.drop"): schemas.drop,
-        (Family.NAMESPACE, "clear"): database.clear,
-    }
+Handler = Callable[[Call], Awaitable[Reply | bytes]]
+"""Answers a call, with a reply or with the bytes that one was encoded to."""
 
 
 def handlers(
@@ -75,8 +47,8 @@ def handlers(
         is_alone: tells whether no other request is being served.
     """
     on_database: Mapping[At, Work] = {
-        **storage_work(database),
-        (Family.SQL, "execute"): SqlTier(database.engine.dialect).execute,
+        **database.operations.table,
+        (Family.SQL, "execute"): SqlTier(database.engine.dialect, database.room).execute,
         (Family.NAMESPACE, "describe"): exporter.describe,
         (Family.NAMESPACE, "export"): exporter.export,
         (Family.NAMESPACE, "import"): importer.take,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,8 +29,8 @@ from dbservice.runtime.barrier import barrier
 from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
-from dbservice.server.admission import Admission
-from dbservice.server.answering import Answer, Answering, refusing
+from dbservice.server.admission import Admission, Limits
+from dbservice.server.answering import LARGEST_HEADERS, Answer, Answering, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
 from dbservice.server.handlers import Migrations, handlers
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
+_WORKER: Final = (sys.executable, "-P", "-m", "dbservice.server.worker")
 
 
 class DatabaseService:
@@ -64,6 +66,8 @@ class DatabaseService:
         observe: called with every exchange, after the reply was sent.
         settings: the limits; see `Settings`.
         metrics: where to count; by default nothing is counted for Prometheus.
+        workers: how many processes read a database file beside this one, so that whatever one of
+            them is in the middle of can be ended; 0 starts none, as does any other database.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class DatabaseService:
         observe: Callable[[Exchange], None] | None = None,
         settings: Settings | None = None,
         metrics: ServiceMetrics | None = None,
+        workers: int = 0,
     ) -> None:
         self.clock = clock or SystemClock()
         self.settings = settings or Settings()
@@ -83,17 +88,31 @@ class DatabaseService:
         self._discovery = Discovery(nats, self.version)
         self._observation = Observation(self._discovery.tallies, metrics, observe)
         self._admission: Admission[Incoming] = Admission(
-            self.settings.max_in_flight, self.settings.max_queued, self._start_serving
+            Limits(
+                in_flight=self.settings.max_in_flight,
+                queued=self.settings.max_queued,
+                size=self.settings.max_bytes,
+                plugin_size=self.settings.max_plugin_bytes,
+            ),
+            self._start_serving,
         )
         engine = engine_for(
             database_url,
             statement_timeout=self.settings.statement_timeout,
+            write_timeout=self.settings.write_timeout,
+            workers=workers,
+            worker=_WORKER,
             on_commit=None if metrics is None else metrics.committed,
         )
         roots = shipped_roots() if migrations is None else list(migrations)
         self.migrator = Migrator(engine, roots, clock=self.clock)
         self._importer = Importer(engine.dialect, self.migrator, self.clock)
-        self.database = Database(engine, self.clock, forget_migrations=self._forget)
+        self.database = Database(
+            engine,
+            self.clock,
+            forget_migrations=self._forget,
+            room=lambda: nats.max_payload - LARGEST_HEADERS,
+        )
         self._answering = Answering(
             handlers(
                 self.database,
@@ -117,6 +136,7 @@ class DatabaseService:
                 in_flight=lambda: self._admission.active,
                 queued=lambda: self._admission.waiting,
                 at_database=lambda: self.database.engine.busy,
+                waited=lambda: max(self._admission.waited, self.database.engine.waited),
                 connected=lambda: self._nats.is_connected,
             )
 
@@ -131,7 +151,12 @@ class DatabaseService:
         self._started_at = time.monotonic()
         await self._discovery.start()
         self._subscription = await self._nats.subscribe(
-            subjects.ALL_REQUESTS, queue=subjects.QUEUE_GROUP, cb=self._take
+            subjects.ALL_REQUESTS,
+            queue=subjects.QUEUE_GROUP,
+            cb=self._take,
+            # What is too much is refused with an answer, by our own count, and not dropped.
+            pending_msgs_limit=-1,
+            pending_bytes_limit=-1,
         )
         await barrier(self._nats)  # requests of other connections find the service from here on
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="rosey-db sweep")
@@ -259,8 +284,7 @@ class DatabaseService:
         if self._takes_no_more:
             await self._refuse(incoming, shutting_down())
             return
-        refused = self._admission.offer(incoming.plugin, incoming)
-        if refused is not None:
+        for refused in self._admission.offer(incoming.plugin, incoming, len(incoming.payload)):
             taken = self._admission.active + self._admission.waiting
             await self._refuse(refused, overloaded(taken))
 
@@ -277,7 +301,7 @@ class DatabaseService:
             with bound_request_id(incoming.request_id):
                 await self._reply(incoming, await self._answering.answer(incoming))
         finally:
-            self._admission.finished(plugin)
+            self._admission.finished(plugin, len(incoming.payload))
 
     async def _refuse(self, incoming: Incoming, error: RequestError) -> None:
         with bound_request_id(incoming.request_id):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from typing import Final
 
 from dbservice.protocol import limits
 
 DRAIN_TIMEOUT: Final = 30.0
+
+WORKERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2)) if hasattr(os, "pidfd_open") else 0
+"""Processes that search a database file where the service has the machine's cores to itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +23,11 @@ class Settings:
             them.
         max_queued: Requests that may wait for that; plugins take turns. Further ones are answered
             with OVERLOADED.
+        max_bytes: Bytes of all requests that are served or wait. Further ones are answered with
+            OVERLOADED.
+        max_plugin_bytes: Of these, those of one plugin.
         statement_timeout: Seconds after which an SQL statement is stopped.
+        write_timeout: Seconds that a plugin's write may keep the writer of an SQLite file.
         drain_timeout: Seconds to answer what was taken, once it is told to end.
         sweep_interval: Seconds between two removals of expired keys.
 
@@ -29,7 +37,10 @@ class Settings:
 
     max_in_flight: int = limits.MAX_IN_FLIGHT
     max_queued: int = limits.MAX_QUEUED
+    max_bytes: int = limits.MAX_BYTES_TAKEN
+    max_plugin_bytes: int = limits.MAX_PLUGIN_BYTES_TAKEN
     statement_timeout: float = limits.STATEMENT_TIMEOUT
+    write_timeout: float = limits.WRITE_TIMEOUT
     drain_timeout: float = DRAIN_TIMEOUT
     sweep_interval: float = limits.KV_SWEEP_INTERVAL
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,13 @@ from dbservice.engine.type_map import from_stored
 from dbservice.protocol.codec import check_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
-from dbservice.protocol.limits import MAX_PAGE
+from dbservice.protocol.limits import MAX_PAGE, MAX_REPLY
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.sql import ExecuteQuery, QueryResult
 from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.policy import POLICIES
 from dbservice.storage.catalog import Catalog
+from dbservice.storage.pages import too_large, values_that_fit
 
 if TYPE_CHECKING:
     from dbservice.sql.query import CheckedQuery
@@ -34,16 +35,20 @@ if TYPE_CHECKING:
 _OF_THE_QUERY = (EngineError, InvalidValueError, OutOfSchemaError, TooLargeError)
 """What the engine says of the query itself; everything else is not its author's business."""
 
+_FEWER = "Ask for fewer rows or shorter values."
+
 
 class SqlTier:
     """Answers queries that plugins wrote.
 
     Args:
         dialect: the engine whose SQL they are in.
+        room: tells how many bytes a reply may have.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, room: Callable[[], int] = lambda: MAX_REPLY) -> None:
         self._dialect = dialect
+        self._room = room
         self._catalog = Catalog(dialect_of(dialect))
 
     def execute(self, namespace: Namespace, request: ExecuteQuery) -> Steps[QueryResult]:
@@ -51,6 +56,7 @@ class SqlTier:
 
         Raises:
             RequestError: VALIDATION_ERROR or FORBIDDEN; the message says what is wrong with it.
+                VALUE_TOO_LARGE if the rows do not fit into a reply.
         """
         query = yield from self._checked(namespace, request.query)
         limit = min(request.limit, MAX_PAGE)
@@ -58,6 +64,7 @@ class SqlTier:
             f"SELECT * FROM ({query.sql}) AS answer LIMIT ?",  # noqa: S608 - query.py built it
             (*_bound(query.numbers, request.params), limit + 1),
             Guard(namespace.prefix, query.names, POLICIES[self._dialect].functions),
+            room=self._room(),
         )
         try:
             result = yield statement
@@ -66,7 +73,12 @@ class SqlTier:
                 raise
             raise _refused(error, namespace) from error
         _check_names(result.columns)
+        room = self._room()
+        if result.cut:
+            raise too_large(room, _FEWER)
         rows = [_as_object(query, result, row) for row in result.rows[:limit]]
+        if values_that_fit(rows, room) < len(rows):
+            raise too_large(room, _FEWER)
         return QueryResult(
             columns=list(result.columns),
             rows=rows,

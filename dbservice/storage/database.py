@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
+from dbservice.engine.errors import StatementTimeoutError, WriteTimeoutError
+from dbservice.engine.orders import Order
 from dbservice.engine.steps import Steps
 from dbservice.protocol import kv, rows, system
+from dbservice.protocol.codec import encode_json
+from dbservice.protocol.limits import MAX_REPLY
 from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Effect, Operation
+from dbservice.protocol.subjects import Family
 from dbservice.runtime.clock import Clock
 from dbservice.storage import namespace_owners, own_tables, search_indexes
-from dbservice.storage.catalog import Catalog
-from dbservice.storage.idempotency import AnswerStore
-from dbservice.storage.keys import KeyStore
-from dbservice.storage.queries import QueryStore
-from dbservice.storage.rows import RecordStore
-from dbservice.storage.schemas import SchemaStore
-
-Work = Callable[[Namespace, Any], Steps[Any]]
+from dbservice.storage.operations import Operations, Work
 
 
 class Database:
@@ -35,12 +34,10 @@ class Database:
         clock: decides what has expired, and stamps rows.
         forget_migrations: removes a plugin's migration bookkeeping, as part of clearing it.
         dice: picks random rows.
+        room: tells how many bytes a reply may have.
 
     Attributes:
-        keys: the operations on keys and values.
-        records: those that write rows.
-        queries: those that read them.
-        schemas: those on tables.
+        operations: what can be done with it.
     """
 
     def __init__(
@@ -50,16 +47,19 @@ class Database:
         *,
         forget_migrations: Callable[[Namespace], Steps[int]],
         dice: random.Random | None = None,
+        room: Callable[[], int] = lambda: MAX_REPLY,
     ) -> None:
         self.engine = engine
-        self._forget_migrations = forget_migrations
+        self._clock = clock
+        self.room = room
         self._dialect = dialect_of(engine.dialect)
-        catalog = Catalog(self._dialect)
-        self.keys = KeyStore(clock, self._dialect)
-        self._answers = AnswerStore(clock, self._dialect)
-        self.schemas = SchemaStore(catalog, self._dialect)
-        self.records = RecordStore(catalog, self.keys, clock)
-        self.queries = QueryStore(catalog, dice)
+        self.operations = Operations(
+            engine.dialect,
+            clock,
+            forget_migrations=forget_migrations,
+            dice=dice,
+            room=room,
+        )
         self._admitted: set[Namespace] = set()
 
     async def open(self) -> None:
@@ -84,7 +84,7 @@ class Database:
         key: str | None = None,
         *,
         alone: bool = False,
-    ) -> Reply:
+    ) -> Reply | bytes:
         """Execute a request and return its reply, once what it wrote is durable.
 
         Args:
@@ -95,28 +95,77 @@ class Database:
             key: the idempotency key, if the request has one.
             alone: no other request is being served.
 
+        Returns:
+            The reply, or its encoded form where a worker process made it.
+
         Raises:
             RequestError: the request cannot be served.
             EngineError: the engine refused or failed.
         """
+
+        def steps() -> Steps[Reply]:
+            return self.operations.steps(work, namespace, operation, request, key)
+
         await self._admit(namespace, operation)
-        if operation.effect is Effect.READ:
-            return await self.engine.read(
-                lambda: work(namespace, request), scan=not touches_few_rows(request)
-            )
-
-        def write() -> Steps[Reply]:
-            steps = work(namespace, request)
-            if key is None:
-                return steps
-            return self._answers.once(namespace, operation, key, request, steps)
-
         if operation.effect is Effect.ADMIN:
-            reply = await self.engine.exclusive(write)
+            reply = await self.engine.exclusive(steps)
             if isinstance(reply, system.Cleared):
                 self._admitted.discard(namespace)
             return reply
-        return await self.engine.write(write, quick=touches_few_rows(request), alone=alone)
+        if operation.effect is Effect.READ:
+            return await self._read(namespace, operation, request, steps)
+        try:
+            return await self._write(namespace, operation, request, key, steps, alone=alone)
+        except StatementTimeoutError as error:
+            raise WriteTimeoutError(str(error)) from error
+
+    async def _read(
+        self,
+        namespace: Namespace,
+        operation: Operation,
+        request: Request,
+        steps: Callable[[], Steps[Reply]],
+    ) -> Reply | bytes:
+        quick = touches_few_rows(request)
+        apart = self.engine.apart
+        if apart is None or quick or operation.family is Family.NAMESPACE:
+            # Namespaces are read out page by page, by what knows the migrations.
+            return await self.engine.read(steps, scan=not quick, plugin=namespace.plugin)
+        return await apart.read(self._order(namespace, operation, request))
+
+    async def _write(
+        self,
+        namespace: Namespace,
+        operation: Operation,
+        request: Request,
+        key: str | None,
+        steps: Callable[[], Steps[Reply]],
+        *,
+        alone: bool,
+    ) -> Reply | bytes:
+        quick = touches_few_rows(request)
+        apart = self.engine.apart
+        if apart is None or quick or not isinstance(request, rows.Update | rows.Delete):
+            # How long an insert takes follows from its own size.
+            return await self.engine.write(steps, quick=quick, alone=alone, plugin=namespace.plugin)
+        return await apart.write(self._order(namespace, operation, request, key))
+
+    def _order(
+        self,
+        namespace: Namespace,
+        operation: Operation,
+        request: Request,
+        key: str | None = None,
+    ) -> Order:
+        return Order(
+            plugin=namespace.plugin,
+            family=operation.family,
+            operation=operation.name,
+            request=msgspec.Raw(encode_json(request)),
+            key=key,
+            now=self._clock.time(),
+            room=self.room(),
+        )
 
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.
@@ -145,16 +194,7 @@ class Database:
 
         Of several replicas that do this at the same time, one finds something to do.
         """
-        return await self.engine.write(self._sweep)
-
-    def clear(self, namespace: Namespace, _request: system.Clear) -> Steps[system.Cleared]:
-        """Remove everything a plugin owns."""
-        keys = yield from self.keys.clear(namespace)
-        tables = yield from self.schemas.clear(namespace)
-        migrations = yield from self._forget_migrations(namespace)
-        yield from self._answers.clear(namespace)
-        yield from namespace_owners.release(namespace)
-        return system.Cleared(tables=tables, keys=keys, migrations=migrations)
+        return await self.engine.write(self.operations.sweep)
 
     async def _admit(self, namespace: Namespace, operation: Operation) -> None:
         if namespace in self._admitted:
@@ -168,12 +208,6 @@ class Database:
         yield from own_tables.upgrade(self._dialect)
         yield from search_indexes.refresh(self._dialect)
 
-    def _sweep(self) -> Steps[int]:
-        if not (yield from self._dialect.claim("sweep")):
-            return 0
-        yield from self._answers.sweep()
-        return (yield from self.keys.sweep())
-
 
 def touches_few_rows(request: Request) -> bool:
     """Return whether a request finds what it needs by keys, so that it is over in no time."""
@@ -183,20 +217,32 @@ def touches_few_rows(request: Request) -> bool:
         return isinstance(request.data, dict)
     if not isinstance(request, rows.Select | rows.Update | rows.Delete):
         return False
-    if request.id is not UNSET or _names_ids((request.filters or {}).get("id")):
+    if request.id is not UNSET or _names_few_ids(request.filters or {}):
         return True
     return isinstance(request, rows.Select) and _is_one_random_row(request)
 
 
 _BY_KEY = (kv.KvGet, kv.KvSet, kv.KvDelete, kv.KvIncr, rows.Upsert)
 
+_FEW = 16
+"""Rows that are few: even of the largest size they do not hold up the event loop for long."""
+
 
 def _is_one_random_row(request: rows.Select) -> bool:
     return request.sort == rows.RANDOM and request.limit == 1 and not request.filters
 
 
-def _names_ids(operand: Any) -> bool:
-    """Return whether a filter on `id` leaves only rows that an index finds one by one."""
-    if isinstance(operand, dict):
-        return not operand.keys().isdisjoint(("$eq", "$in"))
-    return isinstance(operand, int | str)
+def _names_few_ids(filters: Mapping[str, Any]) -> bool:
+    """Return whether filters are nothing but a few ids, which an index finds one by one.
+
+    What stands beside them would be tried on each of these rows, whatever that costs.
+    """
+    if filters.keys() != {"id"}:
+        return False
+    operand = filters["id"]
+    if isinstance(operand, int | str):
+        return True
+    if not isinstance(operand, dict) or len(operand) != 1:
+        return False
+    listed = operand.get("$in")
+    return "$eq" in operand or (isinstance(listed, list) and len(listed) <= _FEW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -32,10 +32,12 @@ from dbservice.protocol.limits import (
     MAX_KEY_LENGTH,
     MAX_KEYS_LISTED,
     MAX_KV_VALUE,
+    MAX_REPLY,
     MIN_INTEGER,
 )
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock
+from dbservice.storage.pages import values_that_fit
 
 _GET = (
     "SELECT value FROM _kv WHERE plugin = ? AND key = ? AND (expires_at IS NULL OR expires_at > ?)"
@@ -70,11 +72,15 @@ class KeyStore:
     Args:
         clock: decides what has expired.
         dialect: of the engine.
+        room: tells how many bytes a reply may have.
     """
 
-    def __init__(self, clock: Clock, dialect: SqlDialect) -> None:
+    def __init__(
+        self, clock: Clock, dialect: SqlDialect, room: Callable[[], int] = lambda: MAX_REPLY
+    ) -> None:
         self._clock = clock
         self._dialect = dialect
+        self._room = room
 
     def set(self, namespace: Namespace, request: KvSet) -> Steps[KvStored]:
         """Store a value.
@@ -126,7 +132,13 @@ class KeyStore:
         )
         keys = [row[0] for row in result.rows]
         shown = keys[:limit]
-        return KvKeys(keys=shown, count=len(shown), truncated=len(keys) > len(shown))
+        fitting = shown[: values_that_fit(shown, self._room())]
+        return KvKeys(
+            keys=fitting,
+            count=len(fitting),
+            truncated=len(keys) > len(fitting),
+            cut="size" if len(fitting) < len(shown) else UNSET,
+        )
 
     def incr(self, namespace: Namespace, request: KvIncr) -> Steps[KvValue]:
         """Add to a number.

@@ -6,9 +6,9 @@ import base64
 import binascii
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,7 +19,7 @@ from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
 from dbservice.engine.type_map import BINARY, UNTYPED, rule_of, to_operand
 from dbservice.protocol.codec import encode_json
-from dbservice.protocol.errors import Reason, did_you_mean, invalid, nearest
+from dbservice.protocol.errors import Reason, RequestError, did_you_mean, invalid, nearest
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Operator, parse_filters
 from dbservice.protocol.limits import MAX_PAGE
 from dbservice.protocol.names import Namespace, identifier
@@ -36,6 +36,7 @@ from dbservice.protocol.rows import (
     SortKey,
 )
 from dbservice.storage.catalog import Catalog
+from dbservice.storage.pages import check_fits, number_that_fits, too_large
 from dbservice.storage.rows import (
     Matching,
     as_objects,
@@ -50,6 +51,10 @@ Row = dict[str, Any]
 _GUESSES = 32
 """How often a random id is tried before the gaps between ids count as too wide."""
 
+_LONGEST_CURSOR = 65_536
+
+_FEWER = "Ask for fewer rows with 'limit', or name fewer 'columns'."
+
 
 class QueryStore:
     """Operations that read rows.
@@ -57,11 +62,15 @@ class QueryStore:
     Args:
         catalog: knows the tables.
         dice: picks random rows.
+        room: tells how many bytes a reply may have.
     """
 
-    def __init__(self, catalog: Catalog, dice: random.Random | None = None) -> None:
+    def __init__(
+        self, catalog: Catalog, dice: random.Random | None, room: Callable[[], int]
+    ) -> None:
         self._catalog = catalog
         self._dice = dice or random.SystemRandom()
+        self._room = room
 
     def select(self, namespace: Namespace, request: Select) -> Steps[Selected | SelectedById]:
         """Read rows, or the one with an id.
@@ -73,7 +82,11 @@ class QueryStore:
         page = yield from (self._row if _is_whole_row(request) else self._page)(table, request)
         if request.id is UNSET:
             return Selected(
-                rows=page.rows, count=len(page.rows), truncated=page.more, next=page.next
+                rows=page.rows,
+                count=len(page.rows),
+                truncated=page.more,
+                next=page.next,
+                cut=page.cut,
             )
         return SelectedById(
             rows=page.rows,
@@ -99,14 +112,19 @@ class QueryStore:
                 table, matching or matching_rows(table, request.id, request.filters)
             )
         return Found(
-            rows=page.rows, count=len(page.rows), truncated=page.more, total=total, next=page.next
+            rows=page.rows,
+            count=len(page.rows),
+            truncated=page.more,
+            total=total,
+            next=page.next,
+            cut=page.cut,
         )
 
     def aggregate(self, namespace: Namespace, request: Aggregate) -> Steps[Aggregated]:
         """Compute over groups of rows.
 
         Raises:
-            RequestError: VALIDATION_ERROR.
+            RequestError: VALIDATION_ERROR, or VALUE_TOO_LARGE for what does not fit into a reply.
         """
         table = yield from self._catalog.table(namespace, request.table)
         groups = _groups(table, request.group_by)
@@ -126,8 +144,12 @@ class QueryStore:
             f"WITH grouped AS MATERIALIZED (SELECT {inner} {source}) "
             f"SELECT * FROM grouped WHERE ({having.sql}) IS TRUE{_order_by(table, order)} LIMIT ?",
             (*matching.parameters, *having.parameters, min(request.limit, MAX_PAGE)),
+            room=self._room(),
         )
-        return Aggregated(rows=as_objects(list(result_table.columns.values()), result.rows))
+        columns = list(result_table.columns.values())
+        rows = as_objects(columns, result.rows)
+        check_fits(columns, rows, result, self._room(), "Ask for fewer groups with 'limit'.")
+        return Aggregated(rows=rows)
 
     def _row(self, table: Table, request: Select) -> Steps[_Page]:
         """Read the row with an id: what plugins ask for most, with the query at hand."""
@@ -147,16 +169,28 @@ class QueryStore:
         shown_names = {column.name for column in columns}
         hidden = (part.column for part in order if part.column.name not in shown_names)
         fetched = [*columns, *hidden]
+        room = self._room()
         result = yield Statement(
             f"SELECT {_list(table, fetched)} FROM {table.sql} WHERE {matching.sql}"
             f"{_order_by(table, order)} LIMIT ? OFFSET ?",
             (*matching.parameters, limit + 1, request.offset),
+            room=room,
         )
         shown = result.rows[:limit]
-        more = len(result.rows) > limit
         rows = as_objects(columns, [row[: len(columns)] for row in shown])
-        cursor = _cursor(table, request, order, fetched, shown[-1]) if more else UNSET
-        return _Page(rows, more, cursor, matching)
+        number = number_that_fits(columns, rows, result, room)
+        more = result.cut or number < len(result.rows)
+        cursor: str | UnsetType = UNSET
+        while more and number:
+            cursor = _cursor(table, request, order, fetched, shown[number - 1])
+            fitting = number_that_fits(columns, rows[:number], result, room - len(cursor or ""))
+            if fitting == number:
+                break
+            number = fitting
+        if rows and not number:
+            raise _row_too_large(table, request, order, fetched, shown[0], room)
+        cut: Any = "size" if more and number < limit else UNSET
+        return _Page(rows[:number], more, cursor, matching, cut)
 
     def _sample(self, table: Table, request: Select, columns: list[Column]) -> Steps[_Page]:
         """Pick random rows, every matching row equally likely."""
@@ -175,9 +209,12 @@ class QueryStore:
             f"SELECT {_list(table, columns)} FROM {table.sql} WHERE {matching.sql} "
             "ORDER BY random() LIMIT ?",
             (*matching.parameters, limit + 1),
+            room=self._room(),
         )
         more = len(result.rows) > limit
-        return _Page(as_objects(columns, result.rows[:limit]), more, matching=matching)
+        rows = as_objects(columns, result.rows[:limit])
+        check_fits(columns, rows, result, self._room(), _FEWER)
+        return _Page(rows, more, matching=matching)
 
     def _guess(self, table: Table, columns: list[Column]) -> Steps[_Page | None]:
         """Try random ids until one is there.
@@ -208,12 +245,20 @@ class QueryStore:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Rows that were read, whether there are more, the cursor to them, and what they match."""
+    """Rows that were read.
+
+    Attributes:
+        more: whether more rows match.
+        next: the cursor to those.
+        matching: what the rows match.
+        cut: whether there would be more of them if they had fitted into the reply.
+    """
 
     rows: list[Row]
     more: bool
     next: str | UnsetType = UNSET
     matching: Matching | None = None
+    cut: Literal["size"] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +434,30 @@ def _behind_cursor(table: Table, request: Select, order: Sequence[_Order]) -> Ma
     return Matching(table, AllOf((parse_filters(request.filters), AnyOf(tuple(steps)))))
 
 
+def _row_too_large(
+    table: Table,
+    request: Select,
+    order: Sequence[_Order],
+    fetched: Sequence[Column],
+    row: tuple[Any, ...],
+    room: int,
+) -> RequestError:
+    """Return the error for a row that no page has room for: which one, and how to pass it by."""
+    error = too_large(
+        room,
+        "This is one row, so that no page has room for it: name fewer 'columns', or pass it by "
+        "with 'after'.",
+    )
+    values = as_objects(fetched, [row])[0]
+    error.details["key"] = {
+        column.name: values[column.name] for column in table.primary_key if column in fetched
+    }
+    cursor = _cursor(table, request, order, fetched, row)
+    if cursor is not UNSET:
+        error.details["next"] = cursor
+    return error
+
+
 def _cursor(
     table: Table,
     request: Select,
@@ -396,12 +465,18 @@ def _cursor(
     fetched: Sequence[Column],
     row: tuple[Any, ...],
 ) -> str | UnsetType:
+    """Return the cursor behind a row.
+
+    None where nothing is sorted, or by texts that are long; nor where rows have no key, because
+    those that are equal in every column sorted by would be lost between pages.
+    """
     if not order or not table.primary_key:
-        return UNSET  # rows that are equal in every column sorted by would be lost between pages
+        return UNSET
     values = as_objects(fetched, [row])[0]
     position = [_query_digest(table, request, order)]
     position += [values[part.column.name] for part in order]
-    return base64.urlsafe_b64encode(encode_json(position)).decode()
+    cursor = base64.urlsafe_b64encode(encode_json(position)).decode()
+    return cursor if len(cursor) <= _LONGEST_CURSOR else UNSET
 
 
 def _query_digest(table: Table, request: Select, order: Sequence[_Order]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from dbservice.engine.columns import Column
 from dbservice.engine.errors import ConflictError, ConstraintError, ExhaustedError, FullError
-from dbservice.engine.steps import Result, Statement, Steps
+from dbservice.engine.steps import Result, Statement, Steps, weight
 from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Table
 from dbservice.engine.type_map import (
     check_size,
@@ -18,7 +18,7 @@ from dbservice.engine.type_map import (
     to_operand,
     to_stored,
 )
-from dbservice.protocol.errors import absent, invalid
+from dbservice.protocol.errors import ErrorCode, RequestError, absent, invalid
 from dbservice.protocol.filters import Filter, parse_filters
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import (
@@ -43,12 +43,19 @@ from dbservice.runtime.clock import Clock, timestamp
 from dbservice.storage.assignments import Assignments, changed_array
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.keys import KeyStore
+from dbservice.storage.pages import check_fits
 from dbservice.storage.where import Where
 
 Row = dict[str, Any]
 
 _UPSERT_TURNS = 10
 """How often an upsert that finds no row and then cannot insert one looks again."""
+
+
+_ARRAYS = 16 * 1024 * 1024
+"""Bytes of arrays that one update may read and change."""
+
+_UNDONE = "Nothing was changed. Change fewer rows at a time, or name fewer columns in 'returning'."
 
 
 class RecordStore:
@@ -58,12 +65,16 @@ class RecordStore:
         catalog: knows the tables.
         keys: keeps the counters that a write may take along.
         clock: stamps rows.
+        room: tells how many bytes a reply may have.
     """
 
-    def __init__(self, catalog: Catalog, keys: KeyStore, clock: Clock) -> None:
+    def __init__(
+        self, catalog: Catalog, keys: KeyStore, clock: Clock, room: Callable[[], int]
+    ) -> None:
         self._catalog = catalog
         self._keys = keys
         self._clock = clock
+        self._room = room
 
     def insert(self, namespace: Namespace, request: Insert) -> Steps[Inserted | InsertedMany]:
         """Insert one row, or several as one.
@@ -97,7 +108,8 @@ class RecordStore:
         """Change rows.
 
         Raises:
-            RequestError: VALIDATION_ERROR.
+            RequestError: VALIDATION_ERROR, or VALUE_TOO_LARGE where what is to be returned does not
+                fit into a reply.
         """
         table = yield from self._catalog.written_table(namespace, request.table)
         wanted = request.returning
@@ -228,18 +240,22 @@ class RecordStore:
             assignments.also_set(table.columns[UPDATED_AT], timestamp(self._clock.time()))
         if not assignments.sql and not assignments.on_arrays:
             return 0, []
+        room = self._room()
         if assignments.on_arrays:
-            return (yield from _change_one_by_one(table, matching, assignments, returned))
+            return (yield from _change_one_by_one(table, matching, assignments, returned, room))
         sql = f"UPDATE {table.sql} SET {assignments.sql} WHERE {matching.sql}"
         try:
             result = yield Statement(
-                sql + _returning(table, returned), (*assignments.parameters, *matching.parameters)
+                sql + _returning(table, returned),
+                (*assignments.parameters, *matching.parameters),
+                room=room if returned else None,
             )
         except ConstraintError as error:
             referring = yield from table.dialect.referring_columns(table.full_name)
             is_missing = not assignments.names.isdisjoint(referring)
             raise _explained(error, is_missing=is_missing) from error
         rows = as_objects(returned, result.rows)
+        check_fits(returned, rows, result, room, _UNDONE)
         return (len(rows) if returned else result.affected), rows
 
     def _first_id(self, table: Table, matching: Matching) -> Steps[tuple[RowId | None] | None]:
@@ -400,7 +416,11 @@ def _on_conflict(table: Table, request: Upsert) -> Assignments:
 
 
 def _change_one_by_one(
-    table: Table, matching: Matching, assignments: Assignments, returned: list[Column]
+    table: Table,
+    matching: Matching,
+    assignments: Assignments,
+    returned: list[Column],
+    room: int,
 ) -> Steps[tuple[int, list[Row]]]:
     """Update rows whose new values depend on arrays they hold.
 
@@ -419,7 +439,15 @@ def _change_one_by_one(
         f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql} ORDER BY {order}"
         f"{table.dialect.for_update}",
         matching.parameters,
+        room=_ARRAYS,
     )
+    if found.cut:
+        raise RequestError(
+            ErrorCode.VALUE_TOO_LARGE,
+            f"The arrays of the matching rows have more than {_ARRAYS} bytes together; nothing "
+            "was changed. Select the ids of the rows first, and change them in pages.",
+            limit=_ARRAYS,
+        )
     parts = [assignments.sql] if assignments.sql else []
     parts += [f"{column.sql} = ?" for column in arrays]
     one = _ByKey(table, key, [])
@@ -435,7 +463,12 @@ def _change_one_by_one(
         for row in found.rows
     ]
     rows: list[Row] = []
+    weighed = 0
     for row, texts in zip(found.rows, changed, strict=True):
         result = yield Statement(sql, (*assignments.parameters, *texts, *row[: len(key)]))
         rows += as_objects(returned, result.rows)
+        weighed += sum(map(weight, result.rows))
+        if weighed > room:
+            break
+    check_fits(returned, rows, Result([], 0, weight=weighed, cut=weighed > room), room, _UNDONE)
     return len(found.rows), rows

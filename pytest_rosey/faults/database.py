@@ -41,6 +41,7 @@ class FaultyEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.dialect = engine.dialect
+        self.apart = None
         self.failures: int | None = 0
         self.failed = 0
         self._seconds = 0.0
@@ -50,6 +51,11 @@ class FaultyEngine:
     def busy(self) -> int:
         """How many operations have a connection or wait for one."""
         return self.engine.busy
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the operation has waited that waits longest."""
+        return self.engine.waited
 
     def slow_down(self, seconds: float) -> None:
         """Make each transaction take so much longer; those that wait already go on."""
@@ -65,17 +71,24 @@ class FaultyEngine:
         """Disconnect; see Engine."""
         await self.engine.close()
 
-    async def read(self, operation: Callable[[], Steps[T]], *, scan: bool = False) -> T:
+    async def read(
+        self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
+    ) -> T:
         """Run an operation that only reads; see Engine."""
         await self._strike()
-        return await self.engine.read(operation, scan=scan)
+        return await self.engine.read(operation, scan=scan, plugin=plugin)
 
     async def write(
-        self, operation: Callable[[], Steps[T]], *, quick: bool = False, alone: bool = False
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        quick: bool = False,
+        alone: bool = False,
+        plugin: str = "",
     ) -> T:
         """Run an operation that writes; see Engine."""
         await self._strike()
-        return await self.engine.write(operation, quick=quick, alone=alone)
+        return await self.engine.write(operation, quick=quick, alone=alone, plugin=plugin)
 
     async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
         """Run an operation that changes schemas; see Engine."""

@@ -105,6 +105,7 @@ def test_an_hour_in_either_mode_of_pytest_asyncio(project, mode):
     project.runpytest_inprocess(f"--asyncio-mode={mode}").assert_outcomes(passed=1)
 
 
+@pytest.mark.process
 def test_the_ini_key_makes_all_tests_virtual_but_those_that_say_otherwise(project):
     project.makefile(".ini", pytest=INI_WITH_VIRTUAL_TIME)
     project.makepyfile(
@@ -236,6 +237,7 @@ def test_a_marker_that_says_something_else_is_refused(project, arguments):
     run.stdout.fnmatch_lines(['*@pytest.mark.rosey_time takes "virtual" or "real", got *'])
 
 
+@pytest.mark.process
 def test_the_hooks_of_looptime_leave_other_tests_alone(project):
     project.makefile(
         ".ini",

@@ -169,7 +169,7 @@ async def test_a_damaged_file_is_not_worth_a_repetition(tmp_path: Path) -> None:
         await plugin.kv("set", key=f"key {number}", value="x" * 400)
     await engine.close()
     damaged = bytearray(path.read_bytes())
-    damaged[4096 * 8 : 4096 * 40] = b"\x55" * (4096 * 32)
+    damaged[4096 * 24 : 4096 * 40] = b"\x55" * (4096 * 16)
     path.write_bytes(damaged)
     engine = SqliteEngine(f"sqlite+aiosqlite:///{path}")
     plugin = await opened(engine)

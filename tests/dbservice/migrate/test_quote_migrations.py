@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dbservice.engine.errors import ConstraintError
+from dbservice.engine.errors import ConstraintError, InvalidValueError
 from dbservice.migrate.files import Direction, read_migrations
 from dbservice.migrate.migrator import Migrator
 from dbservice.migrate.scratch import Scratch, postgres_scratch, sqlite_scratch
@@ -93,7 +93,7 @@ async def check_constraints(database: Database, version: int) -> None:
     for wrong in bad:
         row = good | wrong
         marks = ", ".join("?" * len(row))
-        with pytest.raises(ConstraintError):
+        with pytest.raises((ConstraintError, InvalidValueError)):
             await database.write(
                 f"INSERT INTO {QUOTES} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
             )

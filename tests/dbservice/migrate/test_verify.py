@@ -35,7 +35,9 @@ DROP TABLE a;
 """
 
 
-@pytest.fixture(params=list(Dialect))
+@pytest.fixture(
+    params=[Dialect.SQLITE, pytest.param(Dialect.POSTGRESQL, marks=pytest.mark.process)]
+)
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     return request.param
 

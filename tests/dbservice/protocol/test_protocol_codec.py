@@ -381,7 +381,7 @@ def test_the_global_form_takes_the_name_of_the_plugin() -> None:
             {"table": "t", "schema": {"fields": [{"name": "a", "type": "text", "requird": True}]}},
             (
                 "'requird' is not a field of 'schema.fields[0]': expected name, type, required, "
-                "default, max_length, unique. Did you mean 'required'?"
+                "default, max_length, unique, search. Did you mean 'required'?"
             ),
             "schema.fields[0].requird",
         ),

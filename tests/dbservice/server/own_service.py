@@ -104,7 +104,11 @@ async def running(
 
     It is stopped at the end, if the test has not done so.
     """
-    own = {name: options.pop(name) for name in ("clock", "metrics", "observe") if name in options}
+    own = {
+        name: options.pop(name)
+        for name in ("clock", "metrics", "observe", "workers")
+        if name in options
+    }
     broker = Broker(seed=1)
     nats, client = await broker.connect(), await broker.connect()
     service = DatabaseService(url, nats, migrations=[], settings=Settings(**options), **own)

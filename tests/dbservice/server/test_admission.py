@@ -8,37 +8,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbservice.server.admission import Admission
+from dbservice.server.admission import Admission, Limits
 from dbservice.server.incoming import NOBODY, read
 
 
 class Counterpart:
     """Starts what it is told to and finishes it when the test says so."""
 
-    def __init__(self, in_flight: int, queued: int) -> None:
+    def __init__(
+        self, in_flight: int, queued: int, size: int = 2**40, plugin_size: int = 2**40
+    ) -> None:
         self.started: list[tuple[str, int]] = []
         self.running: list[tuple[str, int]] = []
-        self.admission: Admission[int] = Admission(in_flight, queued, self._start)
+        self.admission: Admission[int] = Admission(
+            Limits(in_flight, queued, size, plugin_size), self._start
+        )
+        self._sizes: dict[int, int] = {}
         self._next = 0
 
     def _start(self, plugin: str, request: int) -> None:
         self.started.append((plugin, request))
         self.running.append((plugin, request))
 
-    def send(self, plugin: str, count: int = 1) -> list[int]:
+    def send(self, plugin: str, count: int = 1, size: int = 1) -> list[int]:
         """Offer requests with rising numbers; return those that were refused."""
         refused = []
         for _ in range(count):
             self._next += 1
-            turned_away = self.admission.offer(plugin, self._next)
-            if turned_away is not None:
-                refused.append(turned_away)
+            self._sizes[self._next] = size
+            refused += self.admission.offer(plugin, self._next, size)
         return refused
 
     def finish(self, index: int = 0) -> str | None:
         """Finish one of those that run; return whose request it made room for, if any."""
         before = len(self.started)
-        self.admission.finished(self.running.pop(index)[0])
+        plugin, request = self.running.pop(index)
+        self.admission.finished(plugin, self._sizes[request])
         new = self.started[before:]
         assert len(new) <= 1
         return new[0][0] if new else None
@@ -111,6 +116,33 @@ def test_the_longest_queue_gives_way_to_a_plugin_that_waits_less():
     assert bus.send("quiet", 1) == [4]
     assert bus.send("quiet", 1) == [8]
     assert [bus.finish() for _ in range(4)] == ["noisy", "quiet", "noisy", "quiet"]
+
+
+def test_one_plugin_has_so_many_bytes_and_no_more():
+    bus = Counterpart(1, 100, size=100, plugin_size=30)
+    assert bus.send("noisy", 4, size=10) == [4]
+    assert bus.send("quiet", 1, size=10) == []
+    bus.finish()
+    assert bus.send("noisy", 2, size=10) == [7]
+
+
+def test_those_with_most_bytes_waiting_give_way_to_one_with_less():
+    bus = Counterpart(1, 100, size=100, plugin_size=60)
+    assert bus.send("a", 6, size=10) == []
+    assert bus.send("b", 4, size=10) == []
+    assert bus.admission.is_full
+    assert bus.send("quiet", 1, size=20) == [6, 5]
+    assert bus.send("b", 1, size=10) == [12]
+    assert sorted(bus.admission.dismiss()) == [2, 3, 4, 7, 8, 9, 10, 11]
+    assert not bus.admission.is_full
+
+
+def test_a_request_that_gave_way_gives_its_bytes_back():
+    bus = Counterpart(1, 3, size=1000, plugin_size=50)
+    bus.send("noisy", 4, size=10)
+    assert bus.send("quiet", 1, size=10) == [4]
+    bus.finish()
+    assert bus.send("noisy", 1, size=20) == []
 
 
 def test_without_a_waiting_room_what_cannot_start_is_turned_away():

@@ -22,7 +22,6 @@ from dbservice.protocol import (
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.subjects import Family
 from dbservice.server.failures import reply_to
-from dbservice.server.handlers import storage_work
 from dbservice.storage.database import Database
 
 Json = dict[str, Any]
@@ -45,7 +44,7 @@ class Caller:
     def __init__(self, database: Database, plugin: str = "quote-db") -> None:
         self.database = database
         self.plugin = plugin
-        self._work = storage_work(database)
+        self._work = database.operations.table
 
     def named(self, plugin: str) -> Caller:
         """Return another plugin that talks to the same database."""

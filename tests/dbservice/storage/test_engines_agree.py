@@ -20,6 +20,7 @@ import pytest
 
 from dbservice.protocol import OPERATIONS, ErrorCode, Reason
 from dbservice.protocol.filters import Logic, Operator
+from dbservice.protocol.limits import MAX_REPLY
 from dbservice.protocol.updates import UpdateOperator
 from dbservice.runtime.clock import ManualClock
 from dbservice.server.service import DatabaseService
@@ -41,6 +42,7 @@ class _NoNats:
     """Stands where a connection would: requests come in directly."""
 
     is_connected = False
+    max_payload = MAX_REPLY
 
 
 @asynccontextmanager

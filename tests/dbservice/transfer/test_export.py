@@ -189,6 +189,7 @@ async def test_on_sqlite_every_bit_is_the_same(storage, source, root, clock):
         assert await everything(other) == before
 
 
+@pytest.mark.parametrize("database_url", ["memory", "file"], indirect=True)
 async def test_what_a_column_cannot_carry_is_not_imported(storage, source, root, clock):
     await _execute(source, "UPDATE quote_db__loose SET n = 'text' WHERE word = 'a'")
     lines = await exported(storage)

@@ -179,7 +179,7 @@ def test_the_whole_text() -> None:
         "missing, expected integer.\n"
         "The nearest reply of 'select' is "
         '{"success": true, "rows": array of object, "count": integer, "truncated": boolean, '
-        '"next"?: string}.\n'
+        '"next"?: string, "cut"?: "size"}.\n'
         "contract=False in the respond() call lifts this check, `rosey_contract = off` in the ini "
         "file lifts it everywhere."
     )

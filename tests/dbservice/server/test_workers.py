@@ -1,0 +1,163 @@
+"""Work on a database file that runs in processes of its own, and can be ended (SPEC 3.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dbservice.client import StorageClient
+from dbservice.engine import turns
+from tests.dbservice.server.own_service import Running, running
+
+pytestmark = pytest.mark.process
+
+FIELDS = [{"name": "text", "type": "text"}, {"name": "n", "type": "integer"}]
+HALF = 500_000
+
+ENDLESS = {"query": "SELECT instr(a.text, b.text) AS at FROM texts a, texts b WHERE a.n < b.n"}
+"""One function call that compares half a million times half a million characters."""
+
+SLOW_UPDATE = {
+    "table": "texts",
+    "filters": {"$or": [{"text": {"$like": f"%{number}%b"}} for number in range(40)]},
+    "data": {"n": 9},
+}
+"""Looks through each text forty times, in a few instructions of SQLite's."""
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def on_a_file(stack: AsyncExitStack, tmp_path: Path, **options: Any) -> Running:
+    """Start a service with worker processes, which has two texts that are costly to compare."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'rosey.db'}"
+    bus = await stack.enter_async_context(running(url, workers=2, **options))
+    texts = StorageClient(bus.client, "shop").rows("texts")
+    await texts.register(FIELDS)
+    await texts.insert({"text": "a" * 2 * HALF, "n": 1})
+    await texts.insert({"text": "a" * HALF + "b", "n": 2})
+    return bus
+
+
+def children(process: int) -> set[int]:
+    """Return the processes that a process has started, and what those have."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    found = set(map(int, listed.split()))
+    return found.union(*map(children, found))
+
+
+def processes() -> set[int]:
+    return children(os.getpid())
+
+
+async def test_what_can_take_long_runs_in_processes_and_the_rest_does_not(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SLICE", 60.0)
+    before = processes()
+    bus = await on_a_file(stack, tmp_path, statement_timeout=60.0)
+    await bus.ask("row.shop.search", {"table": "texts", "columns": ["n"]})
+    ours = processes() - before
+    assert len(ours) == 4  # two that read, one that writes, and the template of the three
+    for process in ours:
+        os.kill(process, signal.SIGSTOP)
+    scan = bus.asking("row.shop.count", {"table": "texts"})
+    read = await bus.ask("row.shop.select", {"table": "texts", "id": 2, "columns": ["n"]})
+    assert read["rows"] == [{"n": 2}]
+    assert (await bus.ask("kv.shop.set", {"key": "k", "value": 1}))["success"]
+    assert not scan.done()
+    for process in ours:
+        os.kill(process, signal.SIGCONT)
+    assert (await scan)["count"] == 2
+    update = {"table": "texts", "filters": {"n": 1}, "data": {"n": 1}}
+    assert (await bus.ask("row.shop.update", update))["updated"] == 1
+
+
+async def test_one_function_call_that_does_not_end_is_ended_at_its_deadline(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    bus = await on_a_file(stack, tmp_path, statement_timeout=1.0)
+    hostile = [bus.asking("sql.shop.execute", ENDLESS) for _ in range(4)]
+    found = await bus.ask("row.quiet.schema.register", {"table": "t", "schema": {"fields": FIELDS}})
+    assert found["success"]
+    found = await bus.ask("row.quiet.search", {"table": "t", "filters": {"text": {"$like": "%a"}}})
+    assert found["total"] == 0
+    assert not any(task.done() for task in hostile[2:])
+    assert {(await task)["error"]["code"] for task in hostile} == {"TIMEOUT"}
+
+
+async def test_a_write_that_is_ended_has_changed_nothing_and_says_how_to_page(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    bus = await on_a_file(stack, tmp_path, write_timeout=0.05)
+    for _ in range(30):
+        data = {"text": "a" * 2 * HALF, "n": 1}
+        await bus.ask("row.shop.insert", {"table": "texts", "data": data})
+    hostile = bus.asking("row.shop.update", SLOW_UPDATE)
+    assert (await bus.ask("row.shop.insert", {"table": "texts", "data": {"n": 3}}))["created"]
+    error = (await hostile)["error"]
+    assert error["code"] == "TIMEOUT"
+    assert '{"id": {"$in"' in error["message"]
+    assert (await bus.ask("row.shop.count", {"table": "texts", "filters": {"n": 9}}))["count"] == 0
+
+
+async def test_a_process_that_was_killed_is_replaced(stack: AsyncExitStack, tmp_path: Path) -> None:
+    before = processes()
+    bus = await on_a_file(stack, tmp_path)
+    await bus.ask("row.shop.count", {"table": "texts"})
+    running_query = bus.asking("sql.shop.execute", ENDLESS)
+    await bus.has_taken(5)
+    for process in processes() - before:
+        os.kill(process, signal.SIGKILL)
+    assert (await running_query)["error"]["code"] in ("DATABASE_UNAVAILABLE", "TIMEOUT")
+    update = {"table": "texts", "filters": {"n": 1}, "data": {"n": 5}}
+    for subject, body in (("row.shop.count", {"table": "texts"}), ("row.shop.update", update)):
+        answer = await bus.ask(subject, body)
+        assert answer["success"], answer
+
+
+async def test_an_error_says_the_same_from_a_process(stack: AsyncExitStack, tmp_path: Path) -> None:
+    bus = await on_a_file(stack, tmp_path)
+    async with running() as there:
+        await StorageClient(there.client, "shop").rows("texts").register(FIELDS)
+        for subject, body in (
+            ("row.shop.select", {"table": "text"}),
+            ("row.shop.count", {"table": "texts", "filters": {"m": 1}}),
+            ("row.shop.update", {"table": "texts", "filters": {}, "data": {"n": 1}}),
+            ("sql.shop.execute", {"query": "SELECT nothing FROM texts"}),
+            ("sql.shop.execute", {"query": "SELECT hidden FROM _kv"}),
+            ("kv.shop.list", {"limit": 0}),
+        ):
+            assert await bus.ask(subject, body) == await there.ask(subject, body)
+
+
+async def test_the_service_stops_whatever_its_processes_do(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    before = processes()
+    bus = await on_a_file(stack, tmp_path, drain_timeout=0.1)
+    hostile = [bus.asking("sql.shop.execute", ENDLESS) for _ in range(4)]
+    await bus.has_taken(7)
+    await bus.service.stop()
+    assert processes() - before == set()
+    for task in hostile:
+        task.cancel()
+    await asyncio.gather(*hostile, return_exceptions=True)
+
+
+async def test_a_database_in_memory_starts_no_process() -> None:
+    before = processes()
+    async with running(workers=2) as bus:
+        await StorageClient(bus.client, "shop").rows("texts").register(FIELDS)
+        assert (await bus.ask("row.shop.count", {"table": "texts"}))["count"] == 0
+        assert processes() == before
