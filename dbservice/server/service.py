@@ -138,6 +138,8 @@ class DatabaseService:
                 at_database=lambda: self.database.engine.busy,
                 waited=lambda: max(self._admission.waited, self.database.engine.waited),
                 connected=lambda: self._nats.is_connected,
+                dropped=lambda: getattr(self._nats, "dropped", 0),
+                mended=lambda: getattr(self._nats, "mended", 0),
             )
 
     async def start(self) -> None:
