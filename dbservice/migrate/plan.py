@@ -107,7 +107,7 @@ def status(files: Sequence[MigrationFile], history: Sequence[HistoryEntry]) -> M
         pending_migrations=pending,
         history=list(history),
         checksum_mismatches=mismatches,
-        missing_migrations=gone,
+        missing_migrations=gone or UNSET,
     )
 
 
