@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from dbservice.bus.connection import SurvivingClient
 from dbservice.embedded.broker import Broker
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Connection, Publication
@@ -32,6 +33,14 @@ class InProcessClient(LoopBound, EmbeddedClient):
     """nats-py's client on the in-process broker."""
 
 
+class InProcessSurvivor(SurvivingClient, InProcessClient):
+    """The client of the service on the in-process broker."""
+
+
+class Survivor(SurvivingClient, LoopBound):
+    """The client of the service on a real server."""
+
+
 class Bus(Protocol):
     """Where a test's clients connect to, and what faults can do to it.
 
@@ -45,8 +54,8 @@ class Bus(Protocol):
     def url(self) -> str:
         """The server that clients connect to."""
 
-    def client(self) -> LoopBound:
-        """Return a new client, not connected."""
+    def client(self, *, survives: bool = False) -> LoopBound:
+        """Return a new client, not connected: nats-py's own, or one that no message ends."""
 
     async def tap(self, take: Take) -> None:
         """Let `take` look at every message that a client publishes from now on."""
@@ -82,9 +91,9 @@ class InProcessBus:
         self.clients: list[LoopBound] = []
         self._held: list[Publication] | None = None
 
-    def client(self) -> LoopBound:
-        """Return a new client, not connected."""
-        client = InProcessClient(self.broker)
+    def client(self, *, survives: bool = False) -> LoopBound:
+        """Return a new client, not connected; see `Bus`."""
+        client = (InProcessSurvivor if survives else InProcessClient)(self.broker)
         self.clients.append(client)
         return client
 
@@ -145,9 +154,9 @@ class RealBus:
         """Where the server, or the proxy before it, listens now."""
         return self._server.url if self._proxy is None else self._proxied
 
-    def client(self) -> LoopBound:
-        """Return a new client, not connected."""
-        client = LoopBound()
+    def client(self, *, survives: bool = False) -> LoopBound:
+        """Return a new client, not connected; see `Bus`."""
+        client = Survivor() if survives else LoopBound()
         self.clients.append(client)
         return client
 

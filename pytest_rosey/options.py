@@ -47,7 +47,7 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         metavar="DIR",
         help="Folder with one directory of migrations for each plugin, or that directory itself; "
-        "may be repeated. ROOTDIR/migrations and the shipped ones are always there",
+        "may be repeated. Without one: ROOTDIR/migrations, then those of installed packages",
     )
     group.addoption(
         "--rosey-db",
@@ -131,7 +131,7 @@ class Settings:
         nats: which real server.
         nats_image: its container image; None for the default.
         nats_config: its configuration file.
-        migrations: the migration roots that the user named, and `ROOTDIR/migrations`.
+        migrations: the migration roots that the user named; empty means the usual ones.
         database: `memory`, `file`, `postgres`, a path, or the URL of a PostgreSQL database.
         time: `virtual` or `real`, for tests without a marker.
         contract: whether stubs and requests to them are checked.
@@ -233,8 +233,7 @@ def _migrations(config: pytest.Config) -> tuple[Path, ...]:
                 f"rosey: there is no migrations folder {root}. --rosey-migrations and "
                 "rosey_migrations name a folder with one directory for each plugin."
             )
-    own = config.rootpath / "migrations"
-    return tuple([*roots, own] if own.is_dir() and own not in roots else roots)
+    return tuple(roots)
 
 
 def _check_paths(config: pytest.Config) -> tuple[Path, ...]:

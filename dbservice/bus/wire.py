@@ -8,8 +8,7 @@ other bytes a hostile publisher puts into a subject, a server hands them on as t
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 CRLF = b"\r\n"
@@ -18,11 +17,10 @@ PONG = b"PONG\r\n"
 OK = b"+OK\r\n"
 
 PUBLICATIONS = frozenset((b"PUB", b"HPUB"))
-MESSAGES = frozenset((b"MSG", b"HMSG"))
 _HEADED = frozenset((b"HPUB", b"HMSG"))
-_WITH_BODY = PUBLICATIONS | MESSAGES
+_LEAST_WORDS = {b"PUB": 3, b"MSG": 4, b"HPUB": 4, b"HMSG": 5}
+_LONGEST_SIZE = 9
 _NO_RESPONDERS = b"NATS/1.0 503"
-_SIZE = re.compile(rb"\d{1,9}")
 
 
 class MalformedError(ValueError):
@@ -67,21 +65,49 @@ class Head(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One frame, of either direction.
+    """One frame, of either direction, where it stands in the stream: nothing is copied unasked.
 
     Attributes:
         verb: in capitals, for example `PUB`.
-        arguments: the rest of its line.
         head: what the line says of the body; None for verbs that have none.
-        body: header block and payload.
-        raw: all of it as it came.
     """
 
     verb: bytes
-    arguments: bytes
     head: Head | None
-    body: bytes
-    raw: bytes
+    stream: bytes
+    start: int
+    body_start: int
+    end: int
+
+    @property
+    def arguments(self) -> bytes:
+        """The rest of its line."""
+        return _line(self.stream, self.start, self.body_start - 1).partition(b" ")[2]
+
+    @property
+    def header_block(self) -> bytes:
+        """The header block; empty without one."""
+        size = 0 if self.head is None else self.head.header_size
+        return self.stream[self.body_start : self.body_start + size]
+
+    @property
+    def payload(self) -> bytes:
+        """The body without its header block."""
+        if self.head is None:
+            return b""
+        start = self.body_start + self.head.header_size
+        return self.stream[start : self.body_start + self.head.size]
+
+    @property
+    def body(self) -> bytes:
+        """Header block and payload; empty for verbs that have none."""
+        size = 0 if self.head is None else self.head.size
+        return self.stream[self.body_start : self.body_start + size]
+
+    @property
+    def raw(self) -> bytes:
+        """All of it as it came."""
+        return self.stream[self.start : self.end]
 
 
 def line_at(data: bytes, position: int) -> Line | None:
@@ -89,46 +115,42 @@ def line_at(data: bytes, position: int) -> Line | None:
     end = data.find(b"\n", position)
     if end < 0:
         return None
-    line = data[position : end - 1 if data[end - 1 : end] == b"\r" else end]
+    line = _line(data, position, end)
     verb, blank, arguments = line.partition(b" ")
     if b"\t" in verb:
         verb, blank, arguments = line.replace(b"\t", b" ").partition(b" ")
     return Line(verb, arguments, not blank, end + 1)
 
 
-def words(arguments: bytes) -> list[bytes]:
-    """Return the words of a line."""
-    if b"\t" in arguments:
-        arguments = arguments.replace(b"\t", b" ")
-    return [word for word in arguments.split(b" ") if word]
+def words(line: bytes) -> list[bytes]:
+    """Return the words of a line, or of a part of it."""
+    given = line.split(b" ")
+    if b"\t" in line or b"" in given:
+        return [word for word in line.replace(b"\t", b" ").split(b" ") if word]
+    return given
 
 
-def head_of(verb: bytes, arguments: bytes) -> Head:
+def head_of(verb: bytes, given: Sequence[bytes]) -> Head:
     """Return what the line of a frame with a body says.
 
     Args:
         verb: `PUB`, `HPUB`, `MSG` or `HMSG`.
-        arguments: the rest of the line.
+        given: all words of the line.
 
     Raises:
         MalformedError: it is not such a line.
     """
-    given = words(arguments)
-    has_sid, is_headed = verb in MESSAGES, verb in _HEADED
-    if not 0 <= len(given) - 2 - has_sid - is_headed <= 1:
+    least = _LEAST_WORDS[verb]
+    replies = len(given) - least
+    if replies not in (0, 1):
         raise MalformedError(f"{verb.decode()} with {len(given)} words")
     size = _size(given[-1])
-    header_size = _size(given[-2]) if is_headed else 0
+    header_size = _size(given[-2]) if verb in _HEADED else 0
     if header_size > size:
         raise MalformedError("more header than body")
-    has_reply = len(given) - 2 - has_sid - is_headed
-    return Head(
-        given[0],
-        given[1] if has_sid else b"",
-        given[1 + has_sid] if has_reply else b"",
-        header_size,
-        size,
-    )
+    if verb in PUBLICATIONS:
+        return Head(given[1], b"", given[2] if replies else b"", header_size, size)
+    return Head(given[1], given[2], given[3] if replies else b"", header_size, size)
 
 
 class Frames:
@@ -148,21 +170,32 @@ class Frames:
         self._held += len(data)
         if self._held < self._needed:
             return
-        held, position = b"".join(self._chunks), 0
+        stream, position = b"".join(self._chunks), 0
         self._needed = 0
-        while (line := line_at(held, position)) is not None:
-            verb, head, end = line.verb.upper(), None, line.end
-            if verb in _WITH_BODY:
-                head = head_of(verb, line.arguments)
+        while (line_end := stream.find(b"\n", position)) >= 0:
+            given = words(_line(stream, position, line_end))
+            verb, head, end = given[0].upper() if given else b"", None, line_end + 1
+            if verb in _LEAST_WORDS:
+                head = head_of(verb, given)
                 end += head.size + len(CRLF)
-                if end > len(held):
+                if end > len(stream):
                     self._needed = end - position
                     break
-            body = held[line.end : end - len(CRLF)] if head is not None else b""
-            yield Frame(verb, line.arguments, head, body, held[position:end])
+            yield Frame(verb, head, stream, position, line_end + 1, end)
             position = end
-        rest = held[position:]
+        rest = stream[position:]
         self._chunks, self._held = [rest], len(rest)
+
+
+def _line(stream: bytes, start: int, end: int) -> bytes:
+    """Return what stands before the line feed at `end`, without the carriage return."""
+    return stream[start : end - 1 if stream[end - 1 : end] == b"\r" else end]
+
+
+def _size(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > _LONGEST_SIZE:
+        raise MalformedError("a size that is no number")
+    return int(digits)
 
 
 def info_of(line: bytes) -> Any:
@@ -180,12 +213,6 @@ def info_of(line: bytes) -> Any:
 def is_no_responders(header_block: bytes) -> bool:
     """Return whether a header block is a server's answer that nobody listens."""
     return header_block.startswith(_NO_RESPONDERS)
-
-
-def _size(digits: bytes) -> int:
-    if not _SIZE.fullmatch(digits):
-        raise MalformedError("a size that is no number")
-    return int(digits)
 
 
 # --- writing -----------------------------------------------------------------------------------

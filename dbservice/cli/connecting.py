@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error
 
+from dbservice.bus.connection import SurvivingClient
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.options import Where
 from dbservice.cli.presence import WatchedClient
@@ -129,8 +129,8 @@ def nats_url(given: str | None) -> str:
     return given
 
 
-async def connect(url: str, **options: Any) -> Client:
-    """Return a client connected to a NATS server.
+async def connect(url: str, **options: Any) -> SurvivingClient:
+    """Return a client connected to a NATS server, which no message ends.
 
     Raises:
         CommandFailed: nothing answers there.
@@ -143,7 +143,8 @@ async def connect(url: str, **options: Any) -> Client:
     try:
         await probe.connect(servers, error_cb=_ignore, **first_try)
         await probe.close()
-        return await nats.connect(servers, max_reconnect_attempts=-1, **options)
+        client = SurvivingClient()
+        await client.connect(servers, max_reconnect_attempts=-1, **options)
     except (OSError, Error, ValueError) as error:
         raise CommandFailed(
             f"No NATS server answers at {without_password(url)} ({_reason(error)}). Start one "
@@ -151,6 +152,7 @@ async def connect(url: str, **options: Any) -> Client:
             "with --nats or ROSEY_NATS.",
             UNREACHABLE,
         ) from None
+    return client
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ from nats.aio.client import Client, Srv
 from nats.aio.transport import Transport
 from nats.errors import Error
 
+from dbservice.bus.connection import SurvivingClient
 from dbservice.embedded.connection import Connection, Link
 
 
@@ -182,3 +183,7 @@ class EmbeddedClient(Client):
         if self._transport is None:
             self._transport = MemoryTransport(self._broker)
         await super()._connect_to_server(s)
+
+
+class SurvivingEmbeddedClient(SurvivingClient, EmbeddedClient):
+    """The same, for a service that has to go on whatever a test publishes."""

@@ -245,7 +245,7 @@ class Connection:
         _check_line(arguments)
         if verb == b"HPUB" and not self._headers:
             raise ProtocolViolationError
-        head = wire.head_of(verb, arguments)
+        head = wire.head_of(verb, [verb, *wire.words(arguments)])
         if head.size > self._server.max_payload:
             raise ProtocolViolationError(PAYLOAD)
         end = start + head.size

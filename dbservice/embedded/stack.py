@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from dbservice.client import StorageClient
 from dbservice.embedded.broker import Broker
-from dbservice.embedded.client import EmbeddedClient
+from dbservice.embedded.client import EmbeddedClient, SurvivingEmbeddedClient
 from dbservice.protocol.migrations import Applied
 from dbservice.runtime.clock import Clock
 from dbservice.server.service import DatabaseService
@@ -79,7 +79,8 @@ class Stack:
         Args:
             **options: as for `nats.connect`.
         """
-        client = await self.broker.connect(**options)
+        client = SurvivingEmbeddedClient(self.broker)
+        await client.connect(**{"servers": self.broker.url, **options})
         self._exit.push_async_callback(client.close)
         return client
 

@@ -85,6 +85,11 @@ class MigrationFile:
         """The file name; errors use it instead of a path."""
         return f"{self.name}.sql"
 
+    @property
+    def recorded(self) -> tuple[str, str]:
+        """What the bookkeeping keeps of it: name and checksum."""
+        return self.name, self.checksum
+
     def commands(self, direction: Direction, dialect: Dialect) -> list[Command]:
         """Return the SQL commands for one engine, from its own and the unmarked sections.
 
@@ -163,7 +168,8 @@ def migration_paths(directory: Path) -> list[Path]:
 
     Hidden files are none: editors put their copies there.
     """
-    return sorted(path for path in directory.glob("*.sql") if not path.name.startswith("."))
+    found = (path for path in directory.iterdir() if path.suffix.lower() == ".sql")
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def check_numbering(files: Iterable[MigrationFile]) -> None:

@@ -72,12 +72,12 @@ def forget(dialect: Dialect, plugin: str) -> Steps[int]:
     return deleted.affected
 
 
-def replace_checksum(plugin: str, version: str, checksum: str) -> Steps[None]:
-    """Record that the file of an applied migration was changed on purpose."""
+def replace_file(plugin: str, version: str, name: str, checksum: str) -> Steps[None]:
+    """Record that the file of an applied migration was changed or renamed on purpose."""
     yield Statement(
-        f"UPDATE {TABLE} SET checksum = ?, state = ? "  # noqa: S608
+        f"UPDATE {TABLE} SET name = ?, checksum = ?, state = ? "  # noqa: S608
         "WHERE plugin = ? AND version = ?",
-        (checksum, REPAIRED, plugin, version),
+        (name, checksum, REPAIRED, plugin, version),
     )
 
 

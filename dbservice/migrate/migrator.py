@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ from dbservice.migrate import ledger, plan
 from dbservice.migrate.carried import look_over
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
+from dbservice.migrate.roots import no_migrations, places_told
 from dbservice.migrate.scratch import Scratch, scratch_beside
 from dbservice.migrate.script import Script, prepare
 from dbservice.migrate.verify import verify
@@ -46,6 +48,8 @@ from dbservice.sqltext.dialects import Dialect
 from dbservice.storage import own_tables
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 UNKNOWN_AUTHOR = "unknown"
 _LOCK_POLL = 0.05
@@ -149,12 +153,14 @@ class Migrator:
             RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.
         """
         files = await asyncio.to_thread(read_migrations, self._roots, namespace.plugin)
+        if not files:
+            raise self._no_migrations(namespace)
         async with self._verifying:
             checks = await verify(files, namespace, self._engine.dialect, scratch=self._scratch)
         return Verified(verified=all(check.passed for check in checks), checks=checks)
 
     async def repair(self, namespace: Namespace) -> list[str]:
-        """Record the present checksums of applied migrations whose files were changed on purpose.
+        """Record names and checksums of applied migrations whose files were changed on purpose.
 
         Returns:
             The names of the migrations that were repaired.
@@ -162,16 +168,18 @@ class Migrator:
         plugin = namespace.plugin
         async with self._lock(namespace):
             files, history = await self._files_and_history(namespace)
-            changed = plan.mismatched(files, history)
-            repaired = [file for file in files if file.name in changed]
+            recorded = {entry.version: (entry.name, entry.checksum) for entry in history}
+            repaired = [
+                file for file in files if recorded.get(file.version, file.recorded) != file.recorded
+            ]
 
             def steps() -> Steps[None]:
                 for file in repaired:
-                    yield from ledger.replace_checksum(plugin, file.version, file.checksum)
+                    yield from ledger.replace_file(plugin, file.version, *file.recorded)
 
             if repaired:
                 await self._engine.write(steps)
-        return changed
+        return [file.name for file in repaired]
 
     def forget(self, namespace: Namespace) -> Steps[int]:
         """Return the steps that delete a plugin's bookkeeping, and give the number of its rows."""
@@ -211,7 +219,15 @@ class Migrator:
         self, namespace: Namespace
     ) -> tuple[list[MigrationFile], list[HistoryEntry]]:
         files = await asyncio.to_thread(read_migrations, self._roots, namespace.plugin)
-        return files, await self._history(namespace)
+        history = await self._history(namespace)
+        if not files and not history:
+            raise self._no_migrations(namespace)
+        return files, history
+
+    def _no_migrations(self, namespace: Namespace) -> RequestError:
+        """Return the error that names no place, and log the places."""
+        log.info("%s", places_told(self._roots, namespace.plugin))
+        return no_migrations(self._roots, namespace.plugin)
 
     async def _history(self, namespace: Namespace) -> list[HistoryEntry]:
         dialect = self._engine.dialect

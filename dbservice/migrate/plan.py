@@ -25,7 +25,7 @@ def to_apply(
     Raises:
         RequestError: CHECKSUM_MISMATCH, MIGRATION_ORDER or MIGRATION_NOT_FOUND.
     """
-    check_checksums(files, history)
+    check_files(files, history)
     pending = _pending(files, history)
     newest = current_version(history)
     late = [file.file for file in pending if file.number < newest]
@@ -98,15 +98,16 @@ def _floor(
 def status(files: Sequence[MigrationFile], history: Sequence[HistoryEntry]) -> MigrationStatus:
     """Return what is applied, what is pending, and which applied files were changed."""
     pending = [file.name for file in _pending(files, history)]
-    mismatches = mismatched(files, history)
+    mismatches, gone = mismatched(files, history), missing(files, history)
     return MigrationStatus(
-        up_to_date=not pending and not mismatches,
+        up_to_date=not (pending or mismatches or gone),
         current_version=current_version(history),
         pending_count=len(pending),
         applied_migrations=[entry.name for entry in history],
         pending_migrations=pending,
         history=list(history),
         checksum_mismatches=mismatches,
+        missing_migrations=gone or UNSET,
     )
 
 
@@ -123,6 +124,35 @@ def mismatched(files: Sequence[MigrationFile], history: Sequence[HistoryEntry]) 
         for entry in history
         if (file := known.get(int(entry.version))) and file.checksum != entry.checksum
     ]
+
+
+def missing(files: Sequence[MigrationFile], history: Sequence[HistoryEntry]) -> list[str]:
+    """Return the names of applied migrations that no file has: it is gone, or renamed."""
+    names = {file.name for file in files}
+    return [entry.name for entry in history if entry.name not in names]
+
+
+def check_files(files: Sequence[MigrationFile], history: Sequence[HistoryEntry]) -> None:
+    """Refuse to go on when the files of applied migrations are not as they were.
+
+    Raises:
+        RequestError: CHECKSUM_MISMATCH, or MIGRATION_NOT_FOUND for a file that is gone or renamed.
+    """
+    check_checksums(files, history)
+    gone = missing(files, history)
+    if not gone:
+        return
+    present = {file.version: file.file for file in files}
+    told = ", ".join(
+        f"{name} (its file is called {present[name[:3]]} now)" if name[:3] in present else name
+        for name in gone
+    )
+    raise RequestError(
+        ErrorCode.MIGRATION_NOT_FOUND,
+        f"Applied, but no file has the name any more: {told}. Put the file back under its name; "
+        "if the new name is deliberate, 'repair' records it.",
+        missing=gone,
+    )
 
 
 def check_checksums(files: Sequence[MigrationFile], history: Sequence[HistoryEntry]) -> None:

@@ -110,7 +110,10 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
 
 
 class MigrationStatus(Reply, frozen=True, kw_only=True):
-    """Answer to `status`. Names are file names without their ending."""
+    """Answer to `status`. Names are file names without their ending.
+
+    `missing_migrations` are applied, and no file has their name any more; absent if there are none.
+    """
 
     up_to_date: bool
     current_version: int
@@ -119,6 +122,7 @@ class MigrationStatus(Reply, frozen=True, kw_only=True):
     pending_migrations: list[str]
     history: list[HistoryEntry]
     checksum_mismatches: list[str]
+    missing_migrations: list[str] | UnsetType = UNSET
 
 
 class Check(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from typing import Any, TextIO
 
 from dbservice.runtime.clock import timestamp
@@ -69,3 +70,46 @@ def configure_logging(level: int | str = logging.INFO, stream: TextIO | None = N
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+
+
+class SparingLog:
+    """Logs one record of a kind in an interval, and then how many it has left out.
+
+    What others can cause as often as they like (a message, a full disk) must not fill the log.
+
+    Args:
+        logger: where to.
+        interval: seconds between two records of one kind.
+    """
+
+    def __init__(self, logger: logging.Logger, interval: float = 10.0) -> None:
+        self._logger = logger
+        self._interval = interval
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def warning(self, kind: str, message: str, *arguments: object) -> None:
+        """Log a warning of a kind, unless there was one of late."""
+        self._log(logging.WARNING, kind, message, arguments, None)
+
+    def error(
+        self, kind: str, message: str, *arguments: object, error: BaseException | None = None
+    ) -> None:
+        """Log an error of a kind with its traceback, unless there was one of late."""
+        self._log(logging.ERROR, kind, message, arguments, error)
+
+    def _log(
+        self,
+        level: int,
+        kind: str,
+        message: str,
+        arguments: tuple[object, ...],
+        error: BaseException | None,
+    ) -> None:
+        now = time.monotonic()
+        due, left_out = self._kinds.get(kind, (now, 0))
+        if now < due:
+            self._kinds[kind] = (due, left_out + 1)
+            return
+        self._kinds[kind] = (now + self._interval, 0)
+        extra = {"left_out": left_out} if left_out else None
+        self._logger.log(level, message, *arguments, exc_info=error, extra=extra)

@@ -79,6 +79,8 @@ class ServiceMetrics:
         at_database: Callable[[], int],
         waited: Callable[[], float],
         connected: Callable[[], bool],
+        dropped: Callable[[], int],
+        mended: Callable[[], int],
     ) -> None:
         """Tell where to read, at each scrape, what is not counted.
 
@@ -89,6 +91,8 @@ class ServiceMetrics:
             waited: for how many seconds the request has waited, in whichever queue, that waits
                 longest.
             connected: whether NATS is connected.
+            dropped: how many messages could not be read.
+            mended: how often a background task of the connection was replaced.
         """
         told = {
             "rosey_db_requests_in_flight": ("Requests being served.", in_flight),
@@ -96,6 +100,8 @@ class ServiceMetrics:
             "rosey_db_pool_busy": ("Operations that have or await a connection.", at_database),
             "rosey_db_oldest_waiting_seconds": ("Age of the oldest waiting request.", waited),
             "rosey_db_nats_connected": ("Whether the NATS server is connected.", connected),
+            "rosey_db_messages_dropped": ("Messages that could not be read.", dropped),
+            "rosey_db_nats_mended": ("Tasks of the NATS connection that were replaced.", mended),
         }
         for name, (text, read) in told.items():
             Gauge(name, text, registry=self.registry).set_function(read)

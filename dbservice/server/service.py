@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dbservice.engine.errors import EngineError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
-from dbservice.migrate import Migrator, shipped_roots
+from dbservice.migrate import Migrator, migration_roots
 from dbservice.protocol import limits, subjects, system
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import RequestError
@@ -104,7 +104,7 @@ class DatabaseService:
             worker=_WORKER,
             on_commit=None if metrics is None else metrics.committed,
         )
-        roots = shipped_roots() if migrations is None else list(migrations)
+        roots = migration_roots() if migrations is None else list(migrations)
         self.migrator = Migrator(engine, roots, clock=self.clock)
         self._importer = Importer(engine.dialect, self.migrator, self.clock)
         self.database = Database(
@@ -138,6 +138,8 @@ class DatabaseService:
                 at_database=lambda: self.database.engine.busy,
                 waited=lambda: max(self._admission.waited, self.database.engine.waited),
                 connected=lambda: self._nats.is_connected,
+                dropped=lambda: getattr(self._nats, "dropped", 0),
+                mended=lambda: getattr(self._nats, "mended", 0),
             )
 
     async def start(self) -> None:

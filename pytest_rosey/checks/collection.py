@@ -93,10 +93,10 @@ def _migration_items(session: pytest.Session) -> Iterator[pytest.Item]:
 def _plugins(config: pytest.Config) -> list[Any]:
     from pytest_rosey.checks.under_check import plugins_below
 
-    roots = settings(config).migrations
+    roots = settings(config).migrations or (config.rootpath / "migrations",)
     found = plugins_below(roots)
     if not found:
-        looked_in = ", ".join(map(str, roots)) or f"{config.rootpath / 'migrations'}"
+        looked_in = ", ".join(map(str, roots))
         raise pytest.UsageError(
             f"rosey: there are no migrations to check in {looked_in}. rosey_migrations in the ini "
             "file, or --rosey-migrations=DIR, names a folder with one directory of .sql files "

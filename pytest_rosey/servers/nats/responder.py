@@ -106,9 +106,7 @@ def _first_reply(connection: socket.socket, address: Address) -> bytes | None:
                     "Are user and password, or the token, in the URL, and right?"
                 )
             if frame.head is not None:
-                header_block = frame.body[: frame.head.header_size]
-                answer = frame.body[frame.head.header_size :]
-                return None if wire.is_no_responders(header_block) else answer
+                return None if wire.is_no_responders(frame.header_block) else frame.payload
     raise _hung_up(address)
 
 

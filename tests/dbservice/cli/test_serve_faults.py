@@ -163,11 +163,11 @@ from dbservice.storage.database import Database
 
 execute = Database.execute
 
-async def held(self, namespace, *rest, **named):
+async def held(self, work, namespace, *rest, **named):
     if namespace.plugin == "held":
         print("taken", flush=True)
         await asyncio.Event().wait()
-    return await execute(self, namespace, *rest, **named)
+    return await execute(self, work, namespace, *rest, **named)
 
 Database.execute = held
 from dbservice.cli import main

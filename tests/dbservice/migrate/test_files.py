@@ -269,7 +269,9 @@ def shipped_by_a_package() -> Path:
     return Path(__file__).parent
 
 
-def test_packages_name_their_roots_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_name_their_roots_by_entry_point(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked = []
     point = EntryPoint("x", f"{__name__}:shipped_by_a_package", "rosey.migrations")
 
@@ -279,9 +281,12 @@ def test_packages_name_their_roots_by_entry_point(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(roots_module, "entry_points", entry_points)
     assert shipped_roots() == [Path(__file__).parent]
+    monkeypatch.chdir(tmp_path)
     assert migration_roots() == [Path(__file__).parent]
+    (tmp_path / "migrations").mkdir()
+    assert migration_roots() == [tmp_path / "migrations", Path(__file__).parent]
     assert migration_roots(["/"]) == [Path("/")]
-    assert asked == ["rosey.migrations"] * 2
+    assert asked == ["rosey.migrations"] * 3
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,48 @@ async def test_applying_again_is_skipped(migrator: Migrator, quotes: Namespace, 
 async def test_a_plugin_without_migrations(
     migrator: Migrator, database: Database, quotes: Namespace
 ) -> None:
-    status = await migrator.status(namespace("trivia"))
-    assert (status.up_to_date, status.current_version, status.history) == (True, 0, [])
-    reply = await migrator.apply(namespace("trivia"), Apply())
-    assert (reply.applied, reply.skipped, reply.version) == (False, True, None)
-    undone = await migrator.rollback(quotes, Rollback())
-    assert (undone.rolled_back, undone.version, undone.current_version) == (False, None, 0)
+    asked = (
+        lambda: migrator.status(quotes),
+        lambda: migrator.apply(quotes, Apply()),
+        lambda: migrator.rollback(quotes, Rollback(all=True)),
+        lambda: migrator.verify(quotes),
+        lambda: migrator.repair(quotes),
+    )
+    for ask in asked:
+        with pytest.raises(RequestError) as caught:
+            await ask()
+        assert caught.value.code is ErrorCode.MIGRATION_NOT_FOUND
+        assert caught.value.message.startswith("This service has no migrations for 'quote-db'")
+        assert caught.value.details == {"plugin": "quote-db", "roots": 1}
     assert await database.everything() == [], "asking never writes"
+
+
+async def test_what_was_applied_is_told_when_its_files_are_gone(
+    migrator: Migrator, quotes: Namespace, add: Add
+) -> None:
+    path = add("001_first.sql", FIRST)
+    await migrator.apply(quotes, Apply())
+    path.rename(path.with_name("001_other.sql"))
+    assert (await migrator.status(quotes)).missing_migrations == ["001_first"]
+    assert await migrator.repair(quotes) == ["001_other"]
+    status = await migrator.status(quotes)
+    assert (status.up_to_date, status.applied_migrations) == (True, ["001_other"])
+    path.with_name("001_other.sql").unlink()
+    status = await migrator.status(quotes)
+    assert (status.up_to_date, status.missing_migrations) == (False, ["001_other"])
+    with pytest.raises(RequestError, match=r"001_other\. Put the file back"):
+        await migrator.apply(quotes, Apply())
+
+
+@pytest.mark.parametrize("name", ["002_second.SQL", "2_second.sql", "002-second.sql", "002.sql"])
+async def test_what_is_almost_a_migration_is_told(
+    migrator: Migrator, quotes: Namespace, add: Add, name: str
+) -> None:
+    add("001_first.sql", FIRST)
+    add(name, SECOND)
+    for ask in (lambda: migrator.status(quotes), lambda: migrator.apply(quotes, Apply())):
+        with pytest.raises(RequestError, match=f"{name}: this is not a migration's file name"):
+            await ask()
 
 
 async def test_rollback_goes_back_step_by_step(
@@ -310,8 +345,8 @@ async def test_waiting_for_the_lock_has_a_limit(
         await migrator.apply(quotes, Apply())
     assert caught.value.code is ErrorCode.LOCK_TIMEOUT
     assert "already in progress" in caught.value.message
-    other = await migrator.apply(namespace("trivia"), Apply())
-    assert other.skipped, "another plugin is not held up"
+    with pytest.raises(RequestError, match="no migrations for 'trivia'"):  # it is not held up
+        await migrator.apply(namespace("trivia"), Apply())
     leave.set()
     assert (await running).applied
 

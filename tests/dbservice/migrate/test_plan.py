@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,7 +56,6 @@ def numbers(files: Sequence[MigrationFile]) -> list[int]:
         ([1], "001", []),
         ([1, 2], 1, []),
         ([1, 2, 3], UNSET, []),
-        ([1, 2, 3, 4], UNSET, []),
     ],
 )
 def test_apply(applied: list[int], version: Any, expected: list[int]) -> None:
@@ -169,6 +169,21 @@ def test_irreversible(down: str, message: str) -> None:
         with pytest.raises(RequestError) as caught:
             plan.to_roll_back([*FILES, last], past, request, Dialect.SQLITE)
         assert (caught.value.code, caught.value.message) == (ErrorCode.IRREVERSIBLE, message)
+
+
+def test_files_of_applied_migrations_that_are_gone_or_renamed() -> None:
+    renamed = replace(FILES[1], name="002_other")
+    files = [FILES[0], renamed, FILES[2]]
+    told = plan.status(files, history(1, 2, 3, 4))
+    assert not told.up_to_date
+    assert told.missing_migrations == ["002_add_score", "004_gone"]
+    with pytest.raises(RequestError) as caught:
+        plan.to_apply(files, history(1, 2, 3, 4), UNSET)
+    assert caught.value.code is ErrorCode.MIGRATION_NOT_FOUND
+    assert caught.value.message.startswith(
+        "Applied, but no file has the name any more: 002_add_score (its file is called "
+        "002_other.sql now), 004_gone. Put the file back under its name"
+    )
 
 
 def test_the_file_of_an_applied_migration_is_gone() -> None:

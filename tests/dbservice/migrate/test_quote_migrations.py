@@ -37,7 +37,10 @@ INDEXES[2] = INDEXES[3] = INDEXES[1] | {"score": "score DESC"}
 RECENT = 4_000_000_000  # later than any clock that runs these tests
 
 
-@pytest.fixture(params=list(Dialect), ids=str)
+ENGINES = [Dialect.SQLITE, pytest.param(Dialect.POSTGRESQL, marks=pytest.mark.process)]
+
+
+@pytest.fixture(params=ENGINES, ids=str)
 async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """A database with nothing in it, on each engine."""
     scratch: Scratch = sqlite_scratch
@@ -133,7 +136,11 @@ PATHS_OF = {
 
 @pytest.mark.parametrize(
     ("database", "path"),
-    [(dialect, path) for dialect, paths in PATHS_OF.items() for path in paths],
+    [
+        pytest.param(dialect, path, marks=[pytest.mark.process] if dialect != "sqlite" else [])
+        for dialect, paths in PATHS_OF.items()
+        for path in paths
+    ],
     indirect=["database"],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
 )
