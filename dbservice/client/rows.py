@@ -324,9 +324,9 @@ class Rows:
         """
         request = messages.Update(
             table=self._table,
-            filters=dict(filters),
-            operations=dict(operations or {}),
-            data=dict(data or {}),
+            filters=UNSET if all and not filters else dict(filters),
+            operations=dict(operations) if operations else UNSET,
+            data=dict(data) if data else UNSET,
             returning=given(returning),
             all=all,
             idempotency_key=given(idempotency_key),
@@ -391,7 +391,7 @@ class Rows:
         """
         request = messages.Delete(
             table=self._table,
-            filters=dict(filters),
+            filters=UNSET if all and not filters else dict(filters),
             counters=dict(counters or {}),
             all=all,
             idempotency_key=given(idempotency_key),

@@ -19,6 +19,7 @@ from dbservice.engine.type_map import OTHER, REAL, UNTYPED
 from dbservice.migrate.script import Script
 from dbservice.migrate.warnings import Finding
 from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import ColumnType
 from dbservice.sqltext.dialects import Dialect
 from dbservice.storage import search_indexes
@@ -71,6 +72,15 @@ def look_over(script: Script) -> Steps[list[dict[str, Any]]]:
     missing = yield from search_indexes.reconcile(script.namespace, dialect_of(script.dialect))
     found += [_scanned(reason) for reason in dict.fromkeys(missing)]
     return [finding.reported(script.file.file) for finding in found]
+
+
+def spell_alike(namespace: Namespace, dialect: Dialect) -> Steps[None]:
+    """Bring all rows of a plugin into normal form, as far as they have one."""
+    catalog = Catalog(dialect_of(dialect))
+    for name in (yield from catalog.full_names(namespace)):
+        table = yield from catalog.find(namespace, name.removeprefix(namespace.prefix))
+        if table is not None:
+            yield from normalise(table)
 
 
 def _sql(script: Script) -> Iterator[str]:

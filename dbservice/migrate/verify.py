@@ -13,7 +13,7 @@ from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Statement, Steps
-from dbservice.migrate.carried import look_over
+from dbservice.migrate.carried import look_over, spell_alike
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile
 from dbservice.migrate.generated_rows import fill
@@ -264,9 +264,11 @@ class _Verification:
         structure = await self._engine.read(self._read)
         seed = len(self.checks)
         try:
-            return await self._engine.write(lambda: fill(structure, self._dialect, seed=seed))
+            refused = await self._engine.write(lambda: fill(structure, self._dialect, seed=seed))
+            await self._engine.exclusive(lambda: spell_alike(self._namespace, self._dialect))
         except EngineError as error:
             return dict.fromkeys(structure.tables, str(error))
+        return refused
 
     def _read(self) -> Steps[Structure]:
         return read(self._dialect, self._namespace.prefix)
