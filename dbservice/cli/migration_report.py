@@ -68,8 +68,9 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
     """Return what each warning says, where, and what would be safer."""
     lines = []
     for warning in warnings:
-        place = ":".join(str(warning[key]) for key in ("file", "line") if warning.get(key))
-        lines.append(f"warning: {place}: {warning.get('message')} [{warning.get('code')}]")
+        place = "".join(f"{warning[key]}:" for key in ("file", "line") if warning.get(key))
+        told = f"{place} {warning.get('message')}".strip()
+        lines.append(f"warning: {told} [{warning.get('code')}]")
         if safer := warning.get("safer"):
             lines.append(f"  safer: {safer}")
     return lines

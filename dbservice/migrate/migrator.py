@@ -20,9 +20,10 @@ from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Steps
-from dbservice.migrate import ledger, plan
+from dbservice.migrate import ledger, orphans, plan
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
+from dbservice.migrate.orphans import Orphans
 from dbservice.migrate.roots import no_migrations, places_told
 from dbservice.migrate.scratch import Scratch, scratch_beside
 from dbservice.migrate.script import Script, prepare
@@ -108,7 +109,9 @@ class Migrator:
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
             if request.strict and warnings:
                 raise _unsafe(warnings)
-            steps = await self._run(namespace, scripts, request)
+            found = await self._orphans(namespace) if scripts else {}
+            warnings += orphans.warned(found, namespace)
+            steps = await self._run(namespace, scripts, request, found)
             history = await self._history(namespace)
         return Applied(
             applied=bool(steps) and not request.dry_run,
@@ -132,7 +135,9 @@ class Migrator:
             chosen = plan.to_roll_back(files, history, request, self._engine.dialect)
             scripts = self._prepared(chosen, Direction.DOWN, namespace)
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
-            steps = await self._run(namespace, scripts, request)
+            found = await self._orphans(namespace) if scripts else {}
+            warnings += orphans.warned(found, namespace)
+            steps = await self._run(namespace, scripts, request, found)
             history = await self._history(namespace)
         return RolledBack(
             rolled_back=bool(steps) and not request.dry_run,
@@ -272,12 +277,20 @@ class Migrator:
 
     # --- running -----------------------------------------------------------------------------
 
+    async def _orphans(self, namespace: Namespace) -> Orphans:
+        dialect = self._engine.dialect
+        return await self._engine.read(lambda: orphans.find(dialect, namespace), scan=True)
+
     async def _run(
-        self, namespace: Namespace, scripts: Sequence[Script], request: Apply | Rollback
+        self,
+        namespace: Namespace,
+        scripts: Sequence[Script],
+        request: Apply | Rollback,
+        found: Orphans,
     ) -> list[Step]:
         """Run the scripts and return a report of each that was not already done elsewhere."""
         author = UNKNOWN_AUTHOR if isinstance(request.applied_by, UnsetType) else request.applied_by
-        run = _Run(self._engine.dialect, namespace, self._clock, author)
+        run = _Run(self._engine.dialect, namespace, self._clock, author, bool(found))
         if not scripts:
             return []
         if request.dry_run:
@@ -329,6 +342,7 @@ class _Run:
     namespace: Namespace
     clock: Clock
     author: str
+    has_orphans: bool
 
     def all_of(self, scripts: Sequence[Script]) -> Steps[list[Step]]:
         """Run all scripts in the same transaction, with reports (dry run)."""
@@ -350,6 +364,9 @@ class _Run:
             return None
         started = time.perf_counter()
         executed = yield from execute(script)
+        if self.has_orphans:
+            left = yield from orphans.find(self.dialect, self.namespace)
+            orphans.refuse(script, left, self.namespace)
         yield from dialect_of(self.dialect).keys_were_given(self.namespace.prefix)
         duration = round((time.perf_counter() - started) * 1000, 3)
         if script.is_up:
