@@ -12,6 +12,7 @@ failing. PostgreSQL shares commits between waiting transactions by itself.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import random
 import re
@@ -61,6 +62,10 @@ COMMIT
 """
 _NEXT_VERSION = "UPDATE _schema_version SET version = version + 1"
 _SET_VERSION = "UPDATE _schema_version SET version = ?"
+_IDENTITY = """
+SELECT system_identifier::text || '/' || d.oid::text
+FROM pg_control_system(), pg_database d WHERE d.datname = current_database()
+"""
 _ENCODING = "SELECT current_setting('server_encoding')"
 
 # These travel as text: a value is then bound and read in the same form as on SQLite.
@@ -111,6 +116,15 @@ class PostgresEngine:
     def waited(self) -> float:
         """For how long the operation has waited that waits longest; see Engine.waited."""
         return self._turns.waited
+
+    async def identity(self) -> str:
+        """Return what tells this database from every other; see Engine.identity.
+
+        A standby has its primary's, also once it is promoted. A clone and a restored dump are
+        databases of their own; a physical copy of the whole cluster is not told apart.
+        """
+        found = await self.read(_identity)
+        return hashlib.sha256(found.encode()).hexdigest()[:32]
 
     async def open(self) -> None:
         """Connect, and see that this is a database to work with.
@@ -502,6 +516,11 @@ def _compiled(sql: str, has_parameters: bool) -> _Compiled:
     )
     answers = returns or _ANSWERS.match(outside) is not None
     return _Compiled(numbered if has_parameters else sql, answers, returns)
+
+
+def _identity() -> Steps[str]:
+    found = yield Statement(_IDENTITY, ())
+    return str(found.rows[0][0])
 
 
 def _set_version(version: int) -> Steps[None]:
