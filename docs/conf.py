@@ -6,6 +6,7 @@ that is installed, so that none of them can be out of date.
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -39,9 +40,18 @@ napoleon_numpy_docstring = False
 def setup(app: Sphinx) -> None:
     """Write the generated pages before Sphinx looks for documents."""
     app.connect("builder-inited", _generated, priority=1)
+    # Before napoleon, which takes a colon in single backticks for the end of a type.
+    app.connect("autodoc-process-docstring", _code_in_backticks, priority=400)
 
 
 def _generated(_app: Sphinx) -> None:
     import generate
 
     generate.write(HERE / "reference" / "generated")
+
+
+def _code_in_backticks(_app: Sphinx, _what: str, _name: str, *rest: object) -> None:
+    """Read `code` in docstrings as Markdown does; reStructuredText wants two backticks."""
+    lines = rest[-1]
+    assert isinstance(lines, list)
+    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line) for line in lines]

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from operations import EXAMPLES, Exchange, exchanges
 
@@ -38,6 +40,7 @@ def write(directory: Path) -> None:
         "fixtures.md": fixtures(),
         "options.md": options(plugin),
         "markers.md": markers(plugin),
+        "acceptance.md": acceptance(),
         "cli.md": command_line(),
         "metrics.md": metrics(),
     }
@@ -239,6 +242,28 @@ def _docstring(text: str) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     return " ".join(text.split()).replace("%%", "%").replace("<", "&lt;")
+
+
+# --- what was asked for ---------------------------------------------------------------------------
+
+
+def acceptance() -> str:
+    """Return the page of acceptance criteria: each, where it is shown, and the verdict."""
+    groups = tomllib.loads((Path(__file__).parent / "acceptance.toml").read_text())
+    lines = ["# Acceptance", "", "Tests named here are part of the suite; a missing one fails it."]
+    for group in groups.values():
+        lines += ["", f"## {group['title']}", "", "| | asked for | shown by | verdict |"]
+        lines += ["|---|---|---|---|", *map(_criterion, group["criterion"])]
+    return "\n".join(lines) + "\n"
+
+
+def _criterion(criterion: dict[str, Any]) -> str:
+    shown = [f"`{reference}`" for reference in criterion.get("shown", ())]
+    if "measured" in criterion:
+        shown.append(f"measured: `{criterion['measured']}`")
+    verdict = "met" if shown else "not shown here"
+    where = "<br>".join(shown) or criterion["not_here"]
+    return f"| {criterion['id']} | {criterion['asks']} | {where} | {verdict} |"
 
 
 # --- the command line ----------------------------------------------------------------------------

@@ -17,7 +17,16 @@ from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
 
 SERVERS = frozenset(
     {"accounts_url", "durable_postgres", "empty_postgres", "nats_binary", "nats_server"}
-    | {"own_postgres", "postgres", "real_nats", "real_world", "serve", "small_server", "users_url"}
+    | {
+        "own_postgres",
+        "own_server",
+        "postgres",
+        "real_nats",
+        "real_world",
+        "serve",
+        "small_server",
+        "users_url",
+    }
 )
 """The fixtures that start a process."""
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ class SurvivingClient(Client):
     Attributes:
         dropped: how many messages could not be read and were left out.
         mended: how often a background task had ended and was replaced.
+        on_renewal: called each time the connection was lost and is there again.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -48,6 +50,7 @@ class SurvivingClient(Client):
         self.mended = 0
         self._ps: Parser = _Reader(self)
         self._mending: asyncio.Task[None] | None = None
+        self.on_renewal: Callable[[], None] | None = None
 
     def drop(self, frame: wire.Frame, error: Exception) -> None:
         """Count a frame that could not be digested."""
@@ -92,6 +95,8 @@ class SurvivingClient(Client):
                 log.warning("reconnecting", "reconnecting failed, trying again: %r", error)
                 await asyncio.sleep(self.options["reconnect_time_wait"])
             else:
+                if self.is_connected and self.on_renewal is not None:
+                    self.on_renewal()
                 return
 
     @property

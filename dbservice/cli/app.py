@@ -27,8 +27,9 @@ app = App(
     ),
     help_epilogue=(
         "Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong; 3 nothing answers "
-        "(no NATS server, no service, no database); 70 rosey has a defect; 130 interrupted; 141 "
-        "nobody reads the output any more. With --json errors are JSON on standard output too."
+        "(no NATS server, no service, no database); 4 a service of another database answers on "
+        "this bus; 70 rosey has a defect; 130 interrupted; 141 nobody reads the output any more. "
+        "With --json errors are JSON on standard output too."
     ),
 )
 
@@ -54,7 +55,7 @@ def serve(
     `opentelemetry-instrument rosey serve`.
 
     Exit codes: 0 ended by a signal, 1 a migration failed or a port is taken, 2 wrong command
-    line, 3 no NATS server or no database.
+    line, 3 no NATS server or no database, 4 a service of another database answers on this bus.
 
     Example: `rosey serve --nats nats://127.0.0.1:4222 --db rosey.db --http 127.0.0.1:8080`
     """

@@ -19,6 +19,7 @@ from dbservice.client import StorageClient
 
 _NATS: Final = "ROSEY_NATS"
 _DB: Final = "ROSEY_DB"
+IN_MEMORY: Final = ":memory:"
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
@@ -30,7 +31,7 @@ def database_url(given: str) -> str:
     """
     from dbservice.engine.urls import SCHEMES
 
-    if given == ":memory:":
+    if given == IN_MEMORY:
         return "sqlite+aiosqlite://"
     if "://" not in given:
         return f"sqlite+aiosqlite:///{Path(given).absolute()}"
@@ -80,6 +81,26 @@ async def storage_at(where: Where, plugin: str, connected: AsyncExitStack) -> St
     stack = Stack(database_url=database_url(str(database)), migrations=roots)
     await connected.enter_async_context(stack)
     return StorageClient(await stack.connect(), plugin)
+
+
+def database_of(where: Where) -> str | None:
+    """Return the URL of the database that a command line works on; None for a service.
+
+    Raises:
+        CommandFailed: as `storage_at`.
+    """
+    _, database = _place(where)
+    return None if database is None else database_url(database)
+
+
+def missing_file(url: str) -> Path | None:
+    """Return the SQLite file that a URL names, if it is not there. Opening it would make it."""
+    import sqlalchemy
+
+    parts = sqlalchemy.make_url(url)
+    is_file = parts.get_backend_name() == "sqlite" and parts.database not in (None, "", ":memory:")
+    path = Path(str(parts.database))
+    return path if is_file and not path.exists() else None
 
 
 def _place(where: Where) -> tuple[str | None, str | None]:

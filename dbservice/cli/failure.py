@@ -13,6 +13,9 @@ USAGE: Final = 2
 UNREACHABLE: Final = 3
 """Nothing answers: no NATS server, no service, no database."""
 
+OTHER_SERVICE: Final = 4
+"""A service of another database answers on this bus."""
+
 DEFECT: Final = 70
 """rosey itself is wrong."""
 
@@ -22,7 +25,12 @@ INTERRUPTED: Final = 130
 HUNG_UP: Final = 141
 """Nobody reads standard output any more, as shells tell it."""
 
-_CODES: Final = {REFUSED: "FAILED", USAGE: "USAGE", UNREACHABLE: "UNREACHABLE"}
+_CODES: Final = {
+    REFUSED: "FAILED",
+    USAGE: "USAGE",
+    UNREACHABLE: "UNREACHABLE",
+    OTHER_SERVICE: "OTHER_SERVICE",
+}
 
 
 class CommandFailed(Exception):  # noqa: N818 - it is how a command ends, not a defect

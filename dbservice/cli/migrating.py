@@ -5,26 +5,38 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from dbservice.cli.connecting import is_named, storage_at
-from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
+import msgspec
+
+from dbservice.cli.connecting import (
+    IN_MEMORY,
+    database_of,
+    is_named,
+    missing_file,
+    storage_at,
+)
+from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.migration_report import report
 from dbservice.cli.options import Migrate, Verb, Where
 from dbservice.cli.output import tell
 from dbservice.cli.progress import waiting
-from dbservice.client import StorageClient
+from dbservice.client import MigrationNotFound, StorageClient
+from dbservice.migrate import migration_roots, plugin_directory
+from dbservice.migrate.roots import DEFAULT_ROOT, places_told
 from dbservice.migrate.template import new_migration
 from dbservice.protocol.messages import Reply
-from dbservice.protocol.migrations import Repaired, Verified
+from dbservice.protocol.migrations import Applied, MigrationStatus, Repaired, Verified
+from dbservice.protocol.names import namespace
 
 LONG = 86_400.0
 """Seconds that a migration may take; a service that is gone is noticed long before."""
 
-_DEFAULT_ROOT = Path("migrations")
 _LONGEST_AUTHOR = 100
 _DOING = {
     "apply": "applying migrations",
@@ -54,18 +66,69 @@ async def migrate(asked: Asked) -> int:
     """
     if asked.verb == "new":
         return _new(asked)
-    where = asked.where
-    if asked.verb == "verify" and not is_named(where):
-        where = replace(where, db=":memory:")  # it works on a scratch database anyway
+    where = _without_making(asked)
+    database = database_of(where)
+    roots = [] if database is None else migration_roots(where.migrations or ())
     async with AsyncExitStack() as connected:
         storage = await storage_at(where, asked.plugin, connected)
         async with waiting(f"{_DOING.get(asked.verb, asked.verb)} of {asked.plugin}"):
-            reply = await _send(storage, asked)
+            reply = await _answered(storage, asked, roots)
+        pending = await _still_pending(storage, reply)
+    directory = plugin_directory(roots, asked.plugin)
     if asked.as_json:
-        tell(reply, as_json=True)
+        tell(_with_directory(reply, directory), as_json=True)
     else:
-        report(reply, history=asked.verb == "history")
+        report(reply, history=asked.verb == "history", pending=pending, directory=directory)
     return REFUSED if isinstance(reply, Verified) and not reply.verified else 0
+
+
+def _without_making(asked: Asked) -> Where:
+    """Return where to work so that what only reads makes no database where none is.
+
+    Raises:
+        CommandFailed: there is none, and the command needs one.
+    """
+    where = asked.where
+    if asked.verb == "verify" and not is_named(where):
+        return replace(where, db=IN_MEMORY)  # it works on a scratch database anyway
+    url = database_of(where)
+    file = None if url is None else missing_file(url)
+    if file is None or (asked.verb == "apply" and not asked.options.dry_run):
+        return where
+    if asked.verb == "verify":
+        return replace(where, db=IN_MEMORY)
+    if asked.verb == "apply":
+        note = f"There is no database {file} yet: this runs on an empty one in memory.\n"
+        sys.stderr.write(note)
+        return replace(where, db=IN_MEMORY)
+    raise CommandFailed(
+        f"There is no database {file}, so nothing is applied there. If the path is right, make it: "
+        f"rosey migrate {asked.plugin} apply --db {file}",
+        UNREACHABLE,
+    )
+
+
+async def _answered(storage: StorageClient, asked: Asked, roots: list[Path]) -> Reply:
+    try:
+        return await _send(storage, asked)
+    except MigrationNotFound as error:
+        if "roots" not in error.details or not roots:
+            raise  # it has some; or a running service knows the places, and may not say them
+        details = error.details | {"places": [str(root) for root in roots]}
+        raise MigrationNotFound(places_told(roots, asked.plugin), details=details) from None
+
+
+async def _still_pending(storage: StorageClient, reply: Reply) -> list[str]:
+    """Return what is pending where nothing was applied, which an earlier version explains."""
+    if not isinstance(reply, Applied) or reply.migrations:
+        return []
+    return (await storage.migrations.status()).pending_migrations
+
+
+def _with_directory(reply: Reply, directory: Path | None) -> Any:
+    told = msgspec.to_builtins(reply)
+    is_status = isinstance(reply, MigrationStatus) and directory is not None
+    return told | {"directory": str(directory)} if is_status else told
 
 
 def author() -> str:
@@ -112,13 +175,19 @@ def _new(asked: Asked) -> int:
             f"Say what it does, for example: rosey migrate {asked.plugin} new add_tags_column",
             USAGE,
         )
-    root = (asked.where.migrations or [_DEFAULT_ROOT])[0]
-    if not root.is_dir():
-        raise CommandFailed(
-            f"There is no folder '{root}': make it, or name another with --migrations DIR.", USAGE
-        )
+    directory = _directory_of_new(asked.plugin, asked.where.migrations or [])
     today = datetime.now(UTC).date().isoformat()
     who = (asked.options.by or author()).partition("@")[0]
-    path = new_migration(root, asked.plugin, asked.version, author=who, date=today)
+    path = new_migration(directory, asked.plugin, asked.version, author=who, date=today)
     tell({"success": True, "file": str(path)}, f"Wrote {path}\n", as_json=asked.as_json)
     return 0
+
+
+def _directory_of_new(plugin: str, given: list[Path]) -> Path:
+    """Return where `apply` looks for the plugin's files, or will look once there is one."""
+    namespace(plugin)
+    directory = plugin_directory(migration_roots(given), plugin)
+    if directory is not None:
+        return directory
+    root = given[0] if given else DEFAULT_ROOT
+    return root if root.resolve().name == plugin else root / plugin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dbservice.protocol.messages import Reply
@@ -18,21 +19,32 @@ from dbservice.protocol.migrations import (
 )
 
 
-def report(reply: Reply, *, history: bool = False) -> None:
+def report(
+    reply: Reply,
+    *,
+    history: bool = False,
+    pending: Sequence[str] = (),
+    directory: Path | None = None,
+) -> None:
     """Write an answer to stdout.
 
     Args:
         reply: of any operation of the migration family.
         history: of a status, list who applied what and when.
+        pending: what was not applied because an earlier version was asked for.
+        directory: where the files lie, if that is known here.
     """
     match reply:
         case MigrationStatus() if is_terminal():
             _print_table(reply)
-            sys.stdout.write("" if history else _status_text(reply))
+            sys.stdout.write("" if history else _status_text(reply, directory))
         case MigrationStatus() if history:
             sys.stdout.write("".join(map(_history_line, reply.history)) or "Nothing is applied.\n")
         case MigrationStatus():
-            sys.stdout.write(_status_text(reply))
+            sys.stdout.write(_status_text(reply, directory))
+        case Applied(migrations=[], current_version=version) if pending:
+            left = f"{len(pending)} later ones are pending: {', '.join(pending)}"
+            sys.stdout.write(f"Nothing to apply: at version {version} already; {left}.\n")
         case Applied(migrations=[], current_version=version):
             sys.stdout.write(f"Nothing to apply: version {version} is the newest.\n")
         case RolledBack(migrations=[], current_version=version):
@@ -56,8 +68,9 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
     """Return what each warning says, where, and what would be safer."""
     lines = []
     for warning in warnings:
-        place = ":".join(str(warning[key]) for key in ("file", "line") if warning.get(key))
-        lines.append(f"warning: {place}: {warning.get('message')} [{warning.get('code')}]")
+        place = "".join(f"{warning[key]}:" for key in ("file", "line") if warning.get(key))
+        told = f"{place} {warning.get('message')}".strip()
+        lines.append(f"warning: {told} [{warning.get('code')}]")
         if safer := warning.get("safer"):
             lines.append(f"  safer: {safer}")
     return lines
@@ -73,19 +86,31 @@ def _steps_text(reply: Applied | RolledBack) -> str:
             f"{verb} {step.name} ({step.statements} statements, {step.duration_ms:.1f} ms)"
         )
         for statement in step.executed or ():
-            rows = "" if statement.rows < 0 else f"  -- {statement.rows} rows"
-            lines.append(f"    {' '.join(statement.sql.split())}{rows}")
+            if statement.rows >= 0:
+                lines.append(f"-- {statement.rows} rows:")
+            lines.append(f"{statement.sql};")  # as it stands: blanks inside a string count
     lines += warning_lines(reply.warnings)
     lines.append(f"Now at version {reply.current_version}.")
     return "\n".join(lines) + "\n"
 
 
-def _status_text(status: MigrationStatus) -> str:
+def _status_text(status: MigrationStatus, directory: Path | None) -> str:
+    files = f"Files: {directory}\n" if directory else ""
+    return _state_text(status) + files
+
+
+def _state_text(status: MigrationStatus) -> str:
     if status.checksum_mismatches:
         changed = ", ".join(status.checksum_mismatches)
         return (
             f"Changed after they were applied: {changed}. Restore these files, or record a "
             "deliberate change with 'repair'.\n"
+        )
+    if status.missing_migrations:
+        gone = ", ".join(status.missing_migrations)
+        return (
+            f"Applied, but no file has the name any more: {gone}. Put the files back under their "
+            "names, or record a deliberate new name with 'repair'.\n"
         )
     applied = len(status.applied_migrations)
     if status.up_to_date:
@@ -112,8 +137,10 @@ def _print_table(status: MigrationStatus) -> None:
     for heading in ("", "Migration", "Applied at", "By", "ms"):
         table.add_column(heading, justify="right" if heading == "ms" else "left")
     for entry in status.history:
-        is_changed = entry.name in status.checksum_mismatches
-        state = "[red]changed[/]" if is_changed else f"[green]{escape(entry.state)}[/]"
+        gone = status.missing_migrations or ()
+        odd = "changed" if entry.name in status.checksum_mismatches else ""
+        odd = "missing" if entry.name in gone else odd
+        state = f"[red]{odd}[/]" if odd else f"[green]{escape(entry.state)}[/]"
         table.add_row(
             state,
             escape(entry.name),

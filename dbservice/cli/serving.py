@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-from nats.aio.client import Client
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dbservice.cli.connecting import (
     connect,
@@ -22,7 +20,7 @@ from dbservice.cli.connecting import (
     shown_database,
     without_password,
 )
-from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
+from dbservice.cli.failure import OTHER_SERVICE, UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.listening import http_place, listen
 from dbservice.cli.options import Serve
 from dbservice.cli.output import say_ready
@@ -31,6 +29,7 @@ from dbservice.migrate import migration_roots, plugins
 from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler
 from dbservice.runtime.logs import configure_logging
+from dbservice.server.peers import OtherServiceError
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
 
@@ -57,7 +56,8 @@ async def serve(options: Serve, settings: Settings) -> int:
         settings: the limits.
 
     Raises:
-        CommandFailed: no NATS server, no database, or a migration failed.
+        CommandFailed: no NATS server, no database, a service of another database on the bus, or a
+            migration failed.
     """
     sys.setswitchinterval(0.0005)
     bus = nats_url(options.nats)
@@ -87,13 +87,17 @@ async def serve(options: Serve, settings: Settings) -> int:
         if place and metrics:
             routes = _routes(service, startup, metrics)
             ready["http"] = await listen(routes, place, running)
-        await service.start()
-        running.push_async_callback(service.stop)
-        if options.migrate:
-            await _apply_all(client, roots)
+        try:
+            await service.open()
+            running.push_async_callback(service.stop)
+            if options.migrate:
+                await _apply_all(service, roots)
+            await service.start()
+        except OtherServiceError as error:
+            raise CommandFailed(str(error), OTHER_SERVICE) from None
         startup.is_over = True
         say_ready(ready, as_json=options.json)
-        await ends.wait()
+        await ends.wait_for_one(service)
     log.info("ended")
     return 0
 
@@ -131,13 +135,19 @@ class _Ends:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._told_to_end)
 
-    async def wait(self) -> None:
-        """Wait for the reason.
+    async def wait_for_one(self, service: DatabaseService) -> None:
+        """Wait for a reason, of which the service may have one, too.
 
         Raises:
-            CommandFailed: the NATS connection ended for good.
+            CommandFailed: the NATS connection ended for good, or the service had to withdraw.
         """
-        reason = await self._reason
+        withdrawn = asyncio.create_task(service.withdrawn())
+        reasons: list[asyncio.Future[Any]] = [self._reason, withdrawn]
+        await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+        if withdrawn.done():
+            raise CommandFailed(str(withdrawn.result()), OTHER_SERVICE)
+        withdrawn.cancel()
+        reason = self._reason.result()
         if reason is not None:
             raise CommandFailed(reason, UNREACHABLE)
 
@@ -199,10 +209,29 @@ def _log_configuration(
     log.info("configuration", extra=told)
 
 
-async def _apply_all(client: Client, roots: list[Path]) -> None:
+class _Directly:
+    """Has nats-py's `request()` and hands it to a service that takes none from the bus yet."""
+
+    def __init__(self, service: DatabaseService) -> None:
+        self._service = service
+
+    async def request(self, subject: str, payload: bytes, /, **_: object) -> Payload:
+        """Return what the service answers."""
+        return Payload(await self._service.execute(subject, payload))
+
+
+class Payload(NamedTuple):
+    """An answer, as the storage client reads it."""
+
+    data: bytes
+
+
+async def _apply_all(service: DatabaseService, roots: list[Path]) -> None:
+    """Migrate this service's own database; over the bus another replica might take the request."""
+    directly = _Directly(service)
     for plugin in sorted(plugins(roots)):
         try:
-            applied = await StorageClient(client, plugin).migrations.apply(timeout=600)
+            applied = await StorageClient(directly, plugin).migrations.apply(timeout=600)
         except StorageError as error:
             raise CommandFailed(f"migrating {plugin}: {error}") from None
         sys.stdout.write(f"rosey: migrated {plugin} to version {applied.current_version}\n")

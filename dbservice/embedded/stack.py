@@ -54,7 +54,11 @@ class Stack:
         self._exit.callback(self.broker.stop)
         nats = await self.connect(name="rosey-db")
         self.service = DatabaseService(
-            self._database_url, nats, migrations=self._migrations, clock=self._clock
+            self._database_url,
+            nats,
+            migrations=self._migrations,
+            clock=self._clock,
+            private_bus=True,
         )
         try:
             await self.service.start()

@@ -50,6 +50,13 @@ class Engine(Protocol):
     def waited(self) -> float:
         """For how many seconds the operation has waited for its turn that waits longest."""
 
+    async def identity(self) -> str:
+        """Return what tells this database from every other, the same for all its replicas.
+
+        Raises:
+            EngineError: it cannot be read.
+        """
+
     async def open(self) -> None:
         """Connect. Raises UnavailableError with a sentence that says what is wrong."""
 

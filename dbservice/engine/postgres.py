@@ -12,6 +12,7 @@ failing. PostgreSQL shares commits between waiting transactions by itself.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import random
 import re
@@ -62,6 +63,10 @@ COMMIT
 """
 _NEXT_VERSION = "UPDATE _schema_version SET version = version + 1"
 _SET_VERSION = "UPDATE _schema_version SET version = ?"
+_IDENTITY = """
+SELECT system_identifier::text || '/' || d.oid::text
+FROM pg_control_system(), pg_database d WHERE d.datname = current_database()
+"""
 _ENCODING = "SELECT current_setting('server_encoding')"
 
 # These travel as text: a value is then bound and read in the same form as on SQLite.
@@ -117,6 +122,15 @@ class PostgresEngine:
     def waited(self) -> float:
         """For how long the operation has waited that waits longest; see Engine.waited."""
         return self._turns.waited
+
+    async def identity(self) -> str:
+        """Return what tells this database from every other; see Engine.identity.
+
+        A standby has its primary's, also once it is promoted. A clone and a restored dump are
+        databases of their own; a physical copy of the whole cluster is not told apart.
+        """
+        found = await self.read(_identity)
+        return hashlib.sha256(found.encode()).hexdigest()[:32]
 
     async def open(self) -> None:
         """Connect, and see that this is a database to work with.
@@ -546,6 +560,11 @@ def _as_texts(attributes: Sequence[Any]) -> str:
         for name, is_known in zip(names, known, strict=True)
     ]
     return ", ".join(columns)
+
+
+def _identity() -> Steps[str]:
+    found = yield Statement(_IDENTITY, ())
+    return str(found.rows[0][0])
 
 
 def _set_version(version: int) -> Steps[None]:

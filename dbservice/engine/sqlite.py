@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Final
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -65,6 +66,7 @@ class SqliteEngine:
     ) -> None:
         self.url = sa.make_url(url).set(drivername="sqlite")
         self.path = None if self.url.database in (None, "", ":memory:") else self.url.database
+        self._identity = uuid4().hex
         self._timeout = statement_timeout
         self._on_commit = on_commit
         self._pool = sa.create_engine(
@@ -117,6 +119,13 @@ class SqliteEngine:
         """For how long the operation has waited that waits longest; see Engine.waited."""
         apart = 0.0 if self.apart is None else self.apart.waited
         return max(self._turns.waited, self._writer.waited, apart)
+
+    async def identity(self) -> str:
+        """Return what no other service says; see Engine.identity.
+
+        One process holds a file at a time, so whoever else answers serves another one.
+        """
+        return self._identity
 
     async def open(self) -> None:
         """Take the file for this process and connect.

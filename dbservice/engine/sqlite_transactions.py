@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -171,15 +172,18 @@ def _run_exclusive(connection: Connection, job: Job) -> None:
     """Run a schema change alone.
 
     SQLite rewrites a table by dropping it, which would delete the rows that refer to it; foreign
-    keys can only be switched off outside a transaction, and are checked before the commit.
+    keys can only be switched off outside a transaction, and are checked before the commit. Rows
+    that were orphans before are no fault of this change; where there are some, it runs once more.
     """
     try:
         connection.execute("PRAGMA foreign_keys=OFF")
-        connection.begin("BEGIN IMMEDIATE")
-        connection.changes_schema = True
-        job.value = connection.drive(job.work.operation, job.work.timeout)
-        _check_foreign_keys(connection)
-        connection.execute("COMMIT" if job.work.keep else "ROLLBACK")
+        orphans = _change_schema(connection, job, Counter())
+        if orphans:
+            before = _orphans(connection)
+            if orphans <= before:
+                orphans = _change_schema(connection, job, before)
+        if orphans:
+            job.error = _broken(*next(iter(orphans)))
     except Exception as error:  # noqa: BLE001 - handed to whoever awaits the job
         connection.undo()
         job.error = translated(error) if isinstance(error, sqlite3.Error) else error
@@ -188,14 +192,33 @@ def _run_exclusive(connection: Connection, job: Job) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _check_foreign_keys(connection: Connection) -> None:
-    broken = connection.raw.execute("PRAGMA foreign_key_check").fetchone()
-    if broken is not None:
-        raise ConstraintError(
-            f"rows of {broken[0]} refer to rows of {broken[2]} that are not there",
-            kind="foreign key",
-            subject=str(broken[0]),
-        )
+def _change_schema(
+    connection: Connection, job: Job, tolerated: Counter[tuple[str, str]]
+) -> Counter[tuple[str, str]]:
+    """Run the change; undo it and return the orphans if there are more than were tolerated."""
+    connection.begin("BEGIN IMMEDIATE")
+    connection.changes_schema = True
+    job.value = connection.drive(job.work.operation, job.work.timeout)
+    orphans = _orphans(connection)
+    if not orphans <= tolerated:
+        connection.undo()
+        return orphans - tolerated
+    connection.execute("COMMIT" if job.work.keep else "ROLLBACK")
+    return Counter()
+
+
+def _orphans(connection: Connection) -> Counter[tuple[str, str]]:
+    """Count the rows that refer to rows that are not there, by table and table referred to."""
+    rows = connection.raw.execute("PRAGMA foreign_key_check")
+    return Counter((str(table), str(parent)) for table, _, parent, _ in rows)
+
+
+def _broken(table: str, parent: str) -> ConstraintError:
+    return ConstraintError(
+        f"rows of {table} refer to rows of {parent} that are not there",
+        kind="foreign key",
+        subject=table,
+    )
 
 
 def _attempt(connection: Connection, job: Job, limit: float = float("inf")) -> None:

@@ -21,10 +21,11 @@ from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Steps
-from dbservice.migrate import ledger, plan
+from dbservice.migrate import ledger, orphans, plan
 from dbservice.migrate.carried import look_over
 from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
+from dbservice.migrate.orphans import Orphans
 from dbservice.migrate.roots import no_migrations, places_told
 from dbservice.migrate.scratch import Scratch, scratch_beside
 from dbservice.migrate.script import Script, prepare
@@ -110,7 +111,9 @@ class Migrator:
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
             if request.strict and warnings:
                 raise _unsafe(warnings)
-            steps = await self._run(namespace, scripts, request, warnings)
+            found = await self._orphans(namespace) if scripts else {}
+            warnings += orphans.warned(found, namespace)
+            steps = await self._run(namespace, scripts, request, found, warnings)
             history = await self._history(namespace)
         return Applied(
             applied=bool(steps) and not request.dry_run,
@@ -134,7 +137,9 @@ class Migrator:
             chosen = plan.to_roll_back(files, history, request, self._engine.dialect)
             scripts = self._prepared(chosen, Direction.DOWN, namespace)
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
-            steps = await self._run(namespace, scripts, request, warnings)
+            found = await self._orphans(namespace) if scripts else {}
+            warnings += orphans.warned(found, namespace)
+            steps = await self._run(namespace, scripts, request, found, warnings)
             history = await self._history(namespace)
         return RolledBack(
             rolled_back=bool(steps) and not request.dry_run,
@@ -275,11 +280,16 @@ class Migrator:
 
     # --- running -----------------------------------------------------------------------------
 
+    async def _orphans(self, namespace: Namespace) -> Orphans:
+        dialect = self._engine.dialect
+        return await self._engine.read(lambda: orphans.find(dialect, namespace), scan=True)
+
     async def _run(
         self,
         namespace: Namespace,
         scripts: Sequence[Script],
         request: Apply | Rollback,
+        found: Orphans,
         warnings: list[dict[str, Any]],
     ) -> list[Step]:
         """Run the scripts and return a report of each that was not already done elsewhere.
@@ -288,7 +298,7 @@ class Migrator:
         """
         author = UNKNOWN_AUTHOR if isinstance(request.applied_by, UnsetType) else request.applied_by
         strict = isinstance(request, Apply) and request.strict
-        run = _Run(self._engine.dialect, namespace, self._clock, author, strict)
+        run = _Run(self._engine.dialect, namespace, self._clock, author, bool(found), strict)
         done: list[Step] = []
         if scripts and request.dry_run:
             done = await self._transaction(
@@ -345,6 +355,7 @@ class _Run:
     namespace: Namespace
     clock: Clock
     author: str
+    has_orphans: bool
     strict: bool = False
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -368,6 +379,9 @@ class _Run:
             return None
         started = time.perf_counter()
         executed = yield from execute(script)
+        if self.has_orphans:
+            left = yield from orphans.find(self.dialect, self.namespace)
+            orphans.refuse(script, left, self.namespace)
         self.found[file.name] = yield from look_over(script)
         if self.strict and self.found[file.name]:
             raise _unsafe(self.found[file.name])

@@ -33,11 +33,11 @@ _TEXT = """\
 """
 
 
-def new_migration(root: Path, plugin: str, name: str, *, author: str, date: str) -> Path:
+def new_migration(directory: Path, plugin: str, name: str, *, author: str, date: str) -> Path:
     """Write a file with both sections under the next number and return its path.
 
     Args:
-        root: a folder with one directory per plugin; the plugin's is made if it is missing.
+        directory: of the plugin's migrations; it is made if it is missing.
         plugin: the plugin's name.
         name: what the migration does, as `add_tags_column`.
         author: for the header.
@@ -56,7 +56,6 @@ def new_migration(root: Path, plugin: str, name: str, *, author: str, date: str)
             expected=NAME.pattern,
             got=name[:80],
         )
-    directory = root if root.resolve().name == plugin else root / plugin
     before = _newest(directory)
     number = before.number + 1 if before else 1
     if number > _LAST:

@@ -105,7 +105,7 @@ class Info(Request, frozen=True, kw_only=True):
 
 
 class ServiceInfo(Reply, frozen=True, kw_only=True):
-    """Answer to `info`; `uptime_s` in seconds."""
+    """Answer to `info`; `uptime_s` in seconds, `identity` tells its database from every other."""
 
     service: str
     version: str
@@ -113,3 +113,4 @@ class ServiceInfo(Reply, frozen=True, kw_only=True):
     limits: dict[str, Any]
     namespaces: list[str]
     uptime_s: float
+    identity: str | UnsetType = UNSET

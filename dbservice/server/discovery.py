@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+import msgspec
+
 from dbservice.protocol import subjects
 from dbservice.protocol.codec import encode_json
 from dbservice.protocol.errors import ErrorCode
@@ -20,6 +22,7 @@ from dbservice.protocol.messages import Request
 from dbservice.protocol.operations import OPERATIONS, Operation
 from dbservice.protocol.subjects import Family
 from dbservice.runtime.health import Unwell
+from dbservice.server.peers import Metadata, place
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -66,6 +69,7 @@ class Discovery:
     Attributes:
         id: tells this replica from the others; also in the subject that reaches it alone.
         tallies: what to count in, by the request type of the operation.
+        metadata: what else is told of the service.
     """
 
     def __init__(self, nats: Client, version: str) -> None:
@@ -75,13 +79,13 @@ class Discovery:
         }
         self._nats = nats
         self._version = _semantic(version)
-        self._started = ""
+        self.metadata = Metadata(place=place())
         self._subscriptions: list[Subscription] = []
         self._verbs = {"PING": self._ping, "INFO": self._info, "STATS": self._stats}
 
     async def start(self) -> None:
         """Answer from now on; the caller flushes."""
-        self._started = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        self.metadata.started = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
         mine = subjects.SERVICE_NAME
         for whom in ("", f".{mine}", f".{mine}.{self.id}"):
             self._subscriptions.append(
@@ -121,7 +125,7 @@ class Discovery:
             "name": subjects.SERVICE_NAME,
             "id": self.id,
             "version": self._version,
-            "metadata": {},
+            "metadata": msgspec.to_builtins(self.metadata),
         }
 
     def _ping(self) -> dict[str, Any]:
@@ -143,7 +147,11 @@ class Discovery:
             {**_endpoint(operation), **_figures(self.tallies[operation.request])}
             for operation in OPERATIONS.values()
         ]
-        return {"type": _TYPE.format("stats"), "started": self._started, "endpoints": endpoints}
+        return {
+            "type": _TYPE.format("stats"),
+            "started": self.metadata.started,
+            "endpoints": endpoints,
+        }
 
 
 def _endpoint(operation: Operation) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dbservice.bus.connection import SurvivingClient
 from dbservice.engine.errors import EngineError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
@@ -36,7 +37,9 @@ from dbservice.server.failures import overloaded, shutting_down
 from dbservice.server.handlers import Migrations, handlers
 from dbservice.server.incoming import Call, Incoming, read
 from dbservice.server.observation import Exchange, Observation
+from dbservice.server.peers import OtherServiceError, Peers
 from dbservice.server.settings import Settings
+from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.database import Database
 from dbservice.transfer import Exporter, Importer
 
@@ -57,6 +60,8 @@ _WORKER: Final = (sys.executable, "-P", "-m", "dbservice.server.worker")
 class DatabaseService:
     """Serves the storage of all plugins on one NATS connection.
 
+    Services of different databases never share a bus: of two, the one that came later withdraws.
+
     Args:
         database_url: `sqlite+aiosqlite:///file.db`, or `sqlite+aiosqlite://` for memory.
         nats: a connected nats-py client; it stays the caller's to close.
@@ -66,6 +71,7 @@ class DatabaseService:
         observe: called with every exchange, after the reply was sent.
         settings: the limits; see `Settings`.
         metrics: where to count; by default nothing is counted for Prometheus.
+        private_bus: nobody else can answer on this bus; do not ask whether somebody does.
         workers: how many processes read a database file beside this one, so that whatever one of
             them is in the middle of can be ended; 0 starts none, as does any other database.
     """
@@ -80,12 +86,14 @@ class DatabaseService:
         observe: Callable[[Exchange], None] | None = None,
         settings: Settings | None = None,
         metrics: ServiceMetrics | None = None,
+        private_bus: bool = False,
         workers: int = 0,
     ) -> None:
         self.clock = clock or SystemClock()
         self.settings = settings or Settings()
         self._nats = nats
         self._discovery = Discovery(nats, self.version)
+        self._private_bus = private_bus
         self._observation = Observation(self._discovery.tallies, metrics, observe)
         self._admission: Admission[Incoming] = Admission(
             Limits(
@@ -106,6 +114,9 @@ class DatabaseService:
         )
         roots = migration_roots() if migrations is None else list(migrations)
         self.migrator = Migrator(engine, roots, clock=self.clock)
+        self._peers = Peers(
+            nats, self._discovery.id, takes_unknown=engine.dialect is Dialect.POSTGRESQL
+        )
         self._importer = Importer(engine.dialect, self.migrator, self.clock)
         self.database = Database(
             engine,
@@ -127,7 +138,11 @@ class DatabaseService:
         )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
+        self._renewed = asyncio.Event()
+        self._withdrawn = asyncio.Event()
+        self._withdrawal: OtherServiceError | None = None
+        self._is_open = False
         self._started_at = 0.0
         self._stopping = False
         self._takes_no_more = False
@@ -142,13 +157,32 @@ class DatabaseService:
                 mended=lambda: getattr(self._nats, "mended", 0),
             )
 
-    async def start(self) -> None:
-        """Open the database and take requests from now on.
+    async def open(self) -> None:
+        """Open the database, and see that this bus is free for it; no request is taken yet.
 
         Raises:
             UnavailableError: the database cannot be opened; the text says why.
+            OtherServiceError: a service of another database answers on this bus.
         """
         await self.database.open()
+        self._is_open = True
+        try:
+            self._discovery.metadata.identity = await self.database.engine.identity()
+            if not self._private_bus:
+                await self._peers.check(self._discovery.metadata.identity)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def start(self) -> None:
+        """Take requests from now on; open the database, if `open()` has not done so.
+
+        Raises:
+            UnavailableError: the database cannot be opened; the text says why.
+            OtherServiceError: a service of another database answers on this bus.
+        """
+        if not self._is_open:
+            await self.open()
         self._answering.tracing = tracing.configured()
         self._started_at = time.monotonic()
         await self._discovery.start()
@@ -161,7 +195,14 @@ class DatabaseService:
             pending_bytes_limit=-1,
         )
         await barrier(self._nats)  # requests of other connections find the service from here on
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name="rosey-db sweep")
+        self._chores.append(asyncio.create_task(self._sweep_forever(), name="rosey-db sweep"))
+        if not self._private_bus:
+            try:
+                await self._check_peers()  # somebody may have started at the same time
+            except BaseException:
+                await self.stop()
+                raise
+            self._chores.append(asyncio.create_task(self._watch_peers(), name="rosey-db peers"))
 
     async def stop(self) -> None:
         """Take no more requests, answer those that were taken, close the database.
@@ -173,10 +214,9 @@ class DatabaseService:
         if self._stopping:
             return
         self._stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeper
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         # Not a timeout around it: within its drain(), nats-py swallows the cancellation.
         draining = asyncio.create_task(self._drain())
         try:
@@ -192,6 +232,12 @@ class DatabaseService:
         if self._nats.is_connected:
             await barrier(self._nats)
         await self._close_database()
+
+    async def withdrawn(self) -> OtherServiceError:
+        """Wait until it takes no more requests because of another service; return the reason."""
+        await self._withdrawn.wait()
+        assert self._withdrawal is not None  # set before the event
+        return self._withdrawal
 
     @property
     def is_ready(self) -> bool:
@@ -213,6 +259,8 @@ class DatabaseService:
 
     async def check_serving(self) -> None:
         """Raise an error that says why no requests are taken, if that is so."""
+        if self._withdrawal is not None:
+            raise Unwell("withdrawn: a service of another database answers on this bus")
         if self._stopping:
             raise Unwell("draining")
         if self._subscription is None:
@@ -241,7 +289,7 @@ class DatabaseService:
             await asyncio.wait(self._tasks)
 
     async def _stop_taking(self) -> None:
-        subscription = self._subscription
+        subscription, self._subscription = self._subscription, None
         if subscription is not None and self._nats.is_connected:
             # drain() asks the server for a PONG to know that nothing more comes, but nats-py lets
             # that PING overtake the UNSUB: what the server delivers in between would be lost.
@@ -331,6 +379,7 @@ class DatabaseService:
             limits=self._limits(),
             namespaces=await self.database.plugins(),
             uptime_s=round(time.monotonic() - self._started_at, 3),
+            identity=self._discovery.metadata.identity,
         )
 
     def _limits(self) -> dict[str, Any]:
@@ -342,6 +391,39 @@ class DatabaseService:
         """Forget a plugin's migrations, and what an import left lying."""
         yield from self._importer.forget(namespace)
         return (yield from self.migrator.forget(namespace))
+
+    async def _watch_peers(self) -> None:
+        """Look now and then, and after each reconnect, who else answers."""
+        if isinstance(self._nats, SurvivingClient):
+            self._nats.on_renewal = self._renewed.set
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.peer_interval):
+                    await self._renewed.wait()
+            self._renewed.clear()
+            try:
+                await self._check_peers()
+            except OtherServiceError:
+                return
+            except Exception:
+                log.exception("asking who else answers on this bus failed; asked again later")
+
+    async def _check_peers(self) -> None:
+        """Take no more requests if a service of another database was there first.
+
+        Raises:
+            OtherServiceError: that is so.
+        """
+        told = self._discovery.metadata
+        try:
+            await self._peers.check(told.identity, told.started)
+        except OtherServiceError as error:
+            log.error("taking no more requests: %s", error)  # noqa: TRY400 - it says it all
+            self._withdrawal = error
+            self._withdrawn.set()
+            await self._stop_taking()
+            await self._discovery.stop()
+            raise
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from typing import Final
 from dbservice.protocol import limits
 
 DRAIN_TIMEOUT: Final = 30.0
+PEER_INTERVAL: Final = 30.0
 
 WORKERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2)) if hasattr(os, "pidfd_open") else 0
 """Processes that search a database file where the service has the machine's cores to itself."""
@@ -30,6 +31,8 @@ class Settings:
         write_timeout: Seconds that a plugin's write may keep the writer of an SQLite file.
         drain_timeout: Seconds to answer what was taken, once it is told to end.
         sweep_interval: Seconds between two removals of expired keys.
+        peer_interval: Seconds between two looks whether a service of another database answers on
+            this bus.
 
     Raises:
         ValueError: a value is out of its range; the text names it.
@@ -43,6 +46,7 @@ class Settings:
     write_timeout: float = limits.WRITE_TIMEOUT
     drain_timeout: float = DRAIN_TIMEOUT
     sweep_interval: float = limits.KV_SWEEP_INTERVAL
+    peer_interval: float = PEER_INTERVAL
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests.dbservice.migrate.conftest import add, root
 
 __all__ = ["add", "root"]
@@ -78,3 +79,12 @@ def serve(tmp_path) -> Iterator[Callable[..., Served]]:
         served.process.wait()
         assert served.process.stdout is not None
         served.process.stdout.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[BinaryServer]:
+    """A nats-server of this test alone, which may be restarted."""
+    path = find_binary().path
+    assert path is not None
+    with BinaryServer(path) as server:
+        yield server

@@ -57,7 +57,7 @@ WRONG = [
     (["plugin", "strat"], 2, "'strat' is not a command. Did you mean 'start'?"),
     (["migrate", "quote-db", "status"], 2, "Say where: --nats nats://127.0.0.1:4222"),
     (["migrate", "quote-db", "statos"], 2, 'Did you mean "status"?'),
-    (["migrate", "quote-db", "new", "x"], 2, "There is no folder 'migrations'"),
+    (["migrate", "quote-db", "new", "x", "--migrations", "gone"], 2, "gone is not a folder"),
     (["migrate", "quote-db", "new"], 2, "rosey migrate quote-db new add_tags_column"),
     (["migrate", "quote-db", "apply", "1", "2", "--db", "x"], 2, "'2' is more than this command"),
     (["migrate", "quote-db", "apply", "--db", "x", "--nats", "y"], 2, "not to both"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,9 +37,9 @@ def rosey(
     monkeypatch.setenv("ROSEY_DB", str(tmp_path / "rosey.db"))
     monkeypatch.setattr(migrating, "author", lambda: "ann@home")
 
-    def run(*words: str) -> Said:
+    def run(*words: str, plugin: str = "quote-db") -> Said:
         with pytest.raises(SystemExit) as ended:
-            main(["migrate", "quote-db", *words, "--migrations", str(root)])
+            main(["migrate", plugin, *words, "--migrations", str(root)])
         return Said(ended.value.code, *capsys.readouterr())
 
     return run
@@ -49,12 +50,88 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migration_report, "is_terminal", lambda: True)
 
 
-def test_status_stays_plain_in_a_pipe(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+def test_status_stays_plain_in_a_pipe(
+    rosey: Rosey, add: Callable[[str, str], Path], root: Path, tmp_path: Path
+) -> None:
     add("001_first.sql", FIRST)
-    assert rosey("status").out == "0 migrations applied, 1 pending:\n  001_first\n"
+    files = f"Files: {root / 'quote-db'}\n"
+    (tmp_path / "rosey.db").touch()
+    assert rosey("status").out == f"0 migrations applied, 1 pending:\n  001_first\n{files}"
     assert rosey("history").out == "Nothing is applied.\n"
     assert rosey("apply").code == 0
-    assert rosey("status") == Said(0, "Up to date: 1 migrations applied\n", "")
+    assert rosey("status") == Said(0, f"Up to date: 1 migrations applied\n{files}", "")
+    assert json.loads(rosey("status", "--json").out)["directory"] == str(root / "quote-db")
+
+
+def test_what_only_reads_makes_no_database(
+    rosey: Rosey, add: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    add("001_first.sql", FIRST)
+    file = tmp_path / "rosey.db"
+    for verb in ("status", "history", "rollback", "repair"):
+        said = rosey(verb)
+        assert (said.code, said.out) == (3, "")
+        assert f"There is no database {file}" in said.err
+        assert f"rosey migrate quote-db apply --db {file}" in said.err
+    assert rosey("verify").code == 0
+    dry = rosey("apply", "--dry-run")
+    assert (dry.code, f"There is no database {file} yet" in dry.err) == (0, True)
+    assert "Would have applied 001_first" in dry.out
+    assert not file.exists()
+    assert rosey("apply").code == 0
+    assert file.exists()
+
+
+@pytest.mark.parametrize("verb", ["status", "apply", "rollback", "verify", "repair", "history"])
+def test_a_plugin_without_migrations_is_an_error(
+    rosey: Rosey, add: Callable[[str, str], Path], root: Path, tmp_path: Path, verb: str
+) -> None:
+    add("001_first.sql", FIRST)
+    (tmp_path / "rosey.db").touch()
+    said = rosey(verb, plugin="qoute-db")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.endswith(
+        "MIGRATION_NOT_FOUND: There are no migrations for 'qoute-db'. Looked in:\n"
+        f"  - {root}\nDid you mean 'quote-db'?\n"
+    )
+    error = json.loads(rosey(verb, "--json", plugin="qoute-db").out)["error"]
+    assert error["details"]["places"] == [str(root)]
+
+
+def test_files_that_are_gone_or_renamed_are_told(
+    rosey: Rosey, add: Callable[[str, str], Path]
+) -> None:
+    path = add("001_first.sql", FIRST)
+    rosey("apply")
+    path.rename(path.with_name("001_other.sql"))
+    assert "Applied, but no file has the name any more: 001_first." in rosey("status").out
+    said = rosey("apply")
+    assert (said.code, "its file is called 001_other.sql now" in said.err) == (1, True)
+    assert rosey("repair").out == "Recorded the change of 001_other\n"
+    assert rosey("status").out.startswith("Up to date: 1")
+
+
+def test_an_earlier_version_with_later_ones_pending(
+    rosey: Rosey, add: Callable[[str, str], Path]
+) -> None:
+    add("001_first.sql", FIRST)
+    add("002_second.sql", LOSSY)
+    rosey("apply", "1")
+    assert rosey("apply", "1").out == (
+        "Nothing to apply: at version 1 already; 1 later ones are pending: 002_second.\n"
+    )
+    rosey("apply")
+    assert rosey("apply").out == "Nothing to apply: version 2 is the newest.\n"
+
+
+def test_shown_sql_can_be_run(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+    text = "-- UP\nCREATE TABLE a ( -- one\n  b TEXT -- two\n);\nINSERT INTO a VALUES ('x\n  y');\n"
+    add("001_first.sql", text + "-- DOWN\nDROP TABLE a;\n")
+    shown = rosey("apply", "--dry-run").out
+    connection = sqlite3.connect(":memory:")
+    connection.executescript("\n".join(shown.splitlines()[1:-1]))
+    assert connection.execute("SELECT b FROM quote_db__a").fetchall() == [("x\n  y",)]
+    connection.close()
 
 
 def test_history_tells_who_and_when(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
@@ -87,7 +164,7 @@ def test_warnings_name_the_safer_way(rosey: Rosey, add: Callable[[str, str], Pat
     add("002_second.sql", LOSSY)
     dry = rosey("apply", "--dry-run")
     assert "Would have applied 002_second (2 statements" in dry.out
-    assert "    UPDATE quote_db__a SET b = 1  -- 0 rows" in dry.out
+    assert "\n-- 0 rows:\nUPDATE quote_db__a SET b = 1;\n" in dry.out
     assert (
         "warning: 002_second.sql:3: changes every row of a [UPDATE_WITHOUT_WHERE]\n"
         "  safer: add a WHERE that names the rows\n"
@@ -152,14 +229,25 @@ def test_new_writes_a_file(rosey: Rosey, root: Path) -> None:
     assert (missing.code, "Say what it does" in missing.err) == (2, True)
 
 
-def test_new_needs_a_folder(
+def test_new_writes_where_apply_looks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        main(["migrate", "quote-db", "new", "add_tags"])
-    assert ended.value.code == 2
-    assert "There is no folder 'migrations'" in capsys.readouterr().err
+    monkeypatch.setattr("dbservice.migrate.roots.shipped_roots", lambda: [tmp_path / "shipped"])
+    natural = tmp_path / "shipped" / "theirs" / "migrations"
+    natural.mkdir(parents=True)
+    (natural / "001_first.sql").write_text(FIRST)
+
+    def new(plugin: str, *words: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["migrate", plugin, "new", "add_tags", *words])
+        out, err = capsys.readouterr()
+        return out.removeprefix("Wrote ").strip() or err
+
+    assert new("theirs") == str(natural / "002_add_tags.sql")
+    assert new("mine") == str(Path("migrations/mine/001_add_tags.sql"))
+    assert new("mine") == str(tmp_path / "migrations/mine/002_add_tags.sql")
+    assert "expected a folder" in new("mine", "--migrations", "nowhere")
 
 
 def test_the_author_is_who_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,21 +21,11 @@ from nats.errors import NoRespondersError
 
 from dbservice.cli.failure import CommandFailed
 from dbservice.cli.serving import _Ends
-from pytest_rosey.servers.nats import BinaryServer, find_binary
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 PATIENCE = 20.0
 """Seconds after which a wait is given up; it bounds a broken run and measures nothing."""
-
-
-@pytest.fixture
-def own_server() -> Iterator[BinaryServer]:
-    """A nats-server of this test alone, which may be restarted."""
-    path = find_binary().path
-    assert path is not None
-    with BinaryServer(path) as server:
-        yield server
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:

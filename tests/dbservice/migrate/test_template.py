@@ -13,7 +13,8 @@ from dbservice.sqltext.dialects import Dialect
 
 
 def new(root: Path, name: str, plugin: str = "quote-db") -> Path:
-    return new_migration(root, plugin, name, author="ann", date="2026-11-21")
+    directory = root if root.name == plugin else root / plugin
+    return new_migration(directory, plugin, name, author="ann", date="2026-11-21")
 
 
 def test_numbers_follow_each_other(root: Path) -> None:

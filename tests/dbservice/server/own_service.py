@@ -111,7 +111,9 @@ async def running(
     }
     broker = Broker(seed=1)
     nats, client = await broker.connect(), await broker.connect()
-    service = DatabaseService(url, nats, migrations=[], settings=Settings(**options), **own)
+    service = DatabaseService(
+        url, nats, migrations=[], settings=Settings(**options), private_bus=True, **own
+    )
     if start:
         await service.start()
     try:

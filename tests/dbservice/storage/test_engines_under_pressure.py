@@ -126,6 +126,7 @@ class World:
             migrations=[root],
             clock=ManualClock(1_700_000_000.0),
             settings=Settings(**settings),
+            private_bus=True,
         )
         await service.start()
         bus = Bus(self, service, client)
