@@ -108,13 +108,11 @@ MUTANTS = (
     PluginMutant(
         "a rate limit that is taken twice",
         "parts/rate_limit.py",
-        """        count = await self._kv.incr(key, ttl_seconds=HOUR, idempotency_key=idempotency_key)
-""",
-        """        try:
+        "count = await self._kv.incr(key, ttl_seconds=HOUR, idempotency_key=idempotency_key)",
+        """try:
             count = await self._kv.incr(key, ttl_seconds=HOUR)
         except TimeoutError:
-            count = await self._kv.incr(key, ttl_seconds=HOUR)
-""",
+            count = await self._kv.incr(key, ttl_seconds=HOUR)""",
     ),
     PluginMutant(
         "a breaker that never closes",
