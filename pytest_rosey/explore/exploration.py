@@ -77,11 +77,14 @@ def _explore_places(
     audience: Audience,
     only: str | None,
 ) -> None:
-    places = list(_places(clean))
-    found.possible = len(places)
-    chosen = _sample(places, rules.places, zlib.crc32(item.nodeid.encode()))
-    if only is not None:
-        chosen = [(place, call) for place, call in places if str(place) == only]
+    chosen = list(_places(clean))
+    if only is None:
+        found.possible = len(chosen)
+        chosen = _sample(chosen, rules.places, zlib.crc32(item.nodeid.encode()))
+    else:
+        chosen = [(place, call) for place, call in chosen if str(place) == only]
+        found.possible = len(chosen)
+        found.reason = "" if chosen else f"it has no place {only}"
     reads = [(clean.first.owner_number(read), read) for read in clean.reads()]
     for done, (place, call) in enumerate(chosen):
         if item.session.shouldstop or item.session.shouldfail:
