@@ -45,6 +45,8 @@ class Hang(Failed):
     No Exception: code under test would swallow that and go on.
     """
 
+    __module__ = "builtins"  # so that a report shows it by its name alone, as pytest's own
+
 
 class VirtualTime:
     """The clock of a test in virtual time, in Unix seconds.
