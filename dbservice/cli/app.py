@@ -16,6 +16,8 @@ from dbservice.server.settings import Settings
 
 EXTERNAL_COMMANDS: Final = "rosey.commands"
 
+FileOrPipe = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
 app = App(
     name="rosey",
     version=lambda: version("pytest-rosey"),
@@ -147,7 +149,7 @@ def scaffold(
 @app.command(name="export")
 def export_namespace(
     plugin: str,
-    file: str,
+    file: FileOrPipe,
     /,
     *,
     where: Where = Where(),  # noqa: B008 - they are frozen
@@ -180,7 +182,7 @@ def export_namespace(
 @app.command(name="import")
 def import_namespace(
     plugin: str,
-    file: str,
+    file: FileOrPipe,
     /,
     *,
     clear: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -182,11 +183,19 @@ async def import_(asked: Asked) -> int:
 def _with_advice(error: ValidationError, asked: Asked) -> CommandFailed | ValidationError:
     if error.details.get("field") not in ("plugin", "session"):
         return error
-    return CommandFailed(
-        f"{error.message} `rosey import {asked.plugin} {asked.file} --clear` removes what is there "
-        "and imports the file.",
-        **error.details,
-    )
+    advice = f"To remove what is there and import the file: {_command(asked, clear=True)}"
+    return CommandFailed(f"{error.message} {advice}", **error.details)
+
+
+def _command(asked: Asked, *, clear: bool) -> str:
+    """Return the command line again."""
+    words = ["rosey", "import", asked.plugin, asked.file, *(["--clear"] if clear else [])]
+    where = asked.where
+    for option, value in (("--nats", where.nats), ("--db", where.db)):
+        words += [option, value] if value else []
+    for root in where.migrations or ():
+        words += ["--migrations", str(root)]
+    return shlex.join(words)
 
 
 @contextmanager
@@ -222,8 +231,10 @@ def _checked(file: BinaryIO, plugin: str | None) -> EndLine:
                 end = read(text, number)
                 break
             checksum = chained(checksum, text)
-    except (UnicodeDecodeError, RequestError) as error:
-        raise CommandFailed(f"Line {number} is no line of an export: {error}") from None
+    except UnicodeDecodeError:
+        raise CommandFailed(f"Line {number} is not UTF-8: this is no export.") from None
+    except RequestError as error:
+        raise CommandFailed(error.message) from None
     if not isinstance(end, EndLine):
         raise CommandFailed(
             f"The export ends behind line {number} without its end line: it was cut off. An "
