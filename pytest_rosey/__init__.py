@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_rosey.checks.failure import CheckFailed
     from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations
     from pytest_rosey.clients import WrongLoopError
+    from pytest_rosey.explore.invariants import RoseyExplore
     from pytest_rosey.faults.injection import Fault, NatsFaults
     from pytest_rosey.fixtures.migration_runner import MigrationRunner
     from pytest_rosey.fixtures.namespace_cleaner import NamespaceCleaner
@@ -37,6 +38,7 @@ __all__ = [
     "PluginFactory",
     "PluginMigrations",
     "RoseyBenchmark",
+    "RoseyExplore",
     "SentRequest",
     "ServedRequest",
     "ServiceUnderTest",
@@ -58,6 +60,7 @@ _HOMES = {
     "PluginFactory": "fixtures.plugin_factory",
     "PluginMigrations": "checks.under_check",
     "RoseyBenchmark": "benchmarks",
+    "RoseyExplore": "explore.invariants",
     "SentRequest": "stubs.requests",
     "ServedRequest": "fixtures.service_under_test",
     "ServiceUnderTest": "fixtures.service_under_test",

@@ -112,6 +112,10 @@ class InProcessBus:
         """Look no more; see `Bus`."""
         self.broker.intercept = None
 
+    def hang_up(self, client: LoopBound) -> None:
+        """End the connection of one client."""
+        self.broker.disconnect(lambda info: info.client_id == client.client_id)
+
     def hang_up_on(self, subject: bytes) -> None:
         """End connections; see `Bus`."""
         self.broker.disconnect(

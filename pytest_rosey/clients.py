@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from nats.aio.client import Client
@@ -60,15 +61,36 @@ def home_of(request: pytest.FixtureRequest, fixture: str) -> Home:
     return Home(fixture, loop_scope_of(request.node), default or "not set")
 
 
+class Tap(Protocol):
+    """Sees what a client sends, before the client does."""
+
+    def published(self, subject: str, payload: bytes, reply: str) -> None:
+        """Take note of a message."""
+
+    async def request(
+        self, client: LoopBound, send: Callable[..., Awaitable[Msg]], *args: Any, **kwargs: Any
+    ) -> Msg:
+        """Return the answer to a request, which `send` gets; the arguments are nats-py's."""
+
+
 class LoopBound(Client):
     """A nats-py client that says so when it is used on a foreign loop, where it would hang."""
 
     home: Home
+    tap: Tap | None = None
 
-    async def publish(self, *args: Any, **kwargs: Any) -> None:
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
         """Publish a message; see nats-py."""
         self.home.check()
-        await super().publish(*args, **kwargs)
+        if self.tap is not None:
+            self.tap.published(subject, payload, reply)
+        await super().publish(subject, payload, reply, headers)
 
     async def subscribe(self, *args: Any, **kwargs: Any) -> Subscription:
         """Subscribe to a subject; see nats-py."""
@@ -78,6 +100,8 @@ class LoopBound(Client):
     async def request(self, *args: Any, **kwargs: Any) -> Msg:
         """Send a request and wait for the reply; see nats-py."""
         self.home.check()
+        if self.tap is not None:
+            return await self.tap.request(self, super().request, *args, **kwargs)
         return await super().request(*args, **kwargs)
 
     async def flush(self, *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ FAKE, REAL = "fake", "real"
 _BUSES = (FAKE, REAL)
 
 TIME = "rosey_time"
+EXPLORE = "rosey_explore"
 _VIRTUAL = "virtual"
 _TIMES = (_VIRTUAL, "real")
 
@@ -135,6 +136,13 @@ def declare(config: pytest.Config) -> None:
         "the time of this test and its fixtures. In virtual time the loop's clock jumps to the "
         "next timer when nothing else is to be done, so that an hour of waits takes milliseconds; "
         "the in-process bus, a database in memory, pytest-rosey[time].",
+    )
+    config.addinivalue_line(
+        "markers",
+        "rosey_explore(degrades=[], partial=[], errors=[], places=200): "
+        "run this test again with every fault at every request that it makes. degrades: calls that "
+        "may answer otherwise then; partial: keys (kv:NAME) and tables (row:NAME) that a failed "
+        "call may leave changed; errors: exceptions that calls may raise; * is a wildcard.",
     )
     config.addinivalue_line(
         "markers",

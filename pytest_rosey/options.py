@@ -74,6 +74,30 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="File or folder that --rosey-check-storage-access looks at; may be repeated",
     )
+    group.addoption(
+        "--rosey-explore",
+        action="store_true",
+        default=None,
+        help="Explore every test that uses rosey_plugin or storage: run it again with every fault "
+        "at every request that it makes",
+    )
+    group.addoption(
+        "--rosey-explore-place",
+        metavar="N:FAULT",
+        help="Explore one place of the selected tests, as a failure names it (implies "
+        "--rosey-explore)",
+    )
+    group.addoption(
+        "--rosey-explore-json",
+        metavar="FILE",
+        help="Write what the exploration found as JSON",
+    )
+    parser.addini("rosey_explore", "Default of --rosey-explore", type="bool", default=False)
+    parser.addini(
+        "rosey_explore_places",
+        "Places that are explored of one test at the most; an even sample of more",
+        default="200",
+    )
     parser.addini("rosey_real_nats", "Default of --rosey-real-nats", type="bool", default=False)
     parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=AUTO)
     parser.addini("rosey_nats_image", "Default of --rosey-nats-image", default="")
@@ -135,6 +159,9 @@ class Settings:
         database: `memory`, `file`, `postgres`, a path, or the URL of a PostgreSQL database.
         time: `virtual` or `real`, for tests without a marker.
         contract: whether stubs and requests to them are checked.
+        explore: whether every test that uses the storage is explored.
+        explore_place: the one place that is, or None.
+        explore_places: how many of a test are at the most.
         allow_hosts: patterns of hosts outside this machine that tests may connect to.
         strict_cleanup: whether a test fails for what it leaves behind.
         check_migrations: whether tests of the migrations are generated.
@@ -149,6 +176,9 @@ class Settings:
     migrations: tuple[Path, ...]
     database: Chosen
     time: str
+    explore: bool
+    explore_place: str | None
+    explore_places: int
     contract: bool
     allow_hosts: tuple[str, ...]
     strict_cleanup: bool
@@ -187,6 +217,9 @@ def _read(config: pytest.Config) -> Settings:
         migrations=_migrations(config),
         database=_database(config),
         time=_time(config),
+        explore=_explore(config),
+        explore_place=config.getoption("rosey_explore_place"),
+        explore_places=_explore_places(config),
         contract=config.getini("rosey_contract"),
         allow_hosts=tuple(config.getini("rosey_allow_hosts")),
         strict_cleanup=config.getini("rosey_strict_cleanup"),
@@ -212,6 +245,22 @@ def _real_nats(config: pytest.Config) -> str | None:
     if config.getoption("rosey_real_nats"):
         return "--rosey-real-nats"
     return "rosey_real_nats" if config.getini("rosey_real_nats") else None
+
+
+def _explore(config: pytest.Config) -> bool:
+    if config.getoption("rosey_explore_place") is not None:
+        return True
+    asked = config.getoption("rosey_explore")
+    return bool(config.getini("rosey_explore") if asked is None else asked)
+
+
+def _explore_places(config: pytest.Config) -> int:
+    named: str = config.getini("rosey_explore_places")
+    if not named.isdecimal() or int(named) < 1:
+        raise pytest.UsageError(
+            f"rosey_explore_places in the ini file must be a number from 1, got {named}"
+        )
+    return int(named)
 
 
 def _time(config: pytest.Config) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from pytest_rosey.options import add_options, is_on_postgres, settings
 
 if TYPE_CHECKING:
     from pytest_rosey.faults.injection import NatsFaults
+
+
+_EXPLORE = "rosey-explore"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,11 +81,33 @@ def pytest_collection_modifyitems(
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave tests alone that virtual time does not concern."""
+    """Prepare for tests that are explored; leave alone those that virtual time does not concern."""
+    asked = settings(session.config).explore
+    if asked or any(item.get_closest_marker(marks.EXPLORE) for item in session.items):
+        _explore(session.config)
     if session.config.pluginmanager.hasplugin("looptime_plugin"):
         from pytest_rosey import virtual_time
 
         virtual_time.leave_out_looptimes_hooks(session)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Prepare for what a worker of pytest-xdist has found."""
+    if "rosey_explore" in getattr(node, "workeroutput", {}) and not _is_exploring(node.config):
+        _explore(node.config).pytest_testnodedown(node)
+
+
+def _is_exploring(config: pytest.Config) -> bool:
+    return config.pluginmanager.hasplugin(_EXPLORE)
+
+
+def _explore(config: pytest.Config) -> Any:
+    from pytest_rosey.explore import plugin
+
+    if not _is_exploring(config):
+        config.pluginmanager.register(plugin, _EXPLORE)
+    return plugin
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

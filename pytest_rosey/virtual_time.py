@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from _pytest.outcomes import Failed
 
 from dbservice.runtime.clock import system_time
 from pytest_rosey import marks
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 HANG_LIMIT: Final = 3600.0
 """Virtual seconds without progress after which a test is taken to hang."""
 
+_YEAR: Final = 366 * 86400.0
+
 _LOOKS: Final = 6
 """How often within that limit."""
 
@@ -34,6 +37,15 @@ _IDLE_TURNS: Final = 0
 
 _TIME = pytest.StashKey["VirtualTime"]()
 _LOOPTIMES_HOOKS = "looptime_plugin"
+
+
+class Hang(Failed):
+    """A test waits for what never comes.
+
+    No Exception: code under test would swallow that and go on.
+    """
+
+    __module__ = "builtins"  # so that a report shows it by its name alone, as pytest's own
 
 
 class VirtualTime:
@@ -214,8 +226,10 @@ class _Watchdog:
 
     def _noted(self, when: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
         timer = self._call_at(when, *arguments, **options)
-        # A test that sleeps for longer than the limit knows what it does.
-        if when > self._loop.time() + HANG_LIMIT and asyncio.current_task() is self._task:
+        # A test that sleeps for longer than the limit knows what it does; one that waits for ever
+        # with a limit of years does not.
+        seconds = when - self._loop.time()
+        if HANG_LIMIT < seconds < _YEAR and asyncio.current_task() is self._task:
             self._own_timers.append(timer)
         return timer
 
@@ -226,7 +240,7 @@ class _Watchdog:
             self._waits_for, self._since = waits_for, now
         elif now >= self._since + HANG_LIMIT:
             self._end()
-            return
+            self._since = now  # whoever catches that may hang again
         self._timer = self._call_at(now + HANG_LIMIT / _LOOKS, self._look)
 
     def _is_asleep(self, now: float) -> bool:
@@ -236,11 +250,11 @@ class _Watchdog:
         return bool(self._own_timers)
 
     def _end(self) -> None:
-        # Raised where it waits, and no Exception: code under test would swallow that and go on.
+        # Raised where it waits, so that the traceback says where.
         waiter: Any = self._waits_for
         while isinstance(waiter, asyncio.Task) and getattr(waiter, "_fut_waiter", None) is not None:
             waiter = waiter._fut_waiter  # type: ignore[attr-defined]  # noqa: SLF001
-        hang = pytest.fail.Exception(
+        hang = Hang(
             f"Nothing happened for {HANG_LIMIT:g} virtual seconds: this waits for what never "
             "comes. (A test may sleep for longer, or move time with rosey_clock.advance().)",
             pytrace=True,

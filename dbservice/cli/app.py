@@ -16,6 +16,8 @@ from dbservice.server.settings import Settings
 
 EXTERNAL_COMMANDS: Final = "rosey.commands"
 
+FileOrPipe = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
 app = App(
     name="rosey",
     version=lambda: version("pytest-rosey"),
@@ -142,6 +144,75 @@ def scaffold(
 
     asked = scaffolding.Asked(file, plugin, out, import_, where, as_json=output.json)
     return asyncio.run(scaffolding.run(asked))
+
+
+@app.command(name="export")
+def export_namespace(
+    plugin: str,
+    file: FileOrPipe,
+    /,
+    *,
+    where: Where = Where(),  # noqa: B008 - they are frozen
+    output: Output = Output(),  # noqa: B008
+) -> int:
+    """Write all that a plugin has to a file: rows, keys, and which migrations it has.
+
+    The file is the same for both engines: `rosey import` takes it. Each page of it is one
+    snapshot, and the file says when each was read; for one moment of everything stop the plugin,
+    or use the backup of the database itself. A file that exists is not overwritten. An export that
+    was interrupted goes on when the command is repeated.
+
+    Example: `rosey export quote-db quote-db.jsonl --nats nats://127.0.0.1:4222`
+
+    Parameters
+    ----------
+    plugin
+        The plugin's name, for example quote-db.
+    file
+        Where to write; - is standard output.
+    """
+    import asyncio
+
+    from dbservice.cli import transferring
+
+    asked = transferring.Asked(plugin, file, where, as_json=output.json)
+    return asyncio.run(transferring.export(asked))
+
+
+@app.command(name="import")
+def import_namespace(
+    plugin: str,
+    file: FileOrPipe,
+    /,
+    *,
+    clear: Annotated[
+        bool, Flag, Parameter(help="Remove all that the plugin has before: it is lost.")
+    ] = False,
+    where: Where = Where(),  # noqa: B008 - they are frozen
+    output: Output = Output(),  # noqa: B008
+) -> int:
+    """Store a file of `rosey export` for a plugin that has nothing yet.
+
+    The file is looked through first: one that was cut off or changed is refused before anything is
+    sent. It is stored in parts, between which others are served; until the last one the plugin's
+    requests are answered with LOCK_TIMEOUT. An import that was interrupted goes on when the command
+    is repeated with the same file.
+
+    Example: `rosey import quote-db quote-db.jsonl --db rosey.db`
+
+    Parameters
+    ----------
+    plugin
+        The plugin's name, for example quote-db.
+    file
+        What to read; - is standard input.
+    """
+    import asyncio
+
+    from dbservice.cli import transferring
+
+    asked = transferring.Asked(plugin, file, where, as_json=output.json, clear=clear)
+    return asyncio.run(transferring.import_(asked))
 
 
 @app.command

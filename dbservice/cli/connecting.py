@@ -56,6 +56,11 @@ def is_named(where: Where) -> bool:
     return any((where.nats, where.db, os.environ.get(_NATS), os.environ.get(_DB)))
 
 
+def is_memory(where: Where) -> bool:
+    """Whether a command line names a database that ends with the command."""
+    return ":memory:" in (where.db, None if where.nats else os.environ.get(_DB))
+
+
 async def storage_at(where: Where, plugin: str, connected: AsyncExitStack) -> StorageClient:
     """Return a client on the service or the database that a command line names.
 

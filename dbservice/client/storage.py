@@ -6,18 +6,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, Nats
 from dbservice.client.kv import KeyValues
 from dbservice.client.migrations import Migrations
 from dbservice.client.retry import RetryPolicy
 from dbservice.client.rows import Row, Rows
-from dbservice.client.transfer import Lines, exported, imported
+from dbservice.client.transfer import Lines, exported, imported, pages
 from dbservice.protocol.sql import ExecuteQuery, QueryResult
 from dbservice.protocol.system import (
     Clear,
     Cleared,
     DescribeNamespace,
+    Exported,
     Imported,
     NamespaceDescribed,
 )
@@ -109,14 +112,34 @@ class StorageClient:
         """
         return exported(self._channel, timeout)
 
-    async def import_(self, lines: Lines, *, timeout: float = IMPORT_TIMEOUT) -> Imported:
-        """Store what `export()` gave in this plugin's empty namespace: all of it, or nothing.
+    def export_pages(
+        self, *, after: str | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Exported]:
+        """Yield an export as it comes, in pages, each with the cursor that leads to the next.
 
-        Rows get the ids, stamps and JSON texts they had, keys the lifetime they had left.
+        For whoever wants to take up an export again that was interrupted.
+
+        Args:
+            after: the `next` of the last page that was kept; by default the export begins.
+            timeout: seconds for each page; by default the client's.
+        """
+        return pages(self._channel, UNSET if after is None else after, timeout)
+
+    async def import_(
+        self, lines: Lines, *, session: str | None = None, timeout: float = IMPORT_TIMEOUT
+    ) -> Imported:
+        """Store what `export()` gave in this plugin's empty namespace, a part at a time.
+
+        Rows get the ids, stamps and JSON texts they had, keys the lifetime they had left. Until
+        the last part all other requests of the plugin fail with `LockTimeout`. An import that was
+        interrupted goes on with the same lines under the same session; `clear()` ends it.
 
         Args:
             lines: of one export, an iterable or an asynchronous one.
-            timeout: seconds for each part; the last one stores everything and takes longest.
+            session: names the import, for example by a checksum of the lines; by default it has a
+                name of its own, and cannot be taken up again.
+            timeout: seconds for each part; the first makes the tables, the last looks at the
+                foreign keys, and they take longest.
 
         Raises:
             Forbidden: the server keeps this for the admin.
@@ -124,7 +147,7 @@ class StorageClient:
             MigrationNotFound: the service lacks the migrations that made the tables.
             ChecksumMismatch: it has others under the same versions.
         """
-        return await imported(self._channel, lines, timeout)
+        return await imported(self._channel, lines, session, timeout)
 
     async def clear(self, *, timeout: float | None = None) -> Cleared:
         """Remove everything the plugin owns: rows, tables, keys and the history of migrations.

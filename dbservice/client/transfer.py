@@ -23,8 +23,18 @@ _SMALLEST_PAGE = 1024
 
 async def exported(channel: Channel, timeout: float | None) -> AsyncIterator[str]:
     """Yield the lines of an export; see `StorageClient.export`."""
-    after: str | UnsetType = UNSET
-    unfinished, limit = "", MAX_EXPORT_PAGE
+    unfinished = ""
+    async for page in pages(channel, UNSET, timeout):
+        *lines, unfinished = (unfinished + page.text).split("\n")
+        for line in lines:
+            yield line
+
+
+async def pages(
+    channel: Channel, after: str | UnsetType, timeout: float | None
+) -> AsyncIterator[Exported]:
+    """Yield the pages of an export; see `StorageClient.export_pages`."""
+    limit = MAX_EXPORT_PAGE
     while True:
         try:
             page = await channel.call(Export(after=after, limit=limit), _EXPORTED, timeout)
@@ -34,17 +44,15 @@ async def exported(channel: Channel, timeout: float | None) -> AsyncIterator[str
                 raise
             limit //= 2
             continue
-        *lines, unfinished = (unfinished + page.text).split("\n")
-        for line in lines:
-            yield line
+        yield page
         if page.next is UNSET:
             return
         after = page.next
 
 
-async def imported(channel: Channel, lines: Lines, timeout: float) -> Imported:
+async def imported(channel: Channel, lines: Lines, session: str | None, timeout: float) -> Imported:
     """Send an export to the service; see `StorageClient.import_`."""
-    upload = _Upload(channel, timeout)
+    upload = _Upload(channel, session or uuid4().hex, timeout)
     async for line in _each(lines):
         await upload.add(line.rstrip("\r\n") + "\n")
     return await upload.finish()
@@ -53,25 +61,28 @@ async def imported(channel: Channel, lines: Lines, timeout: float) -> Imported:
 class _Upload:
     """Sends a text in parts that the server takes."""
 
-    def __init__(self, channel: Channel, timeout: float) -> None:
+    def __init__(self, channel: Channel, session: str, timeout: float) -> None:
         self._channel = channel
         self._timeout = timeout
-        self._session = uuid4().hex
+        self._session = session
         self._part = 0
+        self._given = 0  # characters that were handed over
+        self._there = 0  # characters that the service has
         self._limit = MAX_EXPORT_PAGE
         self._waiting = ""
 
     async def add(self, text: str) -> None:
         """Take more text, and send what fills a part."""
-        self._waiting += text
+        # What an import that was interrupted has brought is not sent again.
+        self._waiting += text[max(0, self._there - self._given) :]
+        self._given += len(text)
         while len(self._waiting) > self._limit:
             await self._send(finish=False)
 
     async def finish(self) -> Imported:
         """Send the rest."""
-        reply = await self._send(finish=True)
-        while self._waiting:
-            reply = await self._send(finish=True)
+        while not (reply := await self._send(finish=True)).finished:
+            pass
         return reply
 
     async def _send(self, *, finish: bool) -> Imported:
@@ -87,8 +98,9 @@ class _Upload:
                     raise
                 self._limit //= 2
                 continue
-            self._part += 1
-            self._waiting = self._waiting[len(text) :]
+            begin = self._given - len(self._waiting)
+            self._part, self._there = reply.parts, reply.characters
+            self._waiting = self._waiting[max(0, self._there - begin) :]
             return reply
 
 

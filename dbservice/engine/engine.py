@@ -95,10 +95,18 @@ class Engine(Protocol):
             plugin: whose turn it is where operations wait.
         """
 
-    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+    async def exclusive(
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        keep: bool = True,
+        checks_references: bool = True,
+    ) -> T:
         """Run an operation that changes schemas, with foreign keys checked only at its end.
 
         Args:
             operation: makes the generator.
             keep: False runs it for its answer and undoes everything (dry run).
+            checks_references: False where the operation is one of several that only together leave
+                no row whose foreign key leads nowhere, and the last of them looks itself.
         """

@@ -192,9 +192,17 @@ class SqliteEngine:
         answer: T = await self._writer.do(work)
         return answer
 
-    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+    async def exclusive(
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        keep: bool = True,
+        checks_references: bool = True,
+    ) -> T:
         """Run an operation that changes schemas; see Engine.exclusive."""
-        work = Work(operation, _UNLIMITED, exclusive=True, keep=keep)
+        work = Work(
+            operation, _UNLIMITED, exclusive=True, keep=keep, checks_references=checks_references
+        )
         answer: T = await self._writer.do(work)
         return answer
 

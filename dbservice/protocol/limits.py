@@ -38,9 +38,6 @@ MAX_REPLY: Final = 1_048_576
 MAX_EXPORT_PAGE: Final = 131_072
 """Characters of one page of an export. As JSON it stays below NATS's usual 1 MiB in any script."""
 
-IMPORT_WINDOW: Final = 86_400.0
-"""How long the parts of an import that was never finished are kept."""
-
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 

@@ -63,14 +63,17 @@ class Exported(Reply, frozen=True, kw_only=True):
 
 
 class Import(Request, frozen=True, kw_only=True):
-    """Store what `export` gave in an empty namespace: nothing of it until all of it is there.
+    """Store what `export` gave in an empty namespace, a part at a time, in order.
+
+    Until the last part all other operations of the plugin are answered with LOCK_TIMEOUT; `clear`
+    ends an import that nobody will finish.
 
     Attributes:
-        session: names this import, chosen by the caller. Part 0 of another session discards what
-            was sent before.
-        part: which piece of the text this is, counted from 0; sent again, it replaces itself.
+        session: names this import; the same name takes it up again where it stopped.
+        part: which piece of the text this is, counted from 0. One that was taken already is not
+            stored again: its answer says how far the import is.
         text: the piece, cut anywhere.
-        finish: this is the last piece; check everything and store it in one transaction.
+        finish: this is the last piece.
     """
 
     session: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -80,9 +83,11 @@ class Import(Request, frozen=True, kw_only=True):
 
 
 class Imported(Reply, frozen=True, kw_only=True):
-    """Answer to `import`; the numbers are 0 until it is finished."""
+    """Answer to `import`: how many parts were taken, of how many characters, and what is stored."""
 
     finished: bool
+    parts: int = 0
+    characters: int = 0
     tables: int = 0
     rows: int = 0
     keys: int = 0

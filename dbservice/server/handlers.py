@@ -107,7 +107,9 @@ class Migrations:
 
     async def status(self, call: Call) -> Reply:
         """Tell what was applied and what is pending."""
-        return await self._migrator.status(call.namespace())
+        namespace = call.namespace()
+        await self._database.check_owner(namespace)
+        return await self._migrator.status(namespace)
 
     async def verify(self, call: Call) -> Reply:
         """Run everything on a scratch copy."""

@@ -61,6 +61,7 @@ class Database:
             room=room,
         )
         self._admitted: set[Namespace] = set()
+        self._contested: set[Namespace] = set()
 
     async def open(self) -> None:
         """Open the engine and bring the service's own tables to their newest version.
@@ -102,16 +103,17 @@ class Database:
             RequestError: the request cannot be served.
             EngineError: the engine refused or failed.
         """
+        if isinstance(request, system.Import | system.Clear):
+            return await self._execute_alone(work, namespace, request)
 
         def steps() -> Steps[Reply]:
-            return self.operations.steps(work, namespace, operation, request, key)
+            made = self.operations.steps(work, namespace, operation, request, key)
+            is_contested = namespace in self._contested and operation.effect is not Effect.READ
+            return _where_no_import_is(namespace, made) if is_contested else made
 
         await self._admit(namespace, operation)
         if operation.effect is Effect.ADMIN:
-            reply = await self.engine.exclusive(steps)
-            if isinstance(reply, system.Cleared):
-                self._admitted.discard(namespace)
-            return reply
+            return await self.engine.exclusive(steps)
         if operation.effect is Effect.READ:
             return await self._read(namespace, operation, request, steps)
         try:
@@ -167,15 +169,43 @@ class Database:
             room=self.room(),
         )
 
+    async def _execute_alone(self, work: Work, namespace: Namespace, request: Request) -> Reply:
+        """Fill or empty a namespace, which meanwhile is nobody else's."""
+
+        def steps() -> Steps[Reply]:
+            yield from namespace_owners.claim(namespace, even_in_import=True)
+            reply: Reply = yield from work(namespace, request)
+            return reply
+
+        self._contested.add(namespace)
+        is_import = isinstance(request, system.Import)
+        reply = await self.engine.exclusive(steps, checks_references=not is_import)
+        self._admitted.discard(namespace)
+        if isinstance(reply, system.Cleared) or (
+            isinstance(reply, system.Imported) and reply.finished
+        ):
+            self._contested.discard(namespace)
+        return reply
+
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.
 
         Raises:
-            RequestError: NAMESPACE_CONFLICT if another spelling does.
+            RequestError: NAMESPACE_CONFLICT if another spelling does, LOCK_TIMEOUT while it is
+                being imported into.
         """
         if namespace not in self._admitted:
             await self.engine.write(lambda: namespace_owners.claim(namespace))
             self._admitted.add(namespace)
+
+    async def check_owner(self, namespace: Namespace) -> None:
+        """Raise the error of a request that may not read this namespace now.
+
+        Raises:
+            RequestError: NAMESPACE_CONFLICT or LOCK_TIMEOUT, as for `admit`.
+        """
+        if namespace not in self._admitted:
+            await self.engine.read(lambda: namespace_owners.check(namespace))
 
     async def plugins(self) -> list[str]:
         """Return the names of all plugins that have stored something."""
@@ -207,6 +237,12 @@ class Database:
     def _prepare(self) -> Steps[None]:
         yield from own_tables.upgrade(self._dialect)
         yield from search_indexes.refresh(self._dialect)
+
+
+def _where_no_import_is(namespace: Namespace, steps: Steps[Reply]) -> Steps[Reply]:
+    """Look again within the transaction: the import may have begun since the request came."""
+    yield from namespace_owners.claim(namespace)
+    return (yield from steps)
 
 
 def touches_few_rows(request: Request) -> bool:

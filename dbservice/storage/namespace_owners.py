@@ -9,34 +9,59 @@ from dbservice.protocol.names import Namespace
 _CLAIM = "INSERT INTO _namespaces VALUES (?, ?) ON CONFLICT (prefix) DO NOTHING"
 
 
-def check(namespace: Namespace) -> Steps[bool]:
+_OWNER = """
+SELECT n.plugin, EXISTS (SELECT 1 FROM _imports AS i WHERE i.plugin = n.plugin)
+FROM _namespaces AS n WHERE n.prefix = ?
+"""
+
+
+def check(namespace: Namespace, *, even_in_import: bool = False) -> Steps[bool]:
     """Return whether this spelling owns its namespace; False where nobody does yet.
 
+    Args:
+        namespace: whose.
+        even_in_import: do not mind an import that is in progress.
+
     Raises:
-        RequestError: NAMESPACE_CONFLICT if another spelling owns it.
+        RequestError: NAMESPACE_CONFLICT if another spelling owns it, LOCK_TIMEOUT if it is being
+            imported into.
     """
-    result = yield Statement("SELECT plugin FROM _namespaces WHERE prefix = ?", (namespace.prefix,))
+    result = yield Statement(_OWNER, (namespace.prefix,))
     if not result.rows:
         return False
-    if result.rows[0][0] != namespace.plugin:
+    owner, is_imported_into = result.rows[0]
+    if owner != namespace.plugin:
         raise RequestError(
             ErrorCode.NAMESPACE_CONFLICT,
             f"The plugin name '{namespace.plugin}' maps to tables that another spelling of this "
             "name owns ('-' and '_' are the same in table names). Use the other spelling.",
             got=namespace.plugin,
         )
+    if is_imported_into and not even_in_import:
+        raise RequestError(
+            ErrorCode.LOCK_TIMEOUT,
+            f"An import into the namespace of '{namespace.plugin}' is in progress: try again when "
+            "it is done. One that was interrupted goes on with the same file; 'clear' ends it.",
+            reason="IMPORT_IN_PROGRESS",
+            retry_after_ms=1000,
+        )
     return True
 
 
-def claim(namespace: Namespace) -> Steps[bool]:
+def claim(namespace: Namespace, *, even_in_import: bool = False) -> Steps[bool]:
     """Make sure that this spelling owns its namespace; always returns True.
 
+    Args:
+        namespace: whose.
+        even_in_import: do not mind an import that is in progress.
+
     Raises:
-        RequestError: NAMESPACE_CONFLICT if another spelling owns it.
+        RequestError: NAMESPACE_CONFLICT if another spelling owns it, LOCK_TIMEOUT if it is being
+            imported into.
     """
-    if not (yield from check(namespace)):
+    if not (yield from check(namespace, even_in_import=even_in_import)):
         yield Statement(_CLAIM, (namespace.prefix, namespace.plugin))
-        yield from check(namespace)
+        yield from check(namespace, even_in_import=even_in_import)
     return True
 
 

@@ -40,9 +40,11 @@ from dbservice.transfer.lines import (
     EndLine,
     Header,
     KeyLine,
+    PageLine,
     RowLine,
     TableLine,
     cell,
+    chained,
     written,
 )
 
@@ -58,6 +60,7 @@ class Position(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         table: the bare name, in the section `table`.
         after: the position of the last row, or the last key; None before the first.
         lines: how many whole lines were sent.
+        checksum: of these lines.
         offset: how many characters of the next line were sent.
         digest: of that line, to notice that it changed meanwhile.
         migrations: of the bookkeeping, for the same reason.
@@ -67,6 +70,7 @@ class Position(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     table: str = ""
     after: list[Any] | None = None
     lines: int = 0
+    checksum: str = ""
     offset: int = 0
     digest: str = ""
     migrations: str = ""
@@ -119,19 +123,30 @@ class Exporter:
         """
         position = Position() if request.after is UNSET else _opened(request.after)
         position = yield from self._checked(namespace, position)
-        parts: list[str] = []
-        room = request.limit
+        parts, room = self._page_line(position, request.limit), request.limit
+        nothing_yet = len(parts)
+        for line in parts:
+            position = _behind(position, line.rstrip("\n"))
+            room -= len(line)
         while batch := (yield from self._batch(namespace, position)):
             for line, behind in batch:
                 rest = _rest(line, position)
                 if len(rest) > room:
-                    if not parts:
-                        parts, position = [rest[:room]], _within(position, line, room)
+                    if len(parts) == nothing_yet:
+                        parts.append(rest[:room])
+                        position = _within(position, line, room)
                     return Exported(text="".join(parts), next=_closed(position))
                 parts.append(rest)
                 room -= len(rest)
                 position = behind
         return Exported(text="".join(parts))
+
+    def _page_line(self, position: Position, limit: int) -> list[str]:
+        """Return the line that says when a page was read, where it can stand."""
+        if position == Position(migrations=position.migrations) or position.offset:
+            return []  # the header says it of the first; within a line there is no place for it
+        line = written(PageLine(read_at=timestamp(self._clock.time()))) + "\n"
+        return [line] if 2 * len(line) < limit else []
 
     def _checked(self, namespace: Namespace, position: Position) -> Steps[Position]:
         """Refuse to go on with an export whose tables were migrated meanwhile."""
@@ -153,8 +168,8 @@ class Exporter:
             case "answers":
                 return (yield from self._answer_lines(namespace, position))
             case "end":
-                end = EndLine(lines=position.lines)
-                return [(written(end), _behind(position, section="done"))]
+                end = written(EndLine(lines=position.lines, checksum=position.checksum))
+                return [(end, _behind(position, end, section="done"))]
             case _:
                 return []
 
@@ -167,7 +182,8 @@ class Exporter:
             migrations=(yield from self._migrator.history(namespace)),
         )
         section, table = yield from self._next_table(namespace, "")
-        return [(written(header), _behind(position, section=section, table=table))]
+        line = written(header)
+        return [(line, _behind(position, line, section=section, table=table))]
 
     def _next_table(self, namespace: Namespace, last: str) -> Steps[tuple[str, str]]:
         """Return the section behind a table: the next one, or the keys."""
@@ -181,13 +197,14 @@ class Exporter:
             raise _changed(f"The table '{position.table}' was dropped")
         columns = yield from self._layout.columns(table)
         if position.after is None:
-            line = TableLine(
+            described = TableLine(
                 name=table.name,
                 columns=columns,
                 sequence=(yield from self._layout.sequence(table)),
                 fields=registered_fields(table),
             )
-            return [(written(line), _behind(position, after=[]))]
+            line = written(described)
+            return [(line, _behind(position, line, after=[]))]
         batch = yield from self._rows(table, columns, position)
         if batch:
             return batch
@@ -208,17 +225,19 @@ class Exporter:
         batch: Batch = []
         for row in result.rows:
             values = zip(columns, row[len(key) :], strict=True)
-            line = RowLine(values=[cell(table.columns[name].type, value) for name, value in values])
-            position = _behind(position, after=list(row[: len(key)]))
-            batch.append((written(line), position))
+            cells = [cell(table.columns[name].type, value) for name, value in values]
+            line = written(RowLine(values=cells))
+            position = _behind(position, line, after=list(row[: len(key)]))
+            batch.append((line, position))
         return batch
 
     def _key_lines(self, namespace: Namespace, position: Position) -> Steps[Batch]:
         after = position.after[0] if position.after else ""
         batch: Batch = []
         for key, value, seconds in (yield from self._keys.copied(namespace, after, _AT_ONCE)):
-            position = _behind(position, after=[key])
-            batch.append((written(KeyLine(key=key, value=value, expires_in=seconds)), position))
+            line = written(KeyLine(key=key, value=value, expires_in=seconds))
+            position = _behind(position, line, after=[key])
+            batch.append((line, position))
         moved = msgspec.structs.replace(position, section="answers", after=None)
         return batch or (yield from self._batch(namespace, moved))
 
@@ -226,8 +245,9 @@ class Exporter:
         after = position.after[0] if position.after else ""
         batch: Batch = []
         for answer in (yield from self._answers.copied(namespace, after, _AT_ONCE)):
-            position = _behind(position, after=[answer[0]])
-            batch.append((written(AnswerLine(*answer)), position))
+            line = written(AnswerLine(*answer))
+            position = _behind(position, line, after=[answer[0]])
+            batch.append((line, position))
         moved = msgspec.structs.replace(position, section="end", after=None)
         return batch or (yield from self._batch(namespace, moved))
 
@@ -292,9 +312,14 @@ def _described(column: Column) -> DescribedColumn:
     )
 
 
-def _behind(position: Position, **changes: Any) -> Position:
+def _behind(position: Position, line: str, **changes: Any) -> Position:
     return msgspec.structs.replace(
-        position, lines=position.lines + 1, offset=0, digest="", **changes
+        position,
+        lines=position.lines + 1,
+        checksum=chained(position.checksum, line),
+        offset=0,
+        digest="",
+        **changes,
     )
 
 

@@ -1,21 +1,22 @@
-"""Reading an export into an empty namespace: all of it, or nothing (SPEC 2.1).
+"""Reading an export into an empty namespace, a part at a time (SPEC 2.1).
 
-The pieces are kept aside as they come. The last one reads them all and stores what they say in one
-transaction, so that whatever goes wrong before leaves the namespace as empty as it was.
+Each part is one transaction, so that others get their turn between them. What has to be known from
+one part to the next stands in `_imports`; as long as something stands there, the namespace is the
+import's alone. The same export goes on where it stopped; `clear` ends it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct, field
 
 from dbservice.engine.dialect import SqlDialect, dialect_of
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import RequestError, invalid
-from dbservice.protocol.limits import IMPORT_WINDOW
 from dbservice.protocol.names import Namespace, identifier
 from dbservice.protocol.rows import Register, TableSchema
 from dbservice.protocol.system import Import, Imported
@@ -34,17 +35,54 @@ from dbservice.transfer.lines import (
     Header,
     KeyLine,
     Line,
+    PageLine,
     RowLine,
     TableLine,
+    chained,
     read,
     stored,
     wrong_line,
 )
 
 _KEEP = (
-    "INSERT INTO _imports (plugin, session, part, text, sent_at) VALUES (?, ?, ?, ?, ?) "
-    "ON CONFLICT (plugin, part) DO UPDATE SET text = excluded.text, sent_at = excluded.sent_at"
+    "INSERT INTO _imports (plugin, session, part, text, sent_at) VALUES (?, ?, 0, ?, ?) "
+    "ON CONFLICT (plugin, part) DO UPDATE "
+    "SET session = excluded.session, text = excluded.text, sent_at = excluded.sent_at"
 )
+
+
+class Progress(Struct):
+    """What is known of an import between two of its parts.
+
+    Attributes:
+        parts: how many parts were taken.
+        characters: how many characters they had together.
+        lines: how many whole lines.
+        checksum: of these lines.
+        unfinished: the beginning of the next line.
+        has_begun: the header was read, and the tables were made.
+        has_ended: the end line was read.
+        table: the line of the table whose rows come.
+        back: the SQL that puts back what was taken off the tables.
+        sequences: the tables that came, with the last id each gave out.
+        migrations: how many made the tables.
+        rows: how many were stored.
+        keys: how many were stored.
+    """
+
+    parts: int = 0
+    characters: int = 0
+    lines: int = 0
+    checksum: str = ""
+    unfinished: str = ""
+    has_begun: bool = False
+    has_ended: bool = False
+    table: TableLine | None = None
+    back: list[str] = field(default_factory=list)
+    sequences: list[tuple[str, int | None]] = field(default_factory=list)
+    migrations: int = 0
+    rows: int = 0
+    keys: int = 0
 
 
 class Importer:
@@ -62,88 +100,72 @@ class Importer:
         self._clock = clock
 
     def take(self, namespace: Namespace, request: Import) -> Steps[Imported]:
-        """Keep a piece; with the last one, store everything.
+        """Store what a part says; with the last one, leave the namespace to its plugin.
 
         Raises:
-            RequestError: VALIDATION_ERROR if the namespace is not empty, a piece is missing, or a
-                line cannot be taken; and whatever replaying the migrations raises.
+            RequestError: VALIDATION_ERROR if the namespace is not empty, a part is missing, or a
+                line cannot be taken; and whatever replaying the migrations raises. Of this part
+                nothing is stored then.
         """
-        work = _Import(self._dialect, self._migrator, self._clock, namespace)
-        yield from work.check_empty()
-        yield from self._keep(namespace, request)
+        progress = yield from self._progress(namespace, request)
+        if request.part < progress.parts:
+            return _taken(progress)  # sent again, or by somebody who takes the import up again
+        if request.part > progress.parts:
+            raise invalid(
+                f"Part {request.part} came, and part {progress.parts} is the next: send the parts "
+                "in their order.",
+                field="part",
+                expected=progress.parts,
+                got=request.part,
+            )
+        writer = _Writer(self._dialect, self._migrator, self._clock, namespace, progress)
+        yield from writer.take(request.text)
+        progress.parts += 1
+        progress.characters += len(request.text)
         if not request.finish:
-            return Imported(finished=False)
-        yield from self._check_parts(namespace, request)
-        reply = yield from work.run(request)
-        yield Statement("DELETE FROM _imports WHERE plugin = ?", (namespace.plugin,))
-        return reply
+            text = msgspec.json.encode(progress).decode()
+            now = self._clock.time()
+            yield Statement(_KEEP, (namespace.plugin, request.session, text, now))
+            return _taken(progress)
+        yield from writer.finish()
+        yield from self.forget(namespace)
+        return _taken(progress, finished=True)
 
     def forget(self, namespace: Namespace) -> Steps[None]:
-        """Discard what was sent of an import that is not finished."""
+        """Forget an import that is not finished."""
         yield Statement("DELETE FROM _imports WHERE plugin = ?", (namespace.plugin,))
 
-    def _keep(self, namespace: Namespace, request: Import) -> Steps[None]:
-        plugin, now = namespace.plugin, self._clock.time()
-        if request.part == 0:
-            yield Statement(
-                "DELETE FROM _imports WHERE (plugin = ? AND session <> ?) OR sent_at < ?",
-                (plugin, request.session, now - IMPORT_WINDOW),
-            )
-        others = yield Statement(
-            "SELECT 1 FROM _imports WHERE plugin = ? AND session <> ? LIMIT 1",
-            (plugin, request.session),
-        )
-        if others.rows:
-            raise invalid(
-                "Another import into this namespace was begun after this one. Only one can run: "
-                "begin again with part 0.",
-                field="session",
-            )
-        yield Statement(_KEEP, (plugin, request.session, request.part, request.text, now))
-
-    def _check_parts(self, namespace: Namespace, request: Import) -> Steps[None]:
+    def _progress(self, namespace: Namespace, request: Import) -> Steps[Progress]:
+        """Return how far the import has come that this part belongs to."""
         found = yield Statement(
-            "SELECT COUNT(*), MAX(part) FROM _imports WHERE plugin = ?", (namespace.plugin,)
+            "SELECT session, text FROM _imports WHERE plugin = ? ORDER BY part LIMIT 1",
+            (namespace.plugin,),
         )
-        count, last = found.rows[0]
-        if count != request.part + 1 or last != request.part:
-            raise invalid(
-                f"Part {request.part} is to be the last of {request.part + 1}, and {count} are "
-                "here. Send every part of the session, and the last one with 'finish'.",
-                field="part",
-                expected=request.part + 1,
-                got=count,
-            )
+        if found.rows:
+            session, text = found.rows[0]
+            progress = _decoded(text)
+            if session == request.session and progress is not None:
+                return progress
+            if progress is not None and progress.has_begun:
+                raise invalid(
+                    "Another export is being imported here: send that one to its end, or clear "
+                    "the namespace first.",
+                    field="session",
+                )
+        yield from self._check_empty(namespace)
+        yield from self.forget(namespace)
+        return Progress()
 
-
-@dataclass(slots=True)
-class _Import:
-    """One import that is being stored."""
-
-    dialect: Dialect
-    migrator: Migrator
-    clock: Clock
-    namespace: Namespace
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def _sql(self) -> SqlDialect:
-        return dialect_of(self.dialect)
-
-    def check_empty(self) -> Steps[None]:
-        """Refuse a namespace in which anything is.
-
-        Raises:
-            RequestError: VALIDATION_ERROR.
-        """
-        catalog = Catalog(self._sql)
-        tables = yield from catalog.full_names(self.namespace)
-        views = yield from catalog.views(self.namespace)
-        keys = yield from KeyStore(self.clock, self._sql).number(self.namespace)
-        history = yield from self.migrator.history(self.namespace)
+    def _check_empty(self, namespace: Namespace) -> Steps[None]:
+        sql = dialect_of(self._dialect)
+        catalog = Catalog(sql)
+        tables = yield from catalog.full_names(namespace)
+        views = yield from catalog.views(namespace)
+        keys = yield from KeyStore(self._clock, sql).number(namespace)
+        history = yield from self._migrator.history(namespace)
         if tables or views or keys or history:
             raise invalid(
-                f"The namespace of '{self.namespace.plugin}' is not empty: it has "
+                f"The namespace of '{namespace.plugin}' is not empty: it has "
                 f"{len(tables)} tables, {keys} keys and {len(history)} migrations. Clear it first, "
                 "or import elsewhere.",
                 field="plugin",
@@ -152,158 +174,149 @@ class _Import:
                 migrations=len(history),
             )
 
-    def run(self, request: Import) -> Steps[Imported]:
-        """Store all lines of all parts."""
-        reader = _Lines(self.namespace.plugin, request.part)
-        header = yield from reader.next()
-        if not isinstance(header, Header):
-            raise wrong_line(1, "an export begins with its header")
-        if header.plugin != self.namespace.plugin:
-            raise wrong_line(
-                1, f"this is an export of another plugin than '{self.namespace.plugin}'"
-            )
-        yield from self.migrator.replayed(self.namespace, header.migrations)
-        writer = _Writer(self.dialect, self.clock, self.namespace, self.counts)
-        yield from writer.begin()
-        while not isinstance(line := (yield from reader.next()), EndLine):
-            yield from writer.take(line, reader.number)
-        if line.lines != reader.number - 1:
-            raise wrong_line(reader.number, f"it counts {line.lines} lines above it")
-        yield from reader.check_end()
-        yield from writer.finish()
-        return Imported(
-            finished=True,
-            tables=self.counts["tables"],
-            rows=self.counts["rows"],
-            keys=self.counts["keys"],
-            migrations=len(header.migrations),
-        )
+
+def _decoded(text: str) -> Progress | None:
+    """Return what `_imports` says, or None: older services kept the parts themselves there."""
+    try:
+        return msgspec.json.decode(text, type=Progress)
+    except msgspec.MsgspecError:
+        return None
 
 
-class _Lines:
-    """The lines of an import, read a part at a time.
-
-    Attributes:
-        number: of the line that was read last, from 1.
-    """
-
-    def __init__(self, plugin: str, last: int) -> None:
-        self.number = 0
-        self._plugin = plugin
-        self._last = last
-        self._part = 0
-        self._ready: Iterator[str] = iter(())
-        self._unfinished: list[str] = []
-
-    def next(self) -> Steps[Line]:
-        """Return the next line.
-
-        Raises:
-            RequestError: VALIDATION_ERROR if there is none, or it is none of an export.
-        """
-        text = yield from self._next_text()
-        self.number += 1
-        if text is None:
-            raise wrong_line(self.number, "the export ends before its end line; it was cut off")
-        return read(text, self.number)
-
-    def check_end(self) -> Steps[None]:
-        """Refuse anything behind the end line.
-
-        Raises:
-            RequestError: VALIDATION_ERROR.
-        """
-        if (yield from self._next_text()) is not None:
-            raise wrong_line(self.number + 1, "it stands behind the end of the export")
-
-    def _next_text(self) -> Steps[str | None]:
-        while True:
-            for text in self._ready:
-                if text.strip():
-                    return text
-            if self._part > self._last:
-                text, self._unfinished = "".join(self._unfinished), []
-                return text if text.strip() else None
-            yield from self._read_part()
-
-    def _read_part(self) -> Steps[None]:
-        result = yield Statement(
-            "SELECT text FROM _imports WHERE plugin = ? AND part = ?", (self._plugin, self._part)
-        )
-        self._part += 1
-        whole, ended, rest = result.rows[0][0].rpartition("\n")
-        if ended:
-            lines = "".join([*self._unfinished, whole]).split("\n")
-            self._ready, self._unfinished = iter(lines), [rest]
-        else:
-            self._unfinished.append(rest)
+def _taken(progress: Progress, *, finished: bool = False) -> Imported:
+    return Imported(
+        finished=finished,
+        parts=progress.parts,
+        characters=progress.characters,
+        tables=len(progress.sequences),
+        rows=progress.rows,
+        keys=progress.keys,
+        migrations=progress.migrations,
+    )
 
 
 class _Writer:
     """Stores lines."""
 
     def __init__(
-        self, dialect: Dialect, clock: Clock, namespace: Namespace, counts: Counter[str]
+        self,
+        dialect: Dialect,
+        migrator: Migrator,
+        clock: Clock,
+        namespace: Namespace,
+        progress: Progress,
     ) -> None:
         sql = dialect_of(dialect)
         self._sql = sql
+        self._migrator = migrator
         self._namespace = namespace
-        self._counts = counts
+        self._progress = progress
         # Not the service's catalogue: what happens here may be undone, and must not be remembered.
         self._catalog = Catalog(sql)
         self._schemas = SchemaStore(self._catalog, sql)
         self._keys = KeyStore(clock, sql)
         self._answers = AnswerStore(clock, sql)
         self._layout = Layout(dialect)
-        self._back: list[str] = []
         self._insert = ""
-        self._width = 0
-        self._table: TableLine | None = None
-        self._stored: list[tuple[Table, int | None]] = []
 
-    def begin(self) -> Steps[None]:
-        """Empty the tables that the migrations made: the export has what they put in, too."""
-        tables = []
-        for full_name in (yield from self._catalog.full_names(self._namespace)):
-            name = full_name.removeprefix(self._namespace.prefix)
-            tables.append((yield from self._catalog.table(self._namespace, name)))
-        self._back = yield from self._layout.let_go(tables)
-        for table in tables:
-            yield Statement(f"DELETE FROM {table.sql}")  # noqa: S608 - quoted
-
-    def take(self, line: Line, number: int) -> Steps[None]:
-        """Store one line.
+    def take(self, text: str) -> Steps[None]:
+        """Store the lines of a part, as far as they are whole.
 
         Raises:
             RequestError: VALIDATION_ERROR.
         """
-        match line:
-            case RowLine():
-                yield from self._row(line, number)
-            case TableLine():
-                yield from self._begin_table(line, number)
-            case KeyLine():
-                yield from self._keys.restore(
-                    self._namespace, line.key, line.value, line.expires_in
-                )
-                self._counts["keys"] += 1
-            case AnswerLine():
-                answer = (line.key, line.fingerprint, line.kind, line.reply)
-                yield from self._answers.restore(self._namespace, answer, line.age)
-            case _:
-                raise wrong_line(number, "a header stands only at the beginning")
+        *lines, self._progress.unfinished = (self._progress.unfinished + text).split("\n")
+        for line in lines:
+            yield from self._take_text(line)
 
     def finish(self) -> Steps[None]:
-        """Set the sequences, and put back what was taken off."""
-        for table, sequence in self._stored:
+        """Set the sequences, put back what was taken off, and look at the references.
+
+        Raises:
+            RequestError: VALIDATION_ERROR if the export is not whole.
+        """
+        rest, self._progress.unfinished = self._progress.unfinished, ""
+        yield from self._take_text(rest)
+        if not self._progress.has_ended:
+            raise wrong_line(
+                self._progress.lines + 1, "the export ends before its end line; it was cut off"
+            )
+        tables = []
+        for name, sequence in self._progress.sequences:
+            table = yield from self._catalog.table(self._namespace, name)
             yield from self._layout.set_sequence(table, sequence)
-        for table, _ in self._stored:
+            tables.append(table)
+        for table in tables:
             for entry in (yield from normalise(table)):
                 if isinstance(entry, Misfit) and not entry.is_default:
                     raise _not_carried(entry)
-        for sql in self._back:
+        for sql in self._progress.back:
             yield Statement(sql)
         yield from search_indexes.refill(self._namespace, self._sql)
+        yield from self._layout.check_references(tables)
+
+    def _take_text(self, text: str) -> Steps[None]:
+        if not text.strip():
+            return
+        progress = self._progress
+        number = progress.lines + 1
+        if progress.has_ended:
+            raise wrong_line(number, "it stands behind the end of the export")
+        line = read(text, number)
+        if isinstance(line, Header) == progress.has_begun:
+            raise wrong_line(
+                number,
+                "a header stands only at the beginning"
+                if progress.has_begun
+                else "an export begins with its header",
+            )
+        yield from self._take(line, number)
+        progress.lines, progress.checksum = number, chained(progress.checksum, text)
+
+    def _take(self, line: Line, number: int) -> Steps[None]:
+        match line:
+            case RowLine():
+                yield from self._row(line, number)
+            case KeyLine():
+                owner = self._namespace
+                yield from self._keys.restore(owner, line.key, line.value, line.expires_in)
+                self._progress.keys += 1
+            case TableLine():
+                yield from self._begin_table(line, number)
+            case AnswerLine():
+                answer = (line.key, line.fingerprint, line.kind, line.reply)
+                yield from self._answers.restore(self._namespace, answer, line.age)
+            case Header():
+                yield from self._begin(line)
+            case PageLine():
+                pass  # for whoever reads the file
+            case EndLine():
+                self._end(line, number)
+
+    def _begin(self, header: Header) -> Steps[None]:
+        """Make the tables, and empty them: the export has what the migrations put in, too."""
+        if header.plugin != self._namespace.plugin:
+            raise wrong_line(
+                1, f"this is an export of another plugin than '{self._namespace.plugin}'"
+            )
+        yield from self._migrator.replayed(self._namespace, header.migrations)
+        tables = []
+        for full_name in (yield from self._catalog.full_names(self._namespace)):
+            name = full_name.removeprefix(self._namespace.prefix)
+            tables.append((yield from self._catalog.table(self._namespace, name)))
+        self._progress.back = yield from self._layout.let_go(tables)
+        for table in tables:
+            yield Statement(f"DELETE FROM {table.sql}")  # noqa: S608 - quoted
+        self._progress.has_begun = True
+        self._progress.migrations = len(header.migrations)
+
+    def _end(self, line: EndLine, number: int) -> None:
+        progress = self._progress
+        if line.lines != progress.lines:
+            raise wrong_line(number, f"it counts {line.lines} lines above it")
+        if line.checksum not in (None, progress.checksum):
+            raise wrong_line(number, "its checksum is another: a line above it was changed")
+        progress.has_ended = True
 
     def _begin_table(self, line: TableLine, number: int) -> Steps[None]:
         identifier(line.name, field="table")
@@ -314,9 +327,8 @@ class _Writer:
         if sorted(columns) != sorted(line.columns):
             raise wrong_line(number, f"the table '{line.name}' has other columns here")
         self._insert = _insert(self._sql, table, line.columns)
-        self._width = len(line.columns)
-        self._stored.append((table, line.sequence))
-        self._counts["tables"] += 1
+        self._progress.table = line
+        self._progress.sequences.append((line.name, line.sequence))
 
     def _registered(self, line: TableLine, number: int) -> Steps[Table]:
         if line.fields is None:
@@ -330,17 +342,23 @@ class _Writer:
         return (yield from self._catalog.table(self._namespace, line.name))
 
     def _row(self, line: RowLine, number: int) -> Steps[None]:
-        if not self._insert or len(line.values) != self._width:
-            raise wrong_line(number, f"expected a row of {self._width} values behind its table")
+        table = self._progress.table
+        if table is None or len(line.values) != len(table.columns):
+            width = 0 if table is None else len(table.columns)
+            raise wrong_line(number, f"expected a row of {width} values behind its table")
+        if not self._insert:  # a part that begins among the rows of a table
+            found = yield from self._catalog.table(self._namespace, table.name)
+            self._insert = _insert(self._sql, found, table.columns)
         values = [stored(value, number) for value in line.values]
         yield Statement(self._insert, values)
-        self._counts["rows"] += 1
+        self._progress.rows += 1
 
 
 def _not_carried(misfit: Misfit) -> RequestError:
     return invalid(
         f"Column '{misfit.column.name}' of table '{misfit.table}' is {misfit.column.type} and "
-        f"cannot carry {str(misfit.value)[:60]}, which the import has. Nothing was stored.",
+        f"cannot carry {str(misfit.value)[:60]}, which the import has. Clear the namespace, and "
+        "correct the value where it was exported.",
         field=misfit.column.name,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dbservice.engine.errors import ConstraintError
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
 from dbservice.sqltext.dialects import Dialect, quoted
@@ -25,6 +26,7 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = CAST(? AS 
     AND n.contype = 'f'
 ORDER BY n.conname
 """
+_SQLITE_BROKEN = 'SELECT "parent" FROM pragma_foreign_key_check(?) LIMIT 1'
 _SQLITE_TRIGGERS = (
     "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? ORDER BY rowid"
 )
@@ -79,6 +81,24 @@ class Layout:
             if last is not None:
                 yield Statement(
                     "INSERT INTO sqlite_sequence VALUES (?, ?)", (table.full_name, last)
+                )
+
+    def check_references(self, tables: Sequence[Table]) -> Steps[None]:
+        """Refuse rows that refer to rows that are not there.
+
+        PostgreSQL has looked when its foreign keys were put back.
+
+        Raises:
+            ConstraintError: there is such a row.
+        """
+        for table in [] if self._is_postgres else tables:
+            broken = yield Statement(_SQLITE_BROKEN, (table.full_name,))
+            if broken.rows:
+                raise ConstraintError(
+                    f"rows of {table.full_name} refer to rows of {broken.rows[0][0]} that are not "
+                    "there",
+                    kind="foreign key",
+                    subject=table.full_name,
                 )
 
     def let_go(self, tables: Sequence[Table]) -> Steps[list[str]]:

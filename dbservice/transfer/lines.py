@@ -1,5 +1,7 @@
 """The lines of an export, in their order: header, tables with their rows, keys, answers, end.
 
+Between them stands where each page began, and when it was read.
+
 A table is not described by its DDL, which no two engines share: the header lists the applied
 migrations, whose files make the tables again, and a table made by `schema.register` comes with
 its fields. Rows are lists in the order of their table's `columns`, each value as the engine
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import math
 from typing import Annotated, Any, Literal
 
@@ -76,16 +79,41 @@ class AnswerLine(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is"
     age: float
 
 
+class PageLine(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", tag="page"):
+    """Where a page of the export begins, and when it was read: each page is one snapshot."""
+
+    read_at: str
+
+
 class EndLine(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", tag="end"):
-    """The last line: how many lines stand above it."""
+    """The last line: how many lines stand above it, and their checksum.
+
+    Attributes:
+        lines: the number.
+        checksum: of the lines above, as `chained` makes it; None in files that were not exported.
+    """
 
     lines: int
+    checksum: str | None = None
 
 
-Line = Header | TableLine | RowLine | KeyLine | AnswerLine | EndLine
+Line = Header | TableLine | RowLine | KeyLine | AnswerLine | PageLine | EndLine
 
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _encode = msgspec.json.Encoder().encode
+
+
+def chained(checksum: str, line: str) -> str:
+    """Return the checksum of some lines and one more.
+
+    It is a chain, because an export and an import see a few lines at a time: SHA-256 of the
+    checksum so far, in hexadecimal digits, and the line without its end.
+
+    Args:
+        checksum: of the lines above it, empty for none.
+        line: as it stands in the file.
+    """
+    return hashlib.sha256(checksum.encode() + line.encode()).hexdigest()
 
 
 def written(line: Line) -> str:
@@ -115,7 +143,7 @@ def read(text: str, number: int) -> Line:
 
 def wrong_line(number: int, why: str) -> RequestError:
     """Return the error for a line that cannot be taken."""
-    return invalid(f"Line {number} of the import: {why}. Nothing was stored.", line=number)
+    return invalid(f"Line {number} of the import: {why}.", line=number)
 
 
 def cell(kind: ColumnType, value: Any) -> Any:

@@ -90,10 +90,18 @@ class FaultyEngine:
         await self._strike()
         return await self.engine.write(operation, quick=quick, alone=alone, plugin=plugin)
 
-    async def exclusive(self, operation: Callable[[], Steps[T]], *, keep: bool = True) -> T:
+    async def exclusive(
+        self,
+        operation: Callable[[], Steps[T]],
+        *,
+        keep: bool = True,
+        checks_references: bool = True,
+    ) -> T:
         """Run an operation that changes schemas; see Engine."""
         await self._strike()
-        return await self.engine.exclusive(operation, keep=keep)
+        return await self.engine.exclusive(
+            operation, keep=keep, checks_references=checks_references
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)

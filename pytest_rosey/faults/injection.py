@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from pytest_rosey.faults.message import Message
 
 if TYPE_CHECKING:
     from pytest_rosey.buses import Bus
+    from pytest_rosey.clients import LoopBound
     from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
 
 MALFORMED = b'{"success": tru'
@@ -84,12 +85,19 @@ class NatsFaults:
         bus: the bus of the test.
         seed: of the dice.
         service: returns the service of the test, or None if it has none.
+        connect: returns a new connection for it.
     """
 
     def __init__(
-        self, bus: Bus, *, seed: int, service: Callable[[], ServiceUnderTest | None]
+        self,
+        bus: Bus,
+        *,
+        seed: int,
+        service: Callable[[], ServiceUnderTest | None],
+        connect: Callable[[], Awaitable[LoopBound]],
     ) -> None:
         self._bus = bus
+        self._connect = connect
         self._seed = seed
         self._dice = random.Random(seed)  # noqa: S311 - a pick among equals, not a secret
         self._find_service = service
@@ -268,11 +276,28 @@ class NatsFaults:
     async def kill_service(self) -> None:
         """End db_service as a crash would: what it was working on gets no answer.
 
+        Its database stays as the last commit left it, in memory too.
+
         Raises:
             RuntimeError: the test does not use db_service.
         """
         self._journal.append("kill_service()")
         await self._service().kill()
+
+    async def revive_service(self) -> None:
+        """Start db_service again after `kill_service()`, on the same data.
+
+        Returns when requests reach it. Faults of its database have ended with it.
+
+        Raises:
+            RuntimeError: it runs, or the test does not use db_service.
+        """
+        service = self._service()
+        if service.is_running:
+            raise RuntimeError("db_service runs: nats_faults.kill_service() comes first.")
+        self._journal.append("revive_service()")
+        self._engine = None
+        await service.revive(await self._connect())
 
     def slow_database(self, seconds: float) -> None:
         """Make each transaction for a request over the bus take so much longer; 0 ends it.

@@ -158,7 +158,7 @@ async def test_after(storage):
     run = project.runpytest_inprocess()
     run.assert_outcomes(failed=1, passed=1)
     run.stdout.fnmatch_lines(
-        ["E *Failed: Nothing happened for 3600 virtual seconds: this waits for what never comes.*"]
+        ["E *Hang: Nothing happened for 3600 virtual seconds: this waits for what never comes.*"]
     )
 
 

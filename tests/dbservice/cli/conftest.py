@@ -12,10 +12,28 @@ from pathlib import Path
 
 import pytest
 
+from dbservice.cli.app import run
 from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests.dbservice.migrate.conftest import add, root
 
 __all__ = ["add", "root"]
+
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
+    """Run a command line in this process; return its exit code, output and errors."""
+    for name in ("ROSEY_NATS", "ROSEY_DB", "ROSEY_HTTP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def say(*words: str) -> tuple[int, str, str]:
+        code = run(words)
+        return (code, *capsys.readouterr())
+
+    return say
 
 
 @dataclass

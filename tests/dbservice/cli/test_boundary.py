@@ -15,25 +15,8 @@ import pytest
 
 from dbservice.cli import app as commands
 from dbservice.cli import plugins
-from dbservice.cli.app import run
 from pytest_rosey.bench import contestants, machine
-
-Say = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
-    """Run a command line in this process; return its exit code, output and errors."""
-    for name in ("ROSEY_NATS", "ROSEY_DB", "ROSEY_HTTP"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def say(*words: str) -> tuple[int, str, str]:
-        code = run(words)
-        return (code, *capsys.readouterr())
-
-    return say
-
+from tests.dbservice.cli.conftest import Say
 
 WRONG = [
     (["serve"], 2, "Say where the NATS server is: --nats nats://127.0.0.1:4222"),

@@ -60,5 +60,5 @@ def test_an_import_into_a_running_service(serve, rosey, nats_server, import_lega
 
 def test_an_import_without_a_service(import_legacy):
     nobody = import_legacy()
-    assert nobody.returncode == 1
+    assert nobody.returncode == 3
     assert "No database service answers" in nobody.stderr

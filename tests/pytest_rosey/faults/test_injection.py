@@ -254,6 +254,34 @@ async def test_kill_service(
         await storage("notes").kv.get("k")
 
 
+async def test_revive_service(
+    nats_faults: NatsFaults, db_service: ServiceUnderTest, storage: Storage
+) -> None:
+    await storage("notes").kv.set("k", 1)
+    for stored in (1, 2):
+        await nats_faults.kill_service()
+        await nats_faults.revive_service()
+        assert await storage("notes").kv.get("k") == stored
+        await storage("notes").kv.set("k", stored + 1)
+    assert len(executed(db_service)) == 5
+    with pytest.raises(RuntimeError, match="kill_service"):
+        await nats_faults.revive_service()
+
+
+async def test_what_a_killed_service_had_begun_is_not_there_when_it_is_back(
+    nats_faults: NatsFaults, db_service: ServiceUnderTest, storage: Storage
+) -> None:
+    await storage("notes").kv.set("k", 1)
+    nats_faults.slow_database(30)
+    asked = asyncio.create_task(storage("notes").kv.set("k", 2, timeout=SHORT))
+    await until(lambda: db_service._tasks)
+    await nats_faults.kill_service()
+    await nats_faults.revive_service()
+    with pytest.raises(TimeoutError):
+        await asked
+    assert await storage("notes").kv.get("k") == 1
+
+
 async def test_slow_database(
     nats_faults: NatsFaults,
     db_service: ServiceUnderTest,

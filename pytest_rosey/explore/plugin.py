@@ -1,0 +1,105 @@
+"""The hooks of the exploration; registered in runs that explore anything, and in no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from pytest_rosey.explore import report
+from pytest_rosey.explore.choice import is_asked_for
+from pytest_rosey.explore.exploration import RUN, explore
+from pytest_rosey.explore.findings import TestFound
+from pytest_rosey.options import settings
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+_FOUND = pytest.StashKey[list[TestFound]]()
+_PASSED = pytest.StashKey[bool]()
+_OUTPUT = "rosey_explore"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Explore a test that has passed."""
+    began = time.perf_counter()
+    result = yield
+    seconds = time.perf_counter() - began
+    if item.stash.get(_PASSED, False) and is_asked_for(item):
+        reporter = report.Reporter(item)
+        only = settings(item.config).explore_place
+        found = explore(cast("pytest.Function", item), nextitem, reporter, only)
+        found.plain_seconds = seconds
+        reporter.end()
+        _findings(item.config).append(found)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a test has passed as a whole, as it is and not as an expected failure."""
+    report = yield
+    passed = report.passed and not hasattr(report, "wasxfail")
+    item.stash[_PASSED] = passed and (call.when == "setup" or item.stash[_PASSED])
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Show the fixtures of an exploration's run to it."""
+    value = yield
+    run = request.node.stash.get(RUN, None)
+    if run is not None:
+        run.met(fixturedef.argname, value)
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Put what an exploration runs in the place of its test."""
+    run = item.stash.get(RUN, None)
+    if run is not None:
+        test = cast("pytest.Function", item)
+        test.obj = run.around(test.obj)
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Write the table, and the JSON if that is asked for."""
+    found = sorted(_findings(config), key=lambda test: test.nodeid)
+    if not found:
+        return
+    terminalreporter.section("rosey exploration")
+    for line in report.summary(found):
+        terminalreporter.write_line(line)
+    path = config.getoption("rosey_explore_json")
+    if path is not None:
+        report.write_json(config.invocation_params.dir / Path(path), found)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker of pytest-xdist has found to the process that started it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_OUTPUT] = [test.as_json() for test in _findings(session.config)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker has found."""
+    output = getattr(node, "workeroutput", {})
+    _findings(node.config).extend(TestFound.from_json(each) for each in output.get(_OUTPUT, ()))
+
+
+def _findings(config: pytest.Config) -> list[TestFound]:
+    return config.stash.setdefault(_FOUND, [])

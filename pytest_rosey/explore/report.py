@@ -1,0 +1,207 @@
+"""How findings are told: broken places as subtests, a progress line, the table, JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_rosey.explore.faults import BY_NAME, FAULTS
+from pytest_rosey.explore.findings import PlaceFound, TestFound
+from pytest_rosey.explore.verdict import Mark
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+_QUIET_SECONDS = 3.0
+_SUBTEST = "SubTestReport"
+
+
+class Reporter:
+    """Tells what comes of the exploration of one test while it goes on.
+
+    Args:
+        item: the test.
+    """
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        self._terminal: TerminalReporter | None = item.config.pluginmanager.get_plugin(
+            "terminalreporter"
+        )
+        self._told_at = time.monotonic()
+        self._without_subtests: list[PlaceFound] = []
+
+    def progress(self, done: int, of: int) -> None:
+        """Say now and then how far it is, where it takes long."""
+        now = time.monotonic()
+        if self._terminal is None or now - self._told_at < _QUIET_SECONDS:
+            return
+        self._told_at = now
+        self._terminal.write_line(f"exploring {self._item.nodeid}: {done} of {of} places")
+
+    def place(self, place: PlaceFound) -> None:
+        """Report a broken place as a subtest of the test that failed."""
+        if place.mark != Mark.BROKEN:
+            return
+        report = _subtest(self._item, place)
+        if report is None:
+            self._without_subtests.append(place)
+        else:
+            self._item.ihook.pytest_runtest_logreport(report=report)
+
+    def end(self) -> None:
+        """Report what could not be a subtest: one failure that lists the places."""
+        if self._without_subtests:
+            texts = [told(self._item, place) for place in self._without_subtests]
+            report = _failure(self._item, "\n\n".join(texts))
+            self._item.ihook.pytest_runtest_logreport(report=report)
+
+
+def _subtest(item: pytest.Item, place: PlaceFound) -> pytest.TestReport | None:
+    """Return a failed subtest, or None where pytest has none."""
+    failure = _failure(item, told(item, place))
+    data = item.config.hook.pytest_report_to_serializable(config=item.config, report=failure)
+    data["_report_type"] = _SUBTEST
+    data["_subtest.context"] = {"msg": f"{place.name} {place.place}", "kwargs": {}}
+    known: pytest.TestReport | None = item.config.hook.pytest_report_from_serializable(
+        config=item.config, data=data
+    )
+    return known
+
+
+def _failure(item: pytest.Item, text: str) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome="failed",
+        longrepr=text,
+        when="call",
+    )
+
+
+def told(item: pytest.Item, place: PlaceFound) -> str:
+    """Return what is to be said about a broken place."""
+    fault = BY_NAME[place.fault]
+    return (
+        f"{place.call} breaks when its request {place.request} meets the fault {fault.name}:\n"
+        f"  the service {fault.service}, the caller {fault.caller}.\n"
+        f"expected: {place.expected}\n"
+        f"found:    {place.found}\n"
+        f"Run this place again: {command(item, place)}"
+    )
+
+
+def command(item: pytest.Item, place: PlaceFound) -> str:
+    """Return the command that runs one place again."""
+    return f"pytest {shlex.quote(item.nodeid)} --rosey-explore-place={place.place}"
+
+
+# -- the end of the run ---------------------------------------------------------------------------
+
+
+def write_json(path: Path, found: list[TestFound]) -> None:
+    """Write all findings as one JSON object."""
+    faults = [
+        {"name": fault.name, "service": fault.service, "caller": fault.caller} for fault in FAULTS
+    ]
+    tests = [test.as_json() for test in found]
+    path.write_text(json.dumps({"faults": faults, "tests": tests}, indent=2) + "\n")
+
+
+def summary(found: list[TestFound]) -> list[str]:
+    """Return the lines of the table: requests x faults, over all tests."""
+    explored = [test for test in found if not test.reason]
+    lines = [_headline(explored), *_left_out(explored)]
+    cells = _cells(explored)
+    if cells:
+        lines += ["", *_table(cells), "", *_legend(cells)]
+    lines += _allowances(explored)
+    not_explored = [test for test in found if test.reason]
+    if not_explored:
+        lines += ["", f"not explored: {len(not_explored)}"]
+        lines += [f"  {test.nodeid}: {test.reason}" for test in not_explored]
+    return lines
+
+
+def _headline(explored: list[TestFound]) -> str:
+    marks = Counter(place.mark for test in explored for place in test.places)
+    count, seconds = marks.total(), sum(test.seconds for test in explored)
+    text = (
+        f"{count} places in {len(explored)} tests: {marks[Mark.FINE]} as without the fault (✓), "
+        f"{marks[Mark.ALLOWED]} allowed (a), {marks[Mark.BROKEN]} broken (✗)"
+    )
+    if marks[Mark.NOT_REPRODUCED]:
+        text += f", {marks[Mark.NOT_REPRODUCED]} not reproduced (?)"
+    plain = sum(test.plain_seconds * len(test.places) for test in explored)
+    if count and plain:
+        text += f"; {seconds:.1f} s, {seconds / plain:.1f} x a plain run each"
+    return text
+
+
+def _left_out(explored: list[TestFound]) -> list[str]:
+    return [
+        f"left out of {test.nodeid}: {test.left_out} of {test.possible} places, evenly; "
+        f"places={test.possible} in its marker explores all"
+        for test in explored
+        if test.left_out
+    ]
+
+
+Cells = dict[tuple[str, str], dict[str, Counter[str]]]
+
+
+def _cells(explored: list[TestFound]) -> Cells:
+    cells: Cells = {}
+    for test in explored:
+        for place in test.places:
+            row = cells.setdefault((place.name, place.request), {})
+            row.setdefault(place.fault, Counter())[place.mark] += 1
+    return cells
+
+
+_WORST_FIRST = (Mark.BROKEN, Mark.NOT_REPRODUCED, Mark.ALLOWED, Mark.FINE)
+
+
+def _table(cells: Cells) -> list[str]:
+    used = _used_faults(cells)
+    labels = {row: f"{row[0]}  {row[1]}" for row in cells}
+    width = max(map(len, labels.values()))
+    head = " " * width + "".join(f"{number:>3}" for number in range(1, len(used) + 1))
+    lines = [head]
+    for row, marks in cells.items():
+        line = labels[row].ljust(width)
+        for name in used:
+            mark = next((m for m in _WORST_FIRST if marks.get(name, Counter())[m]), "·")
+            line += f"{mark:>3}"
+        lines.append(line)
+    return lines
+
+
+def _legend(cells: Cells) -> list[str]:
+    return [
+        f"{number:>3} {name}: the service {BY_NAME[name].service}, "
+        f"the caller {BY_NAME[name].caller}"
+        for number, name in enumerate(_used_faults(cells), 1)
+    ]
+
+
+def _used_faults(cells: Cells) -> list[str]:
+    used = {name for marks in cells.values() for name in marks}
+    return [fault.name for fault in FAULTS if fault.name in used]
+
+
+def _allowances(explored: list[TestFound]) -> list[str]:
+    given: Counter[str] = Counter()
+    for test in explored:
+        given.update(f"degrades {name}" for name in test.degrades)
+        given.update(f"partial {name}" for name in test.partial)
+    return (
+        ["", "allowed:", *(f"  {what} ({n} tests)" for what, n in given.items())] if given else []
+    )
