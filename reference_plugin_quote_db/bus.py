@@ -1,11 +1,15 @@
-"""What the plugin needs of a NATS client, so that any client that has it will do."""
+"""What the plugin needs of a NATS client, and how often it asks.
+
+Any client that has it will do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
-from dbservice.client import Nats
+from dbservice.client import Nats, RetryPolicy
 
 
 class Message(Protocol):
@@ -51,3 +55,19 @@ class Bus(Nats, Protocol):
 
     async def flush(self) -> None:
         """Return when the server has read what was sent."""
+
+
+MATRIX: Final = RetryPolicy(
+    timeout=(0.1, 0.2, 0.4),
+    connection=(0.5, 1.0, 2.0, 4.0, 8.0),
+    overloaded=(0.5, 1.0),
+    server_error=(1.0, 2.0),
+)
+"""When a request is repeated: by kind of failure, the seconds before each repeat. The storage
+client does it, nobody else. What is wrong with a request stays wrong: it is not repeated. Writes
+carry an idempotency key, so that none is carried out twice."""
+
+
+def at_most(repeats: int, policy: RetryPolicy = MATRIX) -> RetryPolicy:
+    """Return a policy with fewer repeats of one request, whatever its failures."""
+    return replace(policy, limit=repeats)

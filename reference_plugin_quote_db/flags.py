@@ -13,11 +13,18 @@ SEARCH: Final = "search_enabled"
 MODERATION: Final = "moderation_enabled"
 
 DEFAULTS: Final = {SEARCH: True, MODERATION: False}
+"""What a switch is that was never set; those that are not here are off."""
+
+PROTECTS: Final = frozenset({MODERATION})
+"""Switches that are on when nobody can tell: what protects is never off by accident."""
 
 _ABSENT: Final = object()
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _OLDER_PREFIX: Final = "feature_"
-_ON: Final = frozenset({"true", "1", "yes", "on"})
+_WORDS: Final = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off", ""), False),
+}
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +45,10 @@ class FeatureFlags:
         self._last_known: dict[str, bool] = {}
 
     async def is_enabled(self, name: str) -> bool:
-        """Return whether a switch is on; what is known of it, if the service does not answer.
+        """Return whether a switch is on.
+
+        If that cannot be read, because the service does not answer or because what is stored is
+        neither yes nor no: on for what protects, else what was known last.
 
         Args:
             name: `search_enabled` or `search`; a switch that was never set has its default.
@@ -47,23 +57,29 @@ class FeatureFlags:
             ValidationError: if that cannot be the name of a switch.
         """
         key = _key(name)
+        default = DEFAULTS.get(key, False)
         try:
             value = await self._kv.get(key, _ABSENT)
             if value is _ABSENT:
-                value = await self._kv.get(_OLDER_PREFIX + key, DEFAULTS.get(key, False))
+                value = await self._kv.get(_OLDER_PREFIX + key, default)
         except (StorageError, ServiceUnavailableError):
-            known = self._last_known.get(key, DEFAULTS.get(key, False))
+            value = _ABSENT
+        enabled = _truth(value)
+        if enabled is None:
+            known = key in PROTECTS or self._last_known.get(key, default)
             logger.warning("The flag %s cannot be read; taken as %s", key, known)
             return known
-        self._last_known[key] = _truth(value)
-        return self._last_known[key]
+        self._last_known[key] = enabled
+        return enabled
 
     async def set(self, name: str, enabled: bool) -> None:
         """Turn a switch on or off, for all replicas.
 
         Raises:
-            ValidationError: if that cannot be the name of a switch.
+            ValidationError: if that cannot be the name of a switch, or if `enabled` is no boolean.
         """
+        if not isinstance(enabled, bool):
+            raise ValidationError(f"A flag is True or False, not {enabled!r}"[:100])
         await self._kv.set(_key(name), enabled)
 
 
@@ -76,5 +92,8 @@ def _key(name: str) -> str:
     return key if key.endswith("_enabled") else f"{key}_enabled"
 
 
-def _truth(value: Any) -> bool:
-    return value.strip().lower() in _ON if isinstance(value, str) else value is True or value == 1
+def _truth(value: Any) -> bool | None:
+    """Return what a stored value says, or None if it says neither."""
+    if isinstance(value, str):
+        return _WORDS.get(value.strip().lower())
+    return bool(value) if type(value) in (bool, int) and value in (0, 1) else None

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sized
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial, wraps
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
+from dbservice.client import StorageError
 from reference_plugin_quote_db.errors import QuoteError
-from reference_plugin_quote_db.parts.breaker import CircuitState
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
+from reference_plugin_quote_db.tracing import Tracing
+
+logger = logging.getLogger("quote_db")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 USERS_AT_MOST: Final = 1000
@@ -81,17 +89,11 @@ class Metrics:
         )
         self._bound: dict[str, _Bound] = {}
 
-    def watch(
-        self,
-        *,
-        state: Callable[[], CircuitState],
-        queued: Callable[[], int],
-        level: Callable[[], int],
-    ) -> None:
+    def watch(self, breaker: CircuitBreaker, queue: Sized, level: Callable[[], int]) -> None:
         """Tell where to read, at each scrape, what is not counted."""
-        for each in CircuitState:
-            self._breaker.labels(each).set_function(partial(_is, each, state))
-        self._queued.set_function(queued)
+        for state in CircuitState:
+            self._breaker.labels(state).set_function(partial(_is, state, breaker))
+        self._queued.set_function(lambda: len(queue))
         self._level.set_function(level)
 
     @contextmanager
@@ -141,8 +143,8 @@ def _version() -> str:
     return version("pytest-rosey")  # reads files
 
 
-def _is(expected: CircuitState, state: Callable[[], CircuitState]) -> bool:
-    return state() is expected
+def _is(expected: CircuitState, breaker: CircuitBreaker) -> bool:
+    return breaker.state is expected
 
 
 class _Bound:
@@ -154,3 +156,65 @@ class _Bound:
         self.refused = operations.labels(name, "refused")
         self.seconds = seconds.labels(name)
         self.active = active.labels(name)
+
+
+class Observer:
+    """Watches the operations of one plugin.
+
+    Args:
+        metrics: counts and times them.
+        tracing: makes their spans, if there are to be any.
+    """
+
+    def __init__(self, metrics: Metrics, tracing: Tracing | None = None) -> None:
+        self.metrics = metrics
+        self._tracing = tracing
+
+    @contextmanager
+    def operation(self, name: str) -> Iterator[None]:
+        """Watch what happens in the `with` block."""
+        span = self._tracing.operation(name) if self._tracing else nullcontext()
+        with self.metrics.operation(name), span:
+            try:
+                yield
+            except StorageError as error:
+                how = "timeout" if isinstance(error, TimeoutError) else "error"
+                logger.error(  # noqa: TRY400 - whoever handles it decides about the traceback
+                    "Quote operation %s failed: %s",
+                    name,
+                    error.message,
+                    extra={"event": f"quote.{name}.{how}", "code": str(error.code)},
+                )
+                raise
+
+
+class _Observed(Protocol):
+    _observer: Observer
+
+
+S = TypeVar("S", bound=_Observed)
+
+
+def observed(
+    name: str,
+) -> Callable[
+    [Callable[Concatenate[S, P], Awaitable[R]]],
+    Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+]:
+    """Return a decorator for methods of a class that has an `_observer`.
+
+    Args:
+        name: what the operation is called in metrics, spans and logs: `add`, `get`, `search` …
+    """
+
+    def decorate(
+        method: Callable[Concatenate[S, P], Awaitable[R]],
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+        @wraps(method)
+        async def watched(self: S, *args: P.args, **options: P.kwargs) -> R:
+            with self._observer.operation(name):
+                return await method(self, *args, **options)
+
+        return cast("Callable[Concatenate[S, P], Coroutine[Any, Any, R]]", watched)
+
+    return decorate

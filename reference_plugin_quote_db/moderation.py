@@ -71,7 +71,7 @@ class Moderator:
 
     def is_unwanted(self, text: str) -> bool:
         """Return whether a text has one of the words, plain or disguised."""
-        plain = _folded(text)
+        plain = folded(text)
         return any(self._unwanted.search(form) for form in (plain, plain.translate(_LEET)))
 
     def approved(self, text: str) -> str:
@@ -100,7 +100,7 @@ def _default_pattern() -> re.Pattern[str]:
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
     """Return one pattern for all words, in one piece or with something between all letters."""
-    plain = {_folded(word) for word in words}
+    plain = {folded(word) for word in words}
     forms = [
         between.join(_letters(word))
         for word in sorted(plain | {word.translate(_LEET) for word in plain})
@@ -118,7 +118,7 @@ def _letters(word: str) -> list[str]:
     return [f"{re.escape(letter)}{{{length},}}" for letter, length in runs]
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """Return a text in small Latin letters, as far as its letters look like some."""
     text = normalize("NFD", normalize("NFKC", text).casefold())
     # Accents and invisible characters.

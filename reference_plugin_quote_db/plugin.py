@@ -1,39 +1,44 @@
-"""The plugin: its parts put together, started and stopped, and its face to the chat."""
+"""The plugin: its parts put together, started and stopped."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from dbservice.client import RetryPolicy
+from dbservice.client import RetryPolicy, StorageClient
 from dbservice.client.readiness import check_ready
 from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.health import Unwell
 from dbservice.runtime.http import Handler
-from reference_plugin_quote_db import flags, validation
-from reference_plugin_quote_db.assembly import assemble
-from reference_plugin_quote_db.bus import Bus
-from reference_plugin_quote_db.cache_feed import CacheFeed
+from reference_plugin_quote_db import schema, tracing, validation
+from reference_plugin_quote_db.authorization import Authorization
+from reference_plugin_quote_db.bus import MATRIX, Bus
 from reference_plugin_quote_db.chat.commands import ChatCommands
 from reference_plugin_quote_db.chat.listener import CommandListener
 from reference_plugin_quote_db.errors import MigrationsPending
+from reference_plugin_quote_db.events import EventFeed, Events
+from reference_plugin_quote_db.fallback import Fallback
+from reference_plugin_quote_db.flags import FeatureFlags
+from reference_plugin_quote_db.legacy.switch import legacy_wanted
+from reference_plugin_quote_db.metrics import Metrics, Observer
 from reference_plugin_quote_db.moderation import Moderator
-from reference_plugin_quote_db.protected import ProtectedQuotes
-from reference_plugin_quote_db.quotes import Quotes
-from reference_plugin_quote_db.retries import MATRIX
-from reference_plugin_quote_db.sessions import HOUR, Sessions
+from reference_plugin_quote_db.parts.breaker import CircuitBreaker
+from reference_plugin_quote_db.parts.cache import RowCache
+from reference_plugin_quote_db.parts.degradation import DegradationLevel, degradation_level
+from reference_plugin_quote_db.parts.guarded_bus import GuardedBus
+from reference_plugin_quote_db.parts.write_queue import WriteQueue
+from reference_plugin_quote_db.patterns import Patterns
+from reference_plugin_quote_db.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
-LAST_ID = "last_id"
 
+class QuoteDBPlugin(Patterns):
+    """A quote database for chat.
 
-class QuoteDBPlugin(ProtectedQuotes):
-    """A quote database for chat (SPEC 6).
-
-    What it can do, layer by layer: `Quotes` (the core), `SearchableQuotes`, `ResilientQuotes`,
-    `ProtectedQuotes`. What this class adds: life, chat, flags, sessions.
+    What can be done with quotes stands in `Quotes`, the core, and in `Patterns`. This class puts
+    the parts around it together, and is the plugin's life.
 
     Args:
         nats_client: a connected NATS client. It stays open when the plugin closes.
@@ -41,15 +46,20 @@ class QuoteDBPlugin(ProtectedQuotes):
         clock: tells when a quote was added, and the time to all parts.
         strict_authors: allow only ASCII letters, digits, blanks and `- _ . '` in authors' names.
         retries: repeats of a request that failed, 0 for none, or a policy. `for_production()`
-            takes the policy of `retries.MATRIX`.
+            takes that of `bus.MATRIX`.
         moderator: cleans and judges texts; by default with the word list of this package.
 
     Attributes:
         namespace: the plugin's name.
         initialized: whether it takes commands.
+        nats: the client.
         circuit_breaker: where it stands between the plugin and the service.
+        fallback: reads quotes, also while the service is away.
         flags: its switches.
     """
+
+    errors: ClassVar[tuple[type[Exception], ...]] = (PermissionError,)
+    best_effort: ClassVar[tuple[str, ...]] = ("kv:ratelimit:*",)
 
     def __init__(
         self,
@@ -61,30 +71,51 @@ class QuoteDBPlugin(ProtectedQuotes):
         retries: int | RetryPolicy = 0,
         moderator: Moderator | None = None,
     ) -> None:
-        parts = assemble(
-            nats_client,
-            namespace,
-            clock=clock or SystemClock(),
-            retries=retries,
-            strict_authors=strict_authors,
-            moderator=moderator,
-        )
-        super().__init__(parts)
+        clock = clock or SystemClock()
+        traces = tracing.configured()
+        metrics = Metrics(namespace)
+        observer = Observer(metrics, traces)
+        cache = RowCache(clock, schema.COLUMNS)
+        self.circuit_breaker = CircuitBreaker(clock)
+        bus = GuardedBus(nats_client, self.circuit_breaker, traces)
+        storage = StorageClient(bus, namespace, retries=retries)
+        kv = storage.kv
+        drafts = validation.Drafts(clock, strict_authors=strict_authors)
+        events = Events(nats_client, namespace)
+        super().__init__(storage, bus, clock, drafts, cache, events, observer)
         self.namespace = namespace
         self.initialized = False
-        self._bus = nats_client
-        self._direct = parts.direct
-        self._sessions = Sessions(parts.storage.kv)
-        self._commands = ChatCommands(self)
+        self.flags = FeatureFlags(kv)
+        self.nats = nats_client
+        # Past breaker and repeats, for questions about the service itself.
+        self._direct = StorageClient(nats_client, namespace)
+        self._sessions = Sessions(kv)
+        self._moderator = moderator or Moderator()
+        self._queue = WriteQueue(self.circuit_breaker, clock)
+        self.fallback = Fallback(self, cache, self.circuit_breaker)
+        self._authorization = Authorization(
+            self, kv, clock, drafts, self.flags, self._moderator, self._queue, observer
+        )
+        self._commands = ChatCommands(self, self._authorization, self.fallback, self.flags)
         self._listener = CommandListener(nats_client, namespace, self._commands)
-        self._feed = CacheFeed(nats_client, namespace, parts.cache)
+        self._feed = EventFeed(
+            nats_client, namespace, on_change=cache.drop, on_upheaval=self._mistrust
+        )
+        metrics.watch(self.circuit_breaker, self._queue, lambda: self.degradation_level)
 
     @classmethod
-    def for_production(cls, nats_client: Bus) -> QuoteDBPlugin:
-        """Return the plugin as `rosey plugin start quote-db` runs it: with repeats."""
+    def for_production(cls, nats_client: Bus) -> Any:
+        """Return what `rosey plugin start quote-db` runs: the plugin, with repeats.
+
+        With `QUOTE_DB_LEGACY=true` it is the plugin as it was, on its file.
+        """
+        if legacy_wanted():
+            from reference_plugin_quote_db.legacy.chat import LegacyChat
+
+            return LegacyChat(nats_client)
         return cls(nats_client, retries=MATRIX)
 
-    # -- life -----------------------------------------------------------------------------------
+    # -- life -------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
         """Check that the database is ready, then listen for chat commands.
@@ -138,9 +169,9 @@ class QuoteDBPlugin(ProtectedQuotes):
         self.circuit_breaker.half_open()
 
     @property
-    def is_connected(self) -> bool:
-        """Whether the NATS server is there at this moment."""
-        return self._bus.is_connected
+    def degradation_level(self) -> DegradationLevel:
+        """How much works at this moment."""
+        return degradation_level(self.circuit_breaker, self._queue, self._cache)
 
     def http_routes(self) -> Mapping[str, Handler]:
         """Return what this plugin serves over HTTP, by path."""
@@ -152,7 +183,7 @@ class QuoteDBPlugin(ProtectedQuotes):
         """Return the content type and the text of the plugin's metrics."""
         return self._observer.metrics.page()
 
-    # -- chat -----------------------------------------------------------------------------------
+    # -- chat -------------------------------------------------------------------------------------
 
     async def handle_command(self, user: str, role: str, text: str) -> str:
         """Return the answer to a line of chat such as `!quote get 42`.
@@ -164,53 +195,7 @@ class QuoteDBPlugin(ProtectedQuotes):
         """
         return await self._commands.handle(user, role, text)
 
-    # -- the KV store ---------------------------------------------------------------------------
-
-    async def is_search_enabled(self) -> bool:
-        """Return whether the chat may search; it may unless it was switched off."""
-        return await self.flags.is_enabled(flags.SEARCH)
-
-    async def set_feature_flag(self, flag_name: str, enabled: bool) -> None:
-        """Turn a switch on or off; it works at once, in all replicas.
-
-        Args:
-            flag_name: `search_enabled`, `moderation_enabled`, or one of your own.
-            enabled: on or off.
-
-        Raises:
-            ValidationError: if that cannot be the name of a switch.
-        """
-        await self.flags.set(flag_name, enabled)
-
-    async def save_user_session(
-        self, user_id: str, session_data: dict[str, Any], ttl_seconds: int = HOUR
-    ) -> None:
-        """Keep an object for a user until it expires."""
-        await self._sessions.save(user_id, session_data, ttl_seconds)
-
-    async def get_user_session(self, user_id: str) -> dict[str, Any] | None:
-        """Return what is kept for a user, or None if that is nothing, or has expired."""
-        return await self._sessions.load(user_id)
-
-    async def get_next_quote_id(self) -> int:
-        """Return a number that nobody else gets.
-
-        Quotes do not need it, the database numbers them; it shows how to count without a race.
-        """
-        return await self._storage.kv.incr(LAST_ID)
-
-    # The names under which the product document tests these rules.
-    def _validate_author(self, author: str | None) -> str:
-        return self._drafts.author(author)
-
-    def _sanitize_text(self, text: str) -> str:
-        return self._moderator.sanitized(text)
-
-    def _contains_profanity(self, text: str) -> bool:
-        return self._moderator.is_unwanted(text)
-
-    _validate_text = staticmethod(validation.quote_text)
-    _validate_username = staticmethod(validation.username)
-    _validate_quote_id = staticmethod(validation.quote_id)
-    _validate_limit = staticmethod(validation.limit)
-    _get_quote_count = Quotes.count_quotes
+    def _mistrust(self) -> None:
+        """Trust nothing that was known of the quotes: the table may be another one."""
+        self._cache.clear()
+        self._total.doubt()

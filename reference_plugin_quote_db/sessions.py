@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, Final
 
 from dbservice.client import KeyValues
+from reference_plugin_quote_db.validation import user_key, username
 
 HOUR: Final = 3600
 
@@ -27,6 +29,9 @@ class Sessions:
             user_id: whose it is; case does not count.
             data: anything with a JSON form, at most 65,536 bytes of it.
             ttl_seconds: how long.
+
+        Raises:
+            ValidationError: if that cannot be the name of a user.
         """
         await self._kv.set(_key(user_id), data, ttl_seconds)
 
@@ -34,9 +39,10 @@ class Sessions:
         """Return what is kept of a user, or None if that is nothing, or has expired."""
         data = await self._kv.get(_key(user_id))
         if isinstance(data, str):  # older plugins put the JSON text there
-            data = json.loads(data)
+            with suppress(json.JSONDecodeError):
+                data = json.loads(data)
         return data if isinstance(data, dict) else None
 
 
 def _key(user_id: str) -> str:
-    return f"session_{user_id.casefold()}"
+    return f"session_{user_key(username(user_id))}"

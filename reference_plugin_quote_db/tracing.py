@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 _NAMED_IN_THE_ENVIRONMENT = "OTEL_PYTHON_TRACER_PROVIDER"
 
 
 class Tracing:
-    """Makes the spans of a plugin; of none, until a tracer is given.
+    """Makes the spans of a plugin.
 
     Args:
-        tracer: an OpenTelemetry tracer, or None.
+        tracer: an OpenTelemetry tracer.
     """
 
-    def __init__(self, tracer: Any = None) -> None:
+    def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
 
     def operation(self, name: str) -> AbstractContextManager[object]:
         """Open the span of an operation, `quote.<name>`; what it raises is recorded on it."""
-        if self._tracer is None:
-            return nullcontext()
         span: AbstractContextManager[object] = self._tracer.start_as_current_span(f"quote.{name}")
         return span
 
@@ -36,11 +34,9 @@ class Tracing:
             subject: where the request goes.
             headers: what it has already.
         """
-        sent = dict(headers)
-        if self._tracer is None:
-            yield sent
-            return
         from opentelemetry import propagate, trace
+
+        sent = dict(headers)
 
         with self._tracer.start_as_current_span(
             "quote.nats_request",
@@ -51,12 +47,12 @@ class Tracing:
             yield sent
 
 
-def configured() -> Tracing:
-    """Return tracing to the provider of this process, or to nowhere if it has none."""
+def configured() -> Tracing | None:
+    """Return tracing to the provider of this process, or None if it has none."""
     if "opentelemetry.trace" not in sys.modules and _NAMED_IN_THE_ENVIRONMENT not in os.environ:
-        return Tracing()
+        return None
     try:
         from opentelemetry import trace
     except ImportError:
-        return Tracing()
+        return None
     return Tracing(trace.get_tracer("quote_db"))

@@ -1,16 +1,20 @@
-"""The plugin over HTTP: health, metrics, and quotes as JSON that is safe in a web page."""
+"""The plugin over HTTP: health, metrics, and quotes as JSON that is safe in a web page.
+
+`rosey plugin start` adds `/ready`, which it asks of every plugin alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from dbservice.protocol.headers import REQUEST_ID
 from dbservice.runtime.correlation import bound_request_id, request_id_of
-from dbservice.runtime.health import Unwell, health_endpoint
+from dbservice.runtime.health import Check, Unwell, health_endpoint
 from dbservice.runtime.http import Handler, Request, Response, error_response, json_response
+from reference_plugin_quote_db.bus import Bus
 from reference_plugin_quote_db.chat.parser import number
 from reference_plugin_quote_db.errors import (
     CircuitBreakerError,
@@ -18,16 +22,28 @@ from reference_plugin_quote_db.errors import (
     ServiceUnavailableError,
     ValidationError,
 )
-from reference_plugin_quote_db.health import health_checks
-from reference_plugin_quote_db.markup import escaped
-
-if TYPE_CHECKING:
-    from reference_plugin_quote_db.plugin import QuoteDBPlugin
+from reference_plugin_quote_db.fallback import Fallback
+from reference_plugin_quote_db.validation import escaped
 
 QUOTES: Final = "/quotes/"
+STALE: Final = {"Warning": '111 - "Revalidation Failed"'}
+"""The header of an answer that comes from the cache alone."""
 
 
-def routes(plugin: QuoteDBPlugin) -> Mapping[str, Handler]:
+class WebPlugin(Protocol):
+    """What the pages need of a plugin. Methods say what `QuoteDBPlugin`'s say."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def nats(self) -> Bus: ...
+    @property
+    def fallback(self) -> Fallback: ...
+    async def check_service(self) -> None: ...
+    def metrics_page(self) -> tuple[str, bytes]: ...
+
+
+def routes(plugin: WebPlugin) -> Mapping[str, Handler]:
     """Return the handlers of a plugin, by path."""
     handlers: Mapping[str, Handler] = {
         "/health": health_endpoint(health_checks(plugin)),
@@ -38,6 +54,20 @@ def routes(plugin: QuoteDBPlugin) -> Mapping[str, Handler]:
     return {path: partial(_identified, handler) for path, handler in handlers.items()}
 
 
+def health_checks(plugin: WebPlugin) -> Mapping[str, Check]:
+    """Return the checks of `/health`; none of them waits for the circuit breaker."""
+
+    async def nats() -> None:
+        if not plugin.nats.is_connected:
+            raise Unwell("not connected to the NATS server")
+
+    async def circuit_breaker() -> None:
+        if plugin.fallback.is_away:
+            raise Unwell("circuit breaker open")
+
+    return {"nats": nats, "database": plugin.check_service, "circuit_breaker": circuit_breaker}
+
+
 async def _identified(handler: Handler, request: Request) -> Response:
     """Answer under a request id, which the answer names."""
     claimed = {REQUEST_ID: request.headers.get(REQUEST_ID.lower(), "")}
@@ -46,12 +76,12 @@ async def _identified(handler: Handler, request: Request) -> Response:
     return replace(response, headers={**response.headers, REQUEST_ID: request_id})
 
 
-async def _metrics(plugin: QuoteDBPlugin, _request: Request) -> Response:
+async def _metrics(plugin: WebPlugin, _request: Request) -> Response:
     content_type, page = plugin.metrics_page()
     return Response(200, content_type, page)
 
 
-async def _plugin_health(plugin: QuoteDBPlugin, _request: Request) -> Response:
+async def _plugin_health(plugin: WebPlugin, _request: Request) -> Response:
     try:
         await plugin.check_service()
     except Unwell as error:
@@ -59,17 +89,17 @@ async def _plugin_health(plugin: QuoteDBPlugin, _request: Request) -> Response:
     return json_response({"status": "healthy", "migrations": "up_to_date"})
 
 
-async def _quote(plugin: QuoteDBPlugin, request: Request) -> Response:
+async def _quote(plugin: WebPlugin, request: Request) -> Response:
     try:
         quote_id = number(request.path.removeprefix(QUOTES))
-        quote = await plugin.get_quote_with_fallback(quote_id)
+        quote = await plugin.fallback.get(quote_id)
     except ValidationError as error:
         return error_response(400, str(error))
     except ServiceUnavailableError as error:
         return error_response(503, "Quote service temporarily unavailable", _retry_after(error))
     if quote is None:
         return error_response(404, str(QuoteNotFound(quote_id)))
-    return json_response(escaped(quote))
+    return json_response(escaped(quote), headers=STALE if plugin.fallback.is_away else None)
 
 
 def _retry_after(error: ServiceUnavailableError) -> Mapping[str, str]:

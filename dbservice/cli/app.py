@@ -117,33 +117,25 @@ def scaffold(
     *,
     plugin: Annotated[str, Parameter(help="The plugin that gets the tables, as quote-db.")],
     out: Annotated[Path, Parameter(help="The folder to write migrations to.")] = Path("migrations"),
-    import_: Annotated[
-        bool, Flag, Parameter(name="--import", help="Also import the rows.")
-    ] = False,
-    where: Where = Where(),  # noqa: B008 - they are frozen
-    output: Output = Output(),  # noqa: B008
+    output: Output = Output(),  # noqa: B008 - it is frozen
 ) -> int:
-    """Write migration 001 from an existing SQLite database, and import its rows.
+    """Write migration 001 and an export of the rows from an existing SQLite database.
 
     The file is only read. Tables, indexes and views become 001_create_tables.sql for both
-    engines, triggers 002_create_triggers.sql; what cannot be carried over is said. With --import
-    the rows go through the service on --nats, or into a database that no service holds (--db):
-    parents before children, under their own ids, before the triggers are there.
+    engines, triggers 002_create_triggers.sql; what cannot be carried over is said. The rows become
+    PLUGIN.jsonl beside the folder of --out, under their own ids; `rosey import` applies the
+    migrations and stores them.
 
-    Exit codes: 0 done; 1 it cannot be read or was refused; 2 the command line is wrong;
-    3 nothing answers.
+    Exit codes: 0 done; 1 it cannot be read; 2 the command line is wrong.
 
     Parameters
     ----------
     file
         The SQLite database.
     """
-    import asyncio
-
     from dbservice.cli import scaffolding
 
-    asked = scaffolding.Asked(file, plugin, out, import_, where, as_json=output.json)
-    return asyncio.run(scaffolding.run(asked))
+    return scaffolding.run(scaffolding.Asked(file, plugin, out, as_json=output.json))
 
 
 @app.command(name="export")

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from dbservice.cli import migrating
-from dbservice.cli.connecting import storage_at
 from dbservice.cli.failure import USAGE, CommandFailed
-from dbservice.cli.options import Where
-from dbservice.cli.progress import PATIENCE
-from dbservice.client import StorageClient
-from dbservice.protocol.codec import encode_json
-from dbservice.protocol.errors import RequestError
+from dbservice.cli.migrating import author
+from dbservice.cli.output import tell
+from dbservice.migrate.files import parse
+from dbservice.migrate.ledger import APPLIED
+from dbservice.protocol.migrations import HistoryEntry
 from dbservice.protocol.names import Namespace, namespace
-from dbservice.scaffold.carry import Progress, carry
-from dbservice.scaffold.scaffold import TABLES_FILE, Scaffold, scaffold
-from dbservice.scaffold.source import Source, SourceError
+from dbservice.runtime.clock import timestamp
+from dbservice.scaffold.scaffold import Scaffold, scaffold
+from dbservice.scaffold.source import Source, SourceError, SourceTable
+from dbservice.sqltext.dialects import Dialect
+from dbservice.transfer.lines import (
+    FORMAT,
+    EndLine,
+    Header,
+    Line,
+    RowLine,
+    TableLine,
+    cell,
+    written,
+)
 
-_FIRST = TABLES_FILE.removesuffix(".sql")
+_BEGINNING = '{"is":"namespace"'
+"""What an export begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,53 +40,46 @@ class Asked:
     file: Path
     plugin: str
     out: Path
-    carries: bool
-    where: Where
     as_json: bool = False
 
 
-async def run(options: Asked) -> int:
+def run(asked: Asked) -> int:
     """Do what the command line says; return the exit code.
 
     Raises:
         CommandFailed: it cannot be done; the text says why.
     """
+    owner = namespace(asked.plugin)
     try:
-        owner = namespace(options.plugin)
-        with Source(options.file, owner) as source:
-            return await _run(options, owner, source)
+        with Source(asked.file, owner) as source:
+            return _run(asked, owner, source)
     except SourceError as error:
         raise CommandFailed(str(error)) from None
-    except RequestError as error:
-        raise CommandFailed(error.message, USAGE) from None
 
 
-async def _run(options: Asked, owner: Namespace, source: Source) -> int:
-    made = scaffold(source, owner, options.file.name)
-    paths = _written(options, made)
-    carried: dict[str, int] = {}
-    if options.carries:
-        carried = await _import(options, source)
-    if options.as_json:
-        told = {"files": list(map(str, paths)), "notes": made.notes, "imported": carried}
-        sys.stdout.write(encode_json({"success": True, **told}).decode() + "\n")
-        return 0
+def _run(asked: Asked, owner: Namespace, source: Source) -> int:
+    made = scaffold(source, owner, asked.file.name)
+    paths = _migrations_written(asked, made)
+    rows = asked.out.parent / f"{asked.plugin}.jsonl"
+    _write_rows(rows, _lines(source, made, owner))
+    counts = {table.name: table.rows for table in source.tables}
+    told = {"files": list(map(str, paths)), "rows_file": str(rows), "rows": counts}
     lines = [f"Wrote {path}" for path in paths]
+    lines.append(f"Wrote {rows}: {sum(counts.values())} rows of {len(counts)} tables")
     lines += [f"note: {note}" for note in made.notes]
-    lines += [f"Imported {rows} rows into {table}" for table, rows in carried.items()]
-    if not options.carries:
-        lines.append(
-            f"Look through them, then: rosey scaffold {options.file} --plugin {options.plugin} "
-            f"--out {options.out} --import --db FILE"
-        )
-    sys.stdout.write("\n".join(lines) + "\n")
+    lines.append(
+        f"Look through them, then: rosey import {asked.plugin} {rows} --db rosey.db "
+        f"--migrations {asked.out}"
+    )
+    value = {"success": True, **told, "notes": made.notes}
+    tell(value, "".join(f"{line}\n" for line in lines), as_json=asked.as_json)
     return 0
 
 
-def _written(options: Asked, made: Scaffold) -> list[Path]:
-    """Write the files, unless the same ones are there."""
-    is_own = options.out.resolve().name == options.plugin
-    directory = options.out if is_own else options.out / options.plugin
+def _migrations_written(asked: Asked, made: Scaffold) -> list[Path]:
+    """Write the migrations, unless the same ones are there."""
+    is_own = asked.out.resolve().name == asked.plugin
+    directory = asked.out if is_own else asked.out / asked.plugin
     there = {path.name: path.read_text("utf-8") for path in sorted(directory.glob("*.sql"))}
     paths = [directory / name for name in made.files]
     if there == made.files:
@@ -89,74 +90,63 @@ def _written(options: Asked, made: Scaffold) -> list[Path]:
             "starts. Name an empty folder with --out.",
             USAGE,
         )
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            path.write_text(made.files[path.name], "utf-8")
-    except OSError as error:
-        raise CommandFailed(f"The migrations cannot be written: {error}.") from None
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        path.write_text(made.files[path.name], "utf-8")
     return paths
 
 
-async def _import(options: Asked, source: Source) -> dict[str, int]:
-    where = options.where
-    if where.db and not where.migrations:
-        where = replace(where, migrations=[options.out])
-    async with AsyncExitStack() as connected:
-        storage = await storage_at(where, options.plugin, connected)
-        await _make_tables(storage, options)
-        with _shown() as progress:
-            carried = await carry(source, storage, progress)
-        await storage.migrations.apply(applied_by=migrating.author(), timeout=migrating.LONG)
-        await _compare(storage, source)
-    return carried
+# --- rows ----------------------------------------------------------------------------------------
 
 
-async def _make_tables(storage: StorageClient, options: Asked) -> None:
-    status = await storage.migrations.status()
-    known = [*status.applied_migrations, *status.pending_migrations]
-    if known[:1] != [_FIRST]:
-        raise CommandFailed(
-            f"The service does not have {TABLES_FILE} of {options.plugin}: start it with "
-            f"--migrations {options.out}, or copy the files to where it looks."
-        )
-    if status.current_version > 1:
-        raise CommandFailed(
-            f"{options.plugin} is at version {status.current_version} already, so its rows were "
-            f"imported before. To start again: rosey migrate {options.plugin} rollback --all"
-        )
-    await storage.migrations.apply(1, applied_by=migrating.author(), timeout=migrating.LONG)
-
-
-async def _compare(storage: StorageClient, source: Source) -> None:
-    for table in source.tables:
-        there = await storage.rows(table.name).count()
-        if there != table.rows:
+def _write_rows(path: Path, lines: Iterator[Line]) -> None:
+    """Write an export; one of before is replaced, a file that is none stays."""
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            is_export = file.read(len(_BEGINNING)) == _BEGINNING
+        if not is_export:
             raise CommandFailed(
-                f"{table.name} has {there} rows after the import, and the file has {table.rows}. "
-                "Was the table in use meanwhile?"
+                f"{path} is there, and is no export: move it away, or name another folder with "
+                "--out; the rows are written beside it.",
+                USAGE,
             )
+    unfinished = path.with_name(f"{path.name}.part")
+    with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{written(line)}\n" for line in lines)
+    unfinished.replace(path)
 
 
-@contextmanager
-def _shown() -> Iterator[Progress | None]:
-    """Show on a terminal how far the import is, once it takes longer than a second."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
+def _lines(source: Source, made: Scaffold, owner: Namespace) -> Iterator[Line]:
+    """Yield the rows as `rosey export` would, had the service held them under the new names."""
+    now = timestamp(time.time())
+    yield Header(FORMAT, owner.plugin, Dialect.SQLITE, now, _history(made, now))
+    count = 1
+    for table in source.tables:
+        columns = [table.columns[name] for name in table.stored]
+        yield TableLine(table.name, columns, source.last_id(table), None)
+        yield from _row_lines(source, table)
+        count += 1 + table.rows
+    yield EndLine(count)
 
-    began = time.monotonic()
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
 
-        def show(table: str, done: int, total: int) -> None:
-            if time.monotonic() - began < PATIENCE:
-                return
-            if table not in tasks:
-                tasks[table] = bar.add_task(table, total=total)
-            bar.update(tasks[table], completed=done)
+def _row_lines(source: Source, table: SourceTable) -> Iterator[Line]:
+    kinds = [table.types[name].type for name in table.stored]
+    for row in source.rows(table):
+        yield RowLine([cell(kind, value) for kind, value in zip(kinds, row, strict=True)])
 
-        yield show
+
+def _history(made: Scaffold, now: str) -> list[HistoryEntry]:
+    """Return the bookkeeping of the written files, which the import applies before the rows."""
+    files = [parse(name, text.encode()) for name, text in made.files.items()]
+    return [
+        HistoryEntry(
+            version=file.version,
+            name=file.name,
+            checksum=file.checksum,
+            applied_at=now,
+            applied_by=author(),
+            execution_ms=0.0,
+            state=APPLIED,
+        )
+        for file in files
+    ]

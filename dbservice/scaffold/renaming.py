@@ -11,6 +11,7 @@ from dbservice.protocol.limits import MAX_IDENTIFIER
 from dbservice.protocol.names import IDENTIFIER
 from dbservice.sqltext.dialects import Dialect, quoted
 from dbservice.sqltext.lexer import Kind, Token, tokens
+from dbservice.sqltext.policy import POLICIES
 
 _OF_ENGINES = ("sqlite_", "pg_")
 
@@ -76,11 +77,14 @@ def rewritten(sql: str, names: Mapping[str, str]) -> str:
         sql: an expression or a command.
         names: new names by old ones in lower case.
     """
-    parts, position = [], 0
+    parts, position, is_label = [], 0, False
     for token in tokens(sql, Dialect.SQLITE):
         parts += [_gap(sql[position : token.start])]
-        parts += [_respelled(token, names) if token.is_name else token.text]
-        position = token.end
+        if is_label and token.kind is Kind.QUOTED_NAME:
+            parts += [quoted(names.get(token.name.lower(), token.name))]
+        else:
+            parts += [_respelled(token, names) if token.is_name else token.text]
+        position, is_label = token.end, token.keyword == "AS"
     return "".join(parts)
 
 
@@ -100,7 +104,14 @@ def _respelled(token: Token, names: Mapping[str, str]) -> str:
         if new is None:
             return "'" + token.name.replace("'", "''") + "'"
         return spelled(new)
-    return token.text if new is None or new == token.name else spelled(new)
+    if new is None:
+        return token.text
+    # PostgreSQL would compute these words instead of reading the column.
+    is_computed = new in POLICIES[Dialect.POSTGRESQL].nameless_calls or new in _MOMENTS
+    return quoted(new) if is_computed else token.text if new == token.name else spelled(new)
+
+
+_MOMENTS = ("localtime", "localtimestamp")
 
 
 @cache

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from dbservice.engine.columns import Column as ServedColumn
 from dbservice.engine.sqlite_tables import load
 from dbservice.engine.steps import Result, Steps, T
+from dbservice.engine.type_map import to_stored
 from dbservice.migrate.structure import (
     AUTOINCREMENT,
     Column,
@@ -52,7 +53,7 @@ class SourceTable:
         columns: new column names by old ones.
         types: what each column becomes, by its old name.
         foreign_keys: those that the data fulfils.
-        later: those of them whose rows are imported after this table's, old names.
+        later: those of them that refer to a table which is made after this one, old names.
         rows: how many rows it has.
         counter: the highest id that was ever given, with AUTOINCREMENT; else 0.
     """
@@ -122,19 +123,26 @@ class Source:
     ) -> None:
         self._connection.close()
 
-    def rows(self, table: SourceTable) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a table under their new names, as JSON values, by primary key."""
+    def rows(self, table: SourceTable) -> Iterator[list[Any]]:
+        """Yield the rows of a table as the service would store them, in the order of `stored`."""
         names = ", ".join(map(quoted, table.stored))
         order = ", ".join(map(quoted, table.table.primary_key)) or "1"
         found = self._connection.execute(
             f"SELECT {names} FROM {quoted(table.table.full_name)} ORDER BY {order}"  # noqa: S608
         )
-        reads = [(table.columns[name], _reader(table.types[name].type)) for name in table.stored]
+        kinds = [table.types[name].type for name in table.stored]
         for row in found:
-            yield {
-                name: None if value is None else as_json(value)
-                for (name, as_json), value in zip(reads, row, strict=True)
-            }
+            yield [_stored(kind, value) for kind, value in zip(kinds, row, strict=True)]
+
+    def last_id(self, table: SourceTable) -> int | None:
+        """Return the highest id that was given out; None if the table gives out none."""
+        key = table.table.counts_itself
+        if not key:
+            return None
+        highest = self._connection.execute(
+            f"SELECT max({quoted(key)}) FROM {quoted(table.table.full_name)}"  # noqa: S608
+        ).fetchone()[0]
+        return max(table.counter, highest or 0)
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -241,9 +249,6 @@ class Source:
             return "the columns it refers to are not unique"
         if self._has_orphans(table, key):
             return "rows refer to rows that are not there"
-        nullable = not any(table.columns[_found(c, table.columns)].required for c in key.columns)
-        if self._comes_later(table, key) and not (nullable and table.primary_key):
-            return "the tables refer to each other, and neither can be filled first"
         return ""
 
     def _has_orphans(self, table: Table, key: ForeignKey) -> bool:
@@ -315,15 +320,12 @@ def _opened(path: Path, texts: _Texts) -> sqlite3.Connection:
     return connection
 
 
-def _reader(kind: ColumnType) -> Callable[[Any], Any]:
-    """Return what turns a stored value into the JSON value that the service takes."""
-    if kind is ColumnType.BOOLEAN:
-        return bool
-    if kind is ColumnType.JSON:
-        return json.loads
-    if kind in (ColumnType.TEXT, ColumnType.STRING):
-        return as_text
-    return lambda value: value
+def _stored(kind: ColumnType, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind is ColumnType.DATETIME:
+        return to_stored(ServedColumn("", kind), value, "")
+    return as_text(value) if kind in (ColumnType.TEXT, ColumnType.STRING) else value
 
 
 def as_text(value: Any) -> str:

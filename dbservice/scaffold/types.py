@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from dbservice.engine.columns import Column as ServedColumn
 from dbservice.engine.dialect import dialect_of
@@ -98,7 +98,7 @@ def _misfits(
     served: ServedColumn,
     stored: frozenset[str],
 ) -> Iterator[str]:
-    """Yield why the values do not fit the declared type."""
+    """Yield why the values do not fit the declared type, in how many rows, and in which."""
     fitting = {
         ColumnType.INTEGER: _INTEGERS,
         ColumnType.BOOLEAN: _INTEGERS,
@@ -106,7 +106,10 @@ def _misfits(
     }.get(served.type, _TEXTS)
     if not stored <= fitting:
         told = ", ".join(sorted(stored - fitting))
-        yield f"declared {column.type or 'without a type'}, but holds {told} values"
+        name, classes = quoted(column.name), ", ".join(f"'{each}'" for each in sorted(fitting))
+        where = f"{name} IS NOT NULL AND typeof({name}) NOT IN ({classes})"
+        rows = _rows_told(connection, table, column.name, where, ())
+        yield f"declared {column.type or 'without a type'}, but holds {told} values ({rows})"
     if served.type in (ColumnType.STRING, ColumnType.DATETIME, ColumnType.JSON, ColumnType.BOOLEAN):
         yield from _refused(connection, table, column, served)
 
@@ -116,18 +119,52 @@ def _refused(
 ) -> Iterator[str]:
     name = quoted(column.name)
     values = connection.execute(
-        f"SELECT DISTINCT {name} FROM {quoted(table)} WHERE {name} IS NOT NULL"  # noqa: S608
+        f"SELECT {name}, count(*) FROM {quoted(table)} WHERE {name} IS NOT NULL GROUP BY {name}"  # noqa: S608
     )
-    for (value,) in values:
-        if served.type is ColumnType.JSON and not _is_json(connection, value):
-            yield f"declared {column.type}, but not every value is JSON"
-            return
-        given = bool(value) if served.type is ColumnType.BOOLEAN and value in (0, 1) else value
-        try:
-            to_stored(served, given, column.name)
-        except RequestError:
-            yield f"declared {column.type}, but '{str(value)[:40]}' does not fit that"
-            return
+    refused = [(v, n) for v, n in values if not _fits(connection, column, served, v)]
+    if not refused:
+        return
+    value, others = refused[0][0], sum(count for _, count in refused)
+    row = _rows_told(connection, table, column.name, f"{name} IS ?", (value,), others)
+    what = "not every value is JSON" if served.type is ColumnType.JSON else ""
+    told = what or f"'{str(value)[:40]}' does not fit that"
+    yield f"declared {column.type}, but {told} ({row})"
+
+
+def _fits(connection: sqlite3.Connection, column: Column, served: ServedColumn, value: Any) -> bool:
+    if served.type is ColumnType.JSON and not _is_json(connection, value):
+        return False
+    given = bool(value) if served.type is ColumnType.BOOLEAN and value in (0, 1) else value
+    try:
+        to_stored(served, given, column.name)
+    except RequestError:
+        return False
+    return True
+
+
+def _rows_told(
+    connection: sqlite3.Connection,
+    table: str,
+    column: str,
+    where: str,
+    values: Sequence[Any],
+    count: int | None = None,
+) -> str:
+    """Return how many of how many rows, and which is the first: `1 of 1000 rows, first: id 17`."""
+    name, source = quoted(column), quoted(table)
+    key = connection.execute(
+        "SELECT name FROM pragma_table_xinfo(?) WHERE pk > 0 ORDER BY pk", (table,)
+    ).fetchall()
+    shown = [quoted(each) for (each,) in key] or ["_rowid_"]
+    (total,) = connection.execute(f"SELECT count(*) FROM {source}").fetchone()  # noqa: S608
+    found = connection.execute(
+        f"SELECT {', '.join(shown)}, {name} FROM {source} WHERE {where} ORDER BY 1",  # noqa: S608
+        tuple(values),
+    ).fetchall()
+    names = [each for (each,) in key] or ["rowid"]
+    first = ", ".join(f"{n} {v}" for n, v in zip(names, found[0][:-1], strict=True))
+    value = str(found[0][-1])[:40]
+    return f"{count or len(found)} of {total} rows, first {first}: '{value}'"
 
 
 def _is_json(connection: sqlite3.Connection, value: object) -> bool:

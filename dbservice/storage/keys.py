@@ -166,7 +166,7 @@ class KeyStore:
                 raise invalid("A key under 'counters' is empty.", field="counters")
             _check_key(key)
             if times:
-                yield from self._add(namespace, key, delta * times, None)
+                yield from self._add(namespace, key, delta * times, None, field="counters")
 
     def sweep(self) -> Steps[int]:
         """Remove what has expired, of all plugins; return how many keys."""
@@ -245,15 +245,23 @@ class KeyStore:
             return True
         return text is not None and same_json(msgspec.json.decode(text), request.if_value)
 
-    def _add(self, namespace: Namespace, key: str, delta: int, seconds: int | None) -> Steps[int]:
+    def _add(
+        self,
+        namespace: Namespace,
+        key: str,
+        delta: int,
+        seconds: int | None,
+        *,
+        field: str | None = None,
+    ) -> Steps[int]:
         text = yield from self._hold(namespace, key)
         if text is None:
-            _check_sum(key, delta)
+            _check_sum(key, delta, field or "by")
             expires = None if seconds is None else self._clock.time() + seconds
             yield Statement(_PUT, (namespace.plugin, key, str(delta), expires))
             return delta
-        total = _integer(key, text) + delta
-        _check_sum(key, total)
+        total = _integer(key, text, field or "key") + delta
+        _check_sum(key, total, field or "by")
         yield Statement(_CHANGE, (str(total), namespace.plugin, key))
         return total
 
@@ -285,13 +293,13 @@ def _check_value_size(size: int) -> None:
         )
 
 
-def _integer(key: str, text: str) -> int:
+def _integer(key: str, text: str, field: str) -> int:
     value = msgspec.json.decode(text)
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(
             f"The key '{key[:80]}' holds {kind(value)}, not an integer. Set it to an integer "
             "first.",
-            field="key",
+            field=field,
             expected="integer",
             got=kind(value),
         )
@@ -317,10 +325,10 @@ def _check_printable(text: str, field: str) -> None:
         )
 
 
-def _check_sum(key: str, total: int) -> None:
+def _check_sum(key: str, total: int, field: str) -> None:
     if not MIN_INTEGER <= total <= MAX_INTEGER:
         raise invalid(
             f"The number under '{key[:80]}' would not fit into 64 bits.",
             reason=Reason.LIMIT,
-            field="by",
+            field=field,
         )

@@ -12,8 +12,9 @@ from dbservice.protocol.subjects import command_subject
 from dbservice.runtime.barrier import barrier
 from dbservice.runtime.correlation import bound_request_id, request_id_of
 from reference_plugin_quote_db.bus import Bus, Message, Subscription
-from reference_plugin_quote_db.chat.commands import FAILED, Answer, Caller, ChatCommands
+from reference_plugin_quote_db.chat.commands import FAILED, Caller, ChatCommands, Reply
 from reference_plugin_quote_db.chat.parser import Command, join
+from reference_plugin_quote_db.validation import printable
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,11 @@ class CommandListener:
         except Exception:
             logger.exception("A command on %s was not answered", message.subject)
 
-    async def _answer(self, message: Message) -> Answer:
+    async def _answer(self, message: Message) -> Reply:
         try:
             chat = msgspec.json.decode(message.data, type=ChatMessage)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return Answer(False, f"Expected {{'user', 'role', 'args'}} as JSON: {error}")
+            return Reply(False, printable(f"Expected {{'user', 'role', 'args'}} as JSON: {error}"))
         arguments = chat.args if isinstance(chat.args, str) else join(chat.args)
         action = message.subject.rpartition(".")[2]
         try:
@@ -97,4 +98,4 @@ class CommandListener:
             )
         except Exception:
             logger.exception("The command %s failed", action)
-            return Answer(False, FAILED)
+            return Reply(False, FAILED)

@@ -79,6 +79,12 @@ def number(text: str) -> int:
     return int(match[1]) if match else 0
 
 
+def number_and_word(text: str) -> tuple[int, str]:
+    """Return what stands in `42 funny`; 0 and an empty word, which no rule allows, if they miss."""
+    first, rest = _first_word(text)
+    return number(first), rest
+
+
 def join(words: list[str]) -> str:
     """Return one line of arguments; a word that has blanks in it is quoted."""
     return " ".join(_quoted(word) if not word or re.search(r"\s", word) else word for word in words)

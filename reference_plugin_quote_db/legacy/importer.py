@@ -17,10 +17,12 @@ import msgspec
 
 from dbservice.client import ConstraintViolation, StorageClient
 from dbservice.protocol.limits import MAX_INTEGER
+from dbservice.runtime.clock import SystemClock
 from reference_plugin_quote_db import validation
 from reference_plugin_quote_db.errors import MigrationsPending, ValidationError
 from reference_plugin_quote_db.legacy.file import BATCH, LegacyFile, Row
-from reference_plugin_quote_db.parts.total import DELETED_ONE, TotalCount
+from reference_plugin_quote_db.parts.total import KeptTotal
+from reference_plugin_quote_db.quotes import counting
 from reference_plugin_quote_db.schema import (
     ADDED_BY,
     AUTHOR,
@@ -150,7 +152,7 @@ class LegacyImport:
     ) -> None:
         self._storage = storage
         self._quotes = storage.rows(QUOTES)
-        self._total = TotalCount(storage)
+        self._total = KeptTotal(storage.kv, self._quotes, TOTAL_COUNT, SystemClock())
         self._file = file
         self._progress = progress or _silent
 
@@ -182,8 +184,10 @@ class LegacyImport:
         await self._total.repair()  # from here on, every write keeps it right
         stored = await self._storage.kv.get(CHECKPOINT)
         if stored is None:
-            report.first_quotes_removed = await self._quotes.delete(
-                _FIRST_QUOTES, counters=DELETED_ONE
+            report.first_quotes_removed = await counting(
+                self._total,
+                -1,
+                lambda counters: self._quotes.delete(_FIRST_QUOTES, counters=counters),
             )
         checkpoint = _Checkpoint(uuid4().hex)
         if stored is not None and not again:
@@ -222,10 +226,11 @@ class LegacyImport:
 
     async def _insert_new(self, rows: list[Row], run: str) -> None:
         # The key says what is written: a repaired row is a new request, a repeated batch is not.
-        await self._quotes.insert_many(
-            rows,
-            counters={TOTAL_COUNT: len(rows)},
-            idempotency_key=f"{CHECKPOINT}-{run}-{_checksum(rows)}",
+        key = f"{CHECKPOINT}-{run}-{_checksum(rows)}"
+        await counting(
+            self._total,
+            len(rows),
+            lambda counters: self._quotes.insert_many(rows, counters, idempotency_key=key),
         )
 
     async def _missing(self, rows: list[Row]) -> list[Row]:

@@ -1,15 +1,16 @@
-"""The way back: `QUOTE_DB_LEGACY=true` selects the plugin on raw SQLite."""
+"""The way back: `QUOTE_DB_LEGACY=true` runs the plugin as it was, on its own file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from reference_plugin_quote_db import legacy, plugin
+from pathlib import Path
+from typing import Final
 
 SWITCH: Final = "QUOTE_DB_LEGACY"
+FILE: Final = "QUOTE_DB_LEGACY_FILE"
+DEFAULT_FILE: Final = "quotes.db"
+
 _OLDER_SPELLINGS: Final = ("QUOTE_DB_USE_LEGACY", "USE_LEGACY_STORAGE")
 _ON: Final = frozenset({"true", "1", "yes", "on"})
 
@@ -21,19 +22,6 @@ def legacy_wanted(environment: Mapping[str, str] = os.environ) -> bool:
     return value.strip().lower() in _ON
 
 
-def plugin_class(
-    environment: Mapping[str, str] = os.environ,
-) -> type[legacy.QuoteDBPlugin | plugin.QuoteDBPlugin]:
-    """Return the plugin to run: on the storage service, unless the environment says otherwise.
-
-    The two differ in what they are constructed with, a NATS client or the path of a file, and
-    agree in every public coroutine of the legacy plugin.
-    """
-    # Imported here, so that neither needs what the other stands on.
-    if legacy_wanted(environment):
-        from reference_plugin_quote_db.legacy import QuoteDBPlugin as Legacy
-
-        return Legacy
-    from reference_plugin_quote_db.plugin import QuoteDBPlugin as Modern
-
-    return Modern
+def legacy_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the file on which the legacy plugin runs."""
+    return Path(environment.get(FILE, "").strip() or DEFAULT_FILE)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import TypeVar
 
 from dbservice.runtime.clock import Clock
 from reference_plugin_quote_db.errors import CircuitBreakerError
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +32,11 @@ class CircuitBreaker:
         failure_threshold: failures in a row that open it.
         recovery_timeout: seconds that it stays open.
         success_threshold: successes in a row that close it again.
-        counts: whether an exception says something about the service; by default all do.
+
+    Attributes:
+        quiet: whether it is closed and the last call succeeded, so that another success would
+            change nothing and need not be told.
+        period: counts how often it opened and closed.
     """
 
     def __init__(
@@ -46,18 +46,17 @@ class CircuitBreaker:
         failure_threshold: int = 5,
         recovery_timeout: float = 60.0,
         success_threshold: int = 2,
-        counts: Callable[[Exception], bool] = lambda _: True,
     ) -> None:
         self._clock = clock
         self._failure_threshold = failure_threshold
         self._recovery_timeout = recovery_timeout
         self._success_threshold = success_threshold
-        self._counts = counts
         self._opened_at: float | None = None
         self._failures = 0
         self._successes = 0
         self._probing = False
-        self._period = 0
+        self.period = 0
+        self.quiet = True
 
     @property
     def state(self) -> CircuitState:
@@ -77,53 +76,37 @@ class CircuitBreaker:
         if self.state is CircuitState.OPEN:
             self._opened_at = self._clock.time() - self._recovery_timeout
 
-    async def call(
-        self, ask: Callable[[], Awaitable[T]], failed: Callable[[T], bool] = lambda _: False
-    ) -> T:
-        """Return what `ask` returns, and remember whether it worked.
-
-        Args:
-            ask: makes the call.
-            failed: whether a result that was returned is a failure all the same.
+    def enter(self) -> int:
+        """Let a call through and return the present period, for `leave()`.
 
         Raises:
-            CircuitBreakerError: if the breaker lets no call through; `ask` was not called.
+            CircuitBreakerError: if the breaker lets no call through.
         """
-        period = self._enter()
-        try:
-            result = await ask()
-        except BaseException as error:
-            if isinstance(error, Exception) and self._counts(error):
-                self._record(period, success=False)
-            else:  # cancelled, say: nothing is known about the service
-                self._leave(period)
-            raise
-        self._record(period, success=not failed(result))
-        return result
-
-    def _enter(self) -> int:
         state = self.state
         if state is CircuitState.OPEN or (state is CircuitState.HALF_OPEN and self._probing):
             raise CircuitBreakerError(self.retry_after())
         self._probing = state is CircuitState.HALF_OPEN
-        return self._period
+        return self.period
 
-    def _leave(self, period: int) -> None:
-        if period == self._period:
-            self._probing = False
+    def leave(self, period: int, *, failed: bool | None) -> None:
+        """Remember how a call ended.
 
-    def _record(self, period: int, *, success: bool) -> None:
-        if period != self._period:
+        Args:
+            period: what `enter()` returned.
+            failed: None if that says nothing about the service, as a call that was cancelled.
+        """
+        if period != self.period:
             return  # a straggler, sent before the breaker last opened or closed
         self._probing = False
-        if success:
-            self._succeeded()
-        else:
+        if failed:
             self._failed()
+        elif failed is False:
+            self._succeeded()
 
     def _succeeded(self) -> None:
         self._failures = 0
         if self._opened_at is None:
+            self.quiet = True
             return
         self._successes += 1
         if self._successes >= self._success_threshold:
@@ -131,6 +114,7 @@ class CircuitBreaker:
             logger.info("Circuit breaker: CLOSED (recovered)")
 
     def _failed(self) -> None:
+        self.quiet = False
         self._failures += 1
         if self._opened_at is not None or self._failures >= self._failure_threshold:
             failures = self._failures
@@ -140,4 +124,5 @@ class CircuitBreaker:
     def _turn(self, opened_at: float | None) -> None:
         self._opened_at = opened_at
         self._failures = self._successes = 0
-        self._period += 1
+        self.period += 1
+        self.quiet = opened_at is None

@@ -37,6 +37,9 @@ class WriteQueue:
         size: writes that wait at the most.
         deadline: seconds that a write waits at the most.
         sleep: waits; replaced in tests.
+
+    Attributes:
+        breaker: the same. While it is quiet, nothing has to wait.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class WriteQueue:
         deadline: float = DEADLINE,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._breaker = breaker
+        self.breaker = breaker
         self._clock = clock
         self._size = size
         self._deadline = deadline
@@ -80,7 +83,7 @@ class WriteQueue:
             ServiceUnavailableError: if too many writes wait already, or the queue is closed.
             WriteNotAcknowledged: if the deadline passed.
         """
-        if self._breaker.state is CircuitState.CLOSED and not self._waiting:
+        if self.breaker.state is CircuitState.CLOSED and not self._waiting:
             return await write()
         if self.is_full:
             raise ServiceUnavailableError(
@@ -99,14 +102,14 @@ class WriteQueue:
         while self._clock.time() < until:
             if self._closed.is_set():
                 raise ServiceUnavailableError("The plugin is closing; the write was given up")
-            if self._breaker.retry_after() == 0:
+            if self.breaker.retry_after() == 0:
                 try:
                     return await write()
                 except Exception as error:
                     if not is_outage(error):
                         raise
                     failure = error
-            wait = max(self._breaker.retry_after(), PAUSE)
+            wait = max(self.breaker.retry_after(), PAUSE)
             await self._pause(max(0.0, min(wait, until - self._clock.time())))
         raise WriteNotAcknowledged(self._deadline) from failure
 

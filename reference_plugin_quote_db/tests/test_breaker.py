@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import pytest
 
 from dbservice.runtime.clock import ManualClock
 from reference_plugin_quote_db.errors import CircuitBreakerError
 from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
-from reference_plugin_quote_db.parts.guarded_bus import GuardedNats, is_failure
-from reference_plugin_quote_db.tracing import Tracing
+from reference_plugin_quote_db.parts.guarded_bus import GuardedBus
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,11 +26,23 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def breaker(clock: ManualClock) -> CircuitBreaker:
-    return CircuitBreaker(clock, counts=is_failure)
+    return CircuitBreaker(clock)
 
 
 def state(breaker: CircuitBreaker) -> CircuitState:
     return breaker.state
+
+
+async def called(breaker: CircuitBreaker, ask: Callable[[], Awaitable[T]]) -> T:
+    """Call something behind a breaker, as `GuardedBus` does."""
+    period = breaker.enter()
+    try:
+        result = await ask()
+    except BaseException as error:
+        breaker.leave(period, failed=True if isinstance(error, Exception) else None)
+        raise
+    breaker.leave(period, failed=False)
+    return result
 
 
 async def fine() -> str:
@@ -42,14 +56,14 @@ async def broken() -> str:
 async def fail(breaker: CircuitBreaker, times: int) -> None:
     for _ in range(times):
         with pytest.raises(TimeoutError):
-            await breaker.call(broken)
+            await called(breaker, broken)
 
 
 async def test_five_failures_in_a_row_open_it(
     breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     await fail(breaker, 4)
-    assert await breaker.call(fine) == "fine"
+    assert await called(breaker, fine) == "fine"
     await fail(breaker, 4)
     assert state(breaker) is CircuitState.CLOSED
     await fail(breaker, 1)
@@ -66,7 +80,7 @@ async def test_an_open_one_asks_nobody(breaker: CircuitBreaker, clock: ManualClo
         asked.append(1)
 
     with pytest.raises(CircuitBreakerError) as refused:
-        await breaker.call(ask)
+        await called(breaker, ask)
     assert asked == []
     assert refused.value.retry_after == 40
     assert not isinstance(refused.value, ConnectionError | TimeoutError)
@@ -78,10 +92,10 @@ async def test_after_a_minute_two_successes_close_it(
     await fail(breaker, 5)
     clock.advance(60)
     assert state(breaker) is CircuitState.HALF_OPEN
-    await breaker.call(fine)
+    await called(breaker, fine)
     assert state(breaker) is CircuitState.HALF_OPEN
     with caplog.at_level(logging.INFO):
-        await breaker.call(fine)
+        await called(breaker, fine)
     assert state(breaker) is CircuitState.CLOSED
     assert "CLOSED (recovered)" in caplog.text
     await fail(breaker, 4)
@@ -108,13 +122,13 @@ async def test_one_probe_at_a_time(breaker: CircuitBreaker, clock: ManualClock) 
         await finish.wait()
         return "slow"
 
-    probe = asyncio.create_task(breaker.call(slow))
+    probe = asyncio.create_task(called(breaker, slow))
     await begun.wait()
     with pytest.raises(CircuitBreakerError):
-        await breaker.call(fine)
+        await called(breaker, fine)
     finish.set()
     assert await probe == "slow"
-    assert await breaker.call(fine) == "fine"
+    assert await called(breaker, fine) == "fine"
 
 
 async def test_a_cancelled_probe_makes_room_and_proves_nothing(
@@ -122,13 +136,13 @@ async def test_a_cancelled_probe_makes_room_and_proves_nothing(
 ) -> None:
     await fail(breaker, 5)
     clock.advance(60)
-    probe = asyncio.create_task(breaker.call(lambda: asyncio.sleep(3600)))
+    probe = asyncio.create_task(called(breaker, lambda: asyncio.sleep(3600)))
     await asyncio.sleep(0)
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
         await probe
     assert state(breaker) is CircuitState.HALF_OPEN
-    assert await breaker.call(fine) == "fine"
+    assert await called(breaker, fine) == "fine"
 
 
 async def test_stragglers_of_an_earlier_period_do_not_count(
@@ -140,11 +154,11 @@ async def test_stragglers_of_an_earlier_period_do_not_count(
         await finish.wait()
         return "late"
 
-    straggler = asyncio.create_task(breaker.call(late))
+    straggler = asyncio.create_task(called(breaker, late))
     await asyncio.sleep(0)
     await fail(breaker, 5)
     clock.advance(60)
-    await breaker.call(fine)
+    await called(breaker, fine)
     finish.set()
     assert await straggler == "late"
     assert state(breaker) is CircuitState.HALF_OPEN
@@ -195,7 +209,7 @@ def failed(code: str) -> bytes:
     ],
 )
 async def test_what_counts_as_a_failure(breaker: CircuitBreaker, outcome: Any, opens: bool) -> None:
-    guard = GuardedNats(Nats(outcome), breaker, Tracing())
+    guard = GuardedBus(Nats(outcome), breaker)
     for _ in range(5):
         results = await asyncio.gather(
             guard.request("rosey.db.ping", b"", timeout=1), return_exceptions=True
@@ -206,7 +220,7 @@ async def test_what_counts_as_a_failure(breaker: CircuitBreaker, outcome: Any, o
 
 async def test_headers_are_sent_only_if_there_are_some(breaker: CircuitBreaker) -> None:
     nats = Nats(b"{}")
-    guard = GuardedNats(nats, breaker, Tracing())
+    guard = GuardedBus(nats, breaker)
     await guard.request("a.b", b"", timeout=3)
     assert nats.options == {"timeout": 3}
     await guard.request("a.b", b"", timeout=3, headers={"A": "b"})

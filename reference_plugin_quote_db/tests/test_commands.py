@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from reference_plugin_quote_db.chat.commands import ACTIONS, ALIASES
 from reference_plugin_quote_db.chat.parser import (
     Command,
     join,
@@ -112,14 +111,3 @@ def test_unquoted(text: str, inside: str) -> None:
 )
 def test_words_of_a_list_keep_their_bounds(words: list[str], text: str, author: str | None) -> None:
     assert text_and_author(join(words)) == (text, author)
-
-
-def test_aliases_lead_to_actions() -> None:
-    assert set(ALIASES.values()) <= set(ACTIONS)
-    assert not set(ALIASES) & set(ACTIONS)
-
-
-def test_every_usage_begins_with_its_action() -> None:
-    assert {name: action.usage.split()[0] for name, action in ACTIONS.items()} == {
-        name: name for name in ACTIONS
-    }

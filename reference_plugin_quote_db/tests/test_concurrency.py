@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 
 from dbservice.client import StorageClient
+from dbservice.runtime.clock import SystemClock
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.errors import ScoreLimitReached
-from reference_plugin_quote_db.parts.total import TotalCount
+from reference_plugin_quote_db.parts.total import KeptTotal
 
 pytestmark = pytest.mark.asyncio
 
@@ -108,6 +109,7 @@ async def test_adding_and_deleting_at_once(plugin: QuoteDBPlugin, client: Storag
 async def test_repairs_beside_writes_leave_the_total_right(
     plugin: QuoteDBPlugin, client: StorageClient, lost: bool
 ) -> None:
+    total = KeptTotal(client.kv, client.rows("quotes"), "total_count", SystemClock())
     before = await plugin.count_quotes()
     if lost:
         await client.kv.delete("total_count")
@@ -115,7 +117,7 @@ async def test_repairs_beside_writes_leave_the_total_right(
         await client.kv.set("total_count", 1000)
     await asyncio.gather(
         *(add(plugin, number) for number in range(15)),
-        *(TotalCount(client).repair() for _ in range(3)),
+        *(total.repair() for _ in range(3)),
         *(add(plugin, number) for number in range(15)),
     )
     await assert_total(plugin, client, before + 30)

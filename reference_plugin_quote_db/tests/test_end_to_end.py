@@ -139,7 +139,11 @@ async def test_every_command_and_every_page(
     assert await told("get", number) == shown
     assert (await told("random")).startswith("#")
     assert await told("search", "SNAKES") == f"Found 1 quote: #{number}\n{shown}"
-    assert await told("count") == await told("stats") == f"Total quotes: {SHIPPED + 1}"
+    assert await told("count") == f"Total quotes: {SHIPPED + 1}"
+    assert "\nEegah: 1 quote, score 0" in await told("stats")
+    assert await told("tag", f"{number} #Snakes") == f"Quote #{number} tags: #snakes"
+    assert await told("tagged", "snakes") == f"Found 1 quote: #{number}\n{shown}"
+    assert await told("untag", f"{number} snakes") == f"Quote #{number} tags: none"
     assert await told("upvote", number) == f"Quote #{number} score: 1 (+1)"
     assert f"#{number} (score: 1)" in await told("top")
     assert await told("downvote", number) == f"Quote #{number} score: 0 (-1)"

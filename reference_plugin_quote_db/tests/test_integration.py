@@ -172,10 +172,11 @@ async def test_a_start_makes_the_total_right(
 
 
 async def test_the_text_of_an_older_plugin_is_read(
-    plugin: QuoteDBPlugin, client: StorageClient
+    nats_client: Any, plugin: QuoteDBPlugin, client: StorageClient
 ) -> None:
     await client.kv.set("total_count", "42")
-    assert await plugin.count_quotes() == 42
+    assert await QuoteDBPlugin(nats_client).count_quotes() == 42
+    assert await plugin.count_quotes() == 5, "it knows better, because it counted when it started"
 
 
 # -- finding ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest_asyncio
 import reference_plugin_quote_db
 from reference_plugin_quote_db import legacy, plugin
 from reference_plugin_quote_db.legacy import switch
+from reference_plugin_quote_db.legacy.chat import LegacyChat
 
 pytestmark = pytest.mark.asyncio
 
@@ -253,24 +255,99 @@ async def test_a_legacy_plugin_that_is_not_connected() -> None:
 
 @pytest.mark.parametrize("value", ["true", "TRUE", "1", "yes", "on", " true "])
 @pytest.mark.parametrize("name", ["QUOTE_DB_LEGACY", "QUOTE_DB_USE_LEGACY", "USE_LEGACY_STORAGE"])
-async def test_the_way_back(name: str, value: str) -> None:
-    assert switch.plugin_class({name: value}) is legacy.QuoteDBPlugin
+async def test_the_way_back(
+    name: str, value: str, fake_nats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert isinstance(plugin.QuoteDBPlugin.for_production(fake_nats), LegacyChat)
 
 
 @pytest.mark.parametrize("value", ["false", "0", "", "no", "off", "never"])
-async def test_the_modern_plugin_is_the_rule(value: str) -> None:
-    assert switch.plugin_class({}) is plugin.QuoteDBPlugin
-    assert switch.plugin_class({"QUOTE_DB_LEGACY": value}) is plugin.QuoteDBPlugin
+async def test_the_modern_plugin_is_the_rule(
+    value: str, fake_nats: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUOTE_DB_LEGACY", value)
+    assert type(plugin.QuoteDBPlugin.for_production(fake_nats)) is plugin.QuoteDBPlugin
 
 
 async def test_the_newest_spelling_wins() -> None:
-    environment = {"QUOTE_DB_LEGACY": "false", "QUOTE_DB_USE_LEGACY": "true"}
-    assert switch.plugin_class(environment) is plugin.QuoteDBPlugin
+    assert not switch.legacy_wanted({"QUOTE_DB_LEGACY": "false", "QUOTE_DB_USE_LEGACY": "true"})
+    assert not switch.legacy_wanted({})
 
 
-async def test_the_switch_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUOTE_DB_LEGACY", "true")
-    assert switch.plugin_class() is legacy.QuoteDBPlugin
+async def test_the_file_is_named_by_the_environment() -> None:
+    assert switch.legacy_file({}) == Path("quotes.db")
+    assert switch.legacy_file({"QUOTE_DB_LEGACY_FILE": " "}) == Path("quotes.db")
+    assert switch.legacy_file({"QUOTE_DB_LEGACY_FILE": "/a/b.db"}) == Path("/a/b.db")
+
+
+@pytest_asyncio.fixture
+async def chat(old: legacy.QuoteDBPlugin, nats_client: Any) -> AsyncIterator[LegacyChat]:
+    await old.add_quote("Movie sign!", "Crow", "ada")
+    started = LegacyChat(nats_client, Path(old.db_path))
+    await started.initialize()
+    yield started
+    await started.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ('add "Hikeeba!" Joel', "Quote #2 added"),
+        ("get 1", "#1: 'Movie sign!' — Crow"),
+        ("get 9", "Quote #9 not found"),
+        ("random", "#1: 'Movie sign!' — Crow"),
+        ("search MOVIE", "Found 1 quote: #1\n#1: 'Movie sign!' — Crow"),
+        ("search nothing", "No quotes found for 'nothing'"),
+        ("upvote 1", "Quote #1 score: 1 (+1)"),
+        ("downvote 1", "Quote #1 score: -1 (-1)"),
+        ("upvote 9", "Quote #9 not found"),
+        ("top", "No quote has been upvoted yet. Type: !quote upvote <id>"),
+        ("count", "Total quotes: 1"),
+        ("delete 1", "Quote #1 deleted"),
+        ("delete 9", "Quote #9 not found"),
+        ("stats", "The quote database runs as it was before tags and statistics."),
+        ("tag 1 funny", "The quote database runs as it was before tags and statistics."),
+        ("tagged funny", "The quote database runs as it was before tags and statistics."),
+    ],
+)
+async def test_the_chat_of_today_on_the_file_of_yesterday(
+    chat: LegacyChat, line: str, reply: str
+) -> None:
+    assert await chat.handle_command("Ada", "user", f"!quote {line}") == reply
+
+
+async def test_rights_hold_after_the_way_back_too(chat: LegacyChat) -> None:
+    refused = "You can only delete your own quotes"
+    assert await chat.handle_command("bob", "user", "delete 1") == refused
+    banned = "User is banned from deleting quotes"
+    assert await chat.handle_command("ada", "banned", "delete 1") == banned
+    assert "banned" in await chat.handle_command("ada", "banned", "add x -- y")
+    assert await chat.handle_command("bob", "moderator", "delete 1") == "Quote #1 deleted"
+
+
+async def test_commands_reach_it_over_the_bus(chat: LegacyChat, nats_client: Any) -> None:
+    subject = f"rosey.command.{chat.namespace}.count"
+    reply = await nats_client.request(subject, b'{"user": "ada"}', timeout=5)
+    assert json.loads(reply.data) == {"success": True, "reply": "Total quotes: 1"}
+
+
+async def test_the_start_says_what_is_not_in_the_file(
+    old: legacy.QuoteDBPlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    chat = LegacyChat(None, Path(old.db_path))
+    await chat.initialize()
+    await chat.close()
+    assert "since the switch to the database service are not in that file" in caplog.text
+    assert "rosey export quote-db quote-db.jsonl" in caplog.text
+
+
+async def test_no_file_is_made_where_none_is(tmp_path: Path) -> None:
+    path = tmp_path / "mistyped.db"
+    with pytest.raises(RuntimeError, match="QUOTE_DB_LEGACY_FILE=") as told:
+        await LegacyChat(None, path).initialize()
+    assert str(path) in str(told.value)
+    assert not path.exists()
 
 
 # -- the arrows ---------------------------------------------------------------------------------

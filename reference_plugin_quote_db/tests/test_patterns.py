@@ -11,8 +11,8 @@ import pytest_asyncio
 from dbservice.client import StorageClient
 from dbservice.runtime.clock import ManualClock
 from reference_plugin_quote_db import QuoteDBPlugin
-from reference_plugin_quote_db.config_cache import ConfigCache
 from reference_plugin_quote_db.errors import ValidationError
+from reference_plugin_quote_db.patterns import ConfigCache
 
 pytestmark = pytest.mark.asyncio
 

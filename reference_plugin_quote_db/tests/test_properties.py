@@ -15,10 +15,10 @@ from dbservice.runtime.clock import ManualClock
 from reference_plugin_quote_db import validation
 from reference_plugin_quote_db.chat.parser import join, parse, text_and_author
 from reference_plugin_quote_db.errors import ValidationError
-from reference_plugin_quote_db.markup import escaped
 from reference_plugin_quote_db.moderation import Moderator
-from reference_plugin_quote_db.parts.cache import SIZE, QuoteCache
-from reference_plugin_quote_db.queries import containing
+from reference_plugin_quote_db.parts.cache import SIZE, RowCache
+from reference_plugin_quote_db.quotes import containing
+from reference_plugin_quote_db.validation import escaped
 
 MODERATOR = Moderator(["badword", "shit"])
 TEXTS = st.text(max_size=1100)
@@ -116,7 +116,7 @@ def test_sanitizing_twice_changes_nothing(text: str) -> None:
 @given(st.lists(st.tuples(st.sampled_from("pgdw"), st.integers(1, 4), st.integers(0, 200))))
 def test_the_cache_agrees_with_a_simple_one(steps: list[tuple[str, int, int]]) -> None:
     clock = ManualClock(0)
-    cache = QuoteCache(clock)
+    cache = RowCache(clock, ("id", "score"))
     simple: dict[int, tuple[float, int]] = {}
     for action, quote_id, number in steps:
         if action == "p":

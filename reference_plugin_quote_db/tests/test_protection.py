@@ -83,7 +83,9 @@ async def test_a_limit_whose_end_is_lost_ends_within_the_hour(
     assert refused.value.retry_after == 3600
 
 
-@pytest.mark.parametrize(("setting", "added"), [(3, 3), (0, 10), ("3", 10), (True, 10)])
+@pytest.mark.parametrize(
+    ("setting", "added"), [(3, 3), ("3", 3), (0, 10), (-1, 10), ("many", 10), (True, 10)]
+)
 async def test_the_limit_of_users_is_a_setting(
     plugin: QuoteDBPlugin, client: StorageClient, setting: Any, added: int
 ) -> None:

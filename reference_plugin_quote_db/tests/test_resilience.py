@@ -11,15 +11,15 @@ import pytest
 
 from dbservice.client import InternalError, RequestTimeout, RetryPolicy
 from dbservice.runtime.clock import ManualClock
-from reference_plugin_quote_db import QuoteDBPlugin, resilient
-from reference_plugin_quote_db.degradation import DegradationLevel
+from reference_plugin_quote_db import QuoteDBPlugin, patterns
+from reference_plugin_quote_db.bus import MATRIX
 from reference_plugin_quote_db.errors import (
     CircuitBreakerError,
     ServiceUnavailableError,
     ValidationError,
 )
 from reference_plugin_quote_db.parts.breaker import CircuitState
-from reference_plugin_quote_db.retries import MATRIX
+from reference_plugin_quote_db.parts.degradation import DegradationLevel
 
 pytestmark = pytest.mark.asyncio
 
@@ -64,7 +64,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def at_most(repeats: int) -> RetryPolicy:
         return RetryPolicy(limit=repeats, sleep=sleep)
 
-    monkeypatch.setattr(resilient, "at_most", at_most)
+    monkeypatch.setattr(patterns, "at_most", at_most)
     return waited
 
 
@@ -209,7 +209,7 @@ async def test_what_another_replica_does_is_seen(rosey_plugin: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["rosey.event.quote-db.added", "rosey.db.event.quote-db.schema_changed"]
+    "subject", ["rosey.event.quote-db.voted", "rosey.db.event.quote-db.schema_changed"]
 )
 async def test_a_migration_or_an_event_that_is_none_clear_the_cache(
     rosey_plugin: Any, nats_client: Any, subject: str

@@ -29,6 +29,7 @@ SEARCH = "rosey.db.row.quote-db.search"
 UPDATE = "rosey.db.row.quote-db.update"
 DELETE = "rosey.db.row.quote-db.delete"
 COUNT = "rosey.db.row.quote-db.count"
+AGGREGATE = "rosey.db.row.quote-db.aggregate"
 KV_GET = "rosey.db.kv.quote-db.get"
 KV_SET = "rosey.db.kv.quote-db.set"
 KV_INCR = "rosey.db.kv.quote-db.incr"
@@ -227,7 +228,7 @@ async def test_search_looks_into_author_and_text(plugin: QuoteDBPlugin, fake_nat
         SEARCH,
         json={
             "filters": {"$or": [{"author": contains}, {"text": contains}]},
-            "sort": {"field": "timestamp", "order": "desc"},
+            "sort": [{"field": "timestamp", "order": "desc"}, {"field": "id", "order": "desc"}],
             "limit": 10,
         },
     )
@@ -636,10 +637,21 @@ async def test_command_delete_of_nothing(plugin: QuoteDBPlugin, fake_nats: Any) 
     assert await say(plugin, "!quote delete 999") == "Quote #999 not found"
 
 
-@pytest.mark.parametrize("line", ["!quote count", "!quote stats"])
-async def test_command_count(plugin: QuoteDBPlugin, fake_nats: Any, line: str) -> None:
+async def test_command_count(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
     fake_nats.respond(KV_GET, stored(42))
-    assert await say(plugin, line) == "Total quotes: 42"
+    assert await say(plugin, "!quote count") == "Total quotes: 42"
+
+
+async def test_command_stats(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
+    fake_nats.respond(KV_GET, stored(42))
+    rows = [
+        {"author": "MST3K", "quotes": 5, "score": 25},
+        {"author": None, "quotes": 1, "score": -3},
+    ]
+    fake_nats.respond(AGGREGATE, {"success": True, "rows": rows})
+    assert await say(plugin, "!quote stats") == (
+        "Total quotes: 42\nMST3K: 5 quotes, score 25\nUnknown: 1 quote, score -3"
+    )
 
 
 @pytest.mark.parametrize(
@@ -692,8 +704,12 @@ async def test_command_help_lists_every_command(plugin: QuoteDBPlugin) -> None:
         "get",
         "random",
         "search",
+        "tagged",
+        "tag",
+        "untag",
         "delete",
         "count",
+        "stats",
         "upvote",
         "downvote",
         "top",
@@ -845,6 +861,7 @@ async def test_a_command_that_wants_no_answer(
 ) -> None:
     await listening(plugin, fake_nats)
     events = await fake_nats.subscribe("rosey.event.quote-db.added")
+    fake_nats.respond(KV_GET, stored(False), when={"key": "moderation_enabled"})
     fake_nats.respond(KV_INCR, {"success": True, "value": 2})
     fake_nats.respond(INSERT, INSERTED)
     await fake_nats.publish(f"{COMMANDS}.add", b'{"user": "bob", "args": "x"}')

@@ -9,11 +9,12 @@ import pytest
 
 from dbservice.client import ConstraintViolation, RequestTimeout
 from dbservice.runtime.clock import ManualClock
-from reference_plugin_quote_db.degradation import DegradationLevel, degradation_level
 from reference_plugin_quote_db.errors import ServiceUnavailableError, WriteNotAcknowledged
 from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
-from reference_plugin_quote_db.parts.cache import QuoteCache
+from reference_plugin_quote_db.parts.cache import RowCache
+from reference_plugin_quote_db.parts.degradation import DegradationLevel, degradation_level
 from reference_plugin_quote_db.parts.write_queue import WriteQueue
+from reference_plugin_quote_db.tests.test_breaker import called
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,13 +36,13 @@ class Service:
         return number
 
     def write(self, number: int) -> Callable[[], Awaitable[int]]:
-        return lambda: self.breaker.call(lambda: self.ask(number))
+        return lambda: called(self.breaker, lambda: self.ask(number))
 
     async def go_away(self) -> None:
         self.is_there = False
         for _ in range(5):
             with pytest.raises(RequestTimeout):
-                await self.breaker.call(lambda: self.ask(0))
+                await called(self.breaker, lambda: self.ask(0))
 
     async def sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -116,7 +117,7 @@ async def test_closing_gives_up_what_waits() -> None:
 
 async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
     service = Service()
-    cache = QuoteCache(service.clock)
+    cache = RowCache(service.clock, ("id", "score"))
     queue = WriteQueue(service.breaker, service.clock, size=2, sleep=service.sleep_forever)
 
     def level() -> DegradationLevel:
@@ -124,6 +125,8 @@ async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
 
     assert level() is DegradationLevel.NORMAL
     await service.go_away()
+    assert level() is DegradationLevel.UNAVAILABLE, "nothing can be read"
+    cache.put([{"id": 1, "score": 0}], cache.moment())
     assert level() is DegradationLevel.LIMITED
     waiting = [asyncio.create_task(queue.run(service.write(n))) for n in range(2)]
     await service.sleeping.wait()
@@ -131,10 +134,9 @@ async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
     assert len(queue) == 2
     with pytest.raises(ServiceUnavailableError, match="2 writes wait for it already"):
         await queue.run(service.write(3))
-    assert level() is DegradationLevel.UNAVAILABLE
-    known = {"text": "x", "author": "a", "added_by": "b", "timestamp": 1, "score": 0}
-    cache.put([{"id": 1, **known}], cache.moment())
     assert level() is DegradationLevel.DEGRADED
+    cache.clear()
+    assert level() is DegradationLevel.UNAVAILABLE
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

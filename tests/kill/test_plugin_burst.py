@@ -17,8 +17,8 @@ from nats.aio.client import Client
 
 from dbservice.client import StorageClient, StorageError
 from reference_plugin_quote_db import QuoteDBPlugin
+from reference_plugin_quote_db.bus import MATRIX
 from reference_plugin_quote_db.errors import ServiceUnavailableError
-from reference_plugin_quote_db.retries import MATRIX
 from reference_plugin_quote_db.shipped import migration_root
 from tests.kill.replica import Replica
 from tests.kill.traced_service import Marks
