@@ -212,6 +212,8 @@ def plain_default(text: str | None, column_type: ColumnType) -> str | None:
         return None
     if column_type is ColumnType.FLOAT and _NUMBER.fullmatch(text):
         return repr(float(text))
+    if column_type is ColumnType.BOOLEAN and is_carried(column_type, text.strip("'")):
+        return str(normal_form(column_type, text.strip("'"))).upper()
     if column_type not in (ColumnType.DATETIME, ColumnType.JSON) or not _LITERAL.fullmatch(text):
         return text
     inner = text[1:-1].replace("''", "'")

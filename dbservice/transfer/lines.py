@@ -150,11 +150,13 @@ def cell(kind: ColumnType, value: Any) -> Any:
     """Return a stored value as it stands in a row.
 
     JSON has neither bytes nor infinity; and SQLite keeps booleans as 0 and 1, which PostgreSQL
-    would not take.
+    would not take, and whole numbers of a NUMERIC column as integers.
     """
     match value:
         case 0 | 1 if kind is ColumnType.BOOLEAN:
             return bool(value)
+        case int() if kind is ColumnType.FLOAT:
+            return float(value)
         case bytes():
             return {"bytes": base64.b64encode(value).decode()}
         case float() if not math.isfinite(value):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.dbservice.storage.typed_stream import TypedRows
+
 Json = dict[str, Any]
 Draw = Callable[[random.Random], Any]
 
@@ -380,6 +382,7 @@ class OperationStream:
         self._number = 0
         self._cursors: deque[tuple[str, Json, tuple[str, ...]]] = deque(maxlen=8)
         self._exported = ""
+        self._typed = TypedRows(self.rng, root, self.send)
         rows = [
             (self.insert, 12),
             (self.insert_batch, 4),
@@ -404,6 +407,7 @@ class OperationStream:
             (self.transfer, 1.2),
             (self.exhausted, 0.8),
             (self.rare, 0.12),
+            (self._typed.draw, 24),
         ]
         self._makers = [maker for maker, _ in rows + others]
         self._weights = [weight for _, weight in rows + others]
