@@ -173,6 +173,9 @@ class PostgresEngine:
         """
         await self.write(lambda: _set_version(version))
 
+    def check_place(self) -> None:
+        """There is no file to look after; see Engine.check_place."""
+
     async def read(
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
     ) -> T:
