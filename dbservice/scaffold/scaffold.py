@@ -25,8 +25,8 @@ from dbservice.migrate.structure import (
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import ColumnType
 from dbservice.scaffold.renaming import printable, rewritten, spelled
-from dbservice.scaffold.source import Source, SourceError, SourceTable
 from dbservice.scaffold.sandbox import Sandbox
+from dbservice.scaffold.source import Source, SourceError, SourceTable
 from dbservice.scaffold.types import fits_strict
 from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.keywords import words
