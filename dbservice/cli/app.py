@@ -267,6 +267,33 @@ def permissions(
     return 0
 
 
+@app.command
+def completion(
+    shell: Literal["bash", "zsh", "fish"],
+    /,
+    *,
+    output: Output = Output(),  # noqa: B008 - it is frozen
+) -> int:
+    """Print what makes a shell complete commands and options.
+
+    bash: `rosey completion bash > ~/.local/share/bash-completion/completions/rosey`
+
+    zsh: `rosey completion zsh > ~/.zfunc/_rosey`, with `fpath+=~/.zfunc` before `compinit`
+
+    fish: `rosey completion fish > ~/.config/fish/completions/rosey.fish`
+
+    Parameters
+    ----------
+    shell
+        The shell that is to complete.
+    """
+    from dbservice.cli.output import tell
+
+    script = app.generate_completion(shell=shell)
+    tell({"success": True, "shell": shell, "script": script}, script, as_json=output.json)
+    return 0
+
+
 plugin = App(name="plugin", help="Run chat plugins, each as a process of its own.")
 app.command(plugin)
 
