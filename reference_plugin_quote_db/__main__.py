@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +14,7 @@ from cyclopts import App, Parameter
 from dbservice.cli import main as rosey
 from dbservice.cli.boundary import run
 from dbservice.cli.connecting import connect, nats_url
-from dbservice.cli.failure import USAGE, CommandFailed
+from dbservice.cli.failure import REFUSED, USAGE, CommandFailed
 from dbservice.cli.options import Output
 from dbservice.cli.output import tell
 from dbservice.client import StorageClient
@@ -21,9 +22,11 @@ from dbservice.embedded import Stack
 from reference_plugin_quote_db.chat.prompt import converse, typed_lines
 from reference_plugin_quote_db.errors import MigrationsPending
 from reference_plugin_quote_db.legacy import command as import_command
+from reference_plugin_quote_db.legacy.chat import LegacyChat, LegacyFileMissing
 from reference_plugin_quote_db.legacy.command import INCOMPLETE
 from reference_plugin_quote_db.legacy.file import LegacyFileError
 from reference_plugin_quote_db.legacy.importer import NEEDED_VERSION, ImportConflict
+from reference_plugin_quote_db.legacy.switch import legacy_wanted
 from reference_plugin_quote_db.plugin import QuoteDBPlugin
 from reference_plugin_quote_db.shipped import PLUGIN, migration_root
 
@@ -53,11 +56,22 @@ def chat(
     Args:
         user: Your name.
         role: What you may do.
-        database: The SQLite file that keeps the quotes; without it they are gone at the end.
+        database: The SQLite file that keeps the quotes; without it they are gone at the end. With
+            QUOTE_DB_LEGACY=true, it is the legacy plugin that answers, on QUOTE_DB_LEGACY_FILE.
         output: How answers are printed.
     """
     place = database.resolve() if database else ":memory:"
-    asyncio.run(_chat(user, role, f"sqlite+aiosqlite:///{place}", as_json=output.json))
+
+    def say(reply: str) -> None:
+        tell({"reply": reply}, f"{reply}\n", as_json=output.json)
+
+    try:
+        if legacy_wanted():
+            asyncio.run(_talk(LegacyChat(None), user, role, say))
+        else:
+            asyncio.run(_chat(user, role, say, f"sqlite+aiosqlite:///{place}"))
+    except LegacyFileMissing as error:
+        raise CommandFailed(str(error), REFUSED) from None
 
 
 @app.command
@@ -131,19 +145,22 @@ async def _import_into_file(file: Path, database: Path, *, again: bool) -> int:
         return status
 
 
-async def _chat(user: str, role: str, database_url: str, *, as_json: bool) -> None:
-    def say(reply: str) -> None:
-        tell({"reply": reply}, f"{reply}\n", as_json=as_json)
-
+async def _chat(user: str, role: str, say: Callable[[str], None], database_url: str) -> None:
     async with Stack(database_url=database_url, migrations=[migration_root()]) as stack:
         await stack.migrate(PLUGIN)
         plugin = QuoteDBPlugin(await stack.connect())
-        await plugin.initialize()
-        try:
-            async with aclosing(typed_lines(sys.stdin, _ask)) as lines:
-                await converse(plugin, lines, say, user=user, role=role)
-        finally:
-            await plugin.close()
+        await _talk(plugin, user, role, say)
+
+
+async def _talk(
+    plugin: QuoteDBPlugin | LegacyChat, user: str, role: str, say: Callable[[str], None]
+) -> None:
+    await plugin.initialize()
+    try:
+        async with aclosing(typed_lines(sys.stdin, _ask)) as lines:
+            await converse(plugin, lines, say, user=user, role=role)
+    finally:
+        await plugin.close()
 
 
 def _ask() -> None:

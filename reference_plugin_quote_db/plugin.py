@@ -27,6 +27,7 @@ from reference_plugin_quote_db.parts.breaker import CircuitBreaker
 from reference_plugin_quote_db.parts.cache import RowCache
 from reference_plugin_quote_db.parts.degradation import DegradationLevel, degradation_level
 from reference_plugin_quote_db.parts.guarded_bus import GuardedBus
+from reference_plugin_quote_db.parts.recovery import Recovery
 from reference_plugin_quote_db.parts.write_queue import WriteQueue
 from reference_plugin_quote_db.patterns import Patterns
 from reference_plugin_quote_db.sessions import Sessions
@@ -92,6 +93,7 @@ class QuoteDBPlugin(Patterns):
         self._sessions = Sessions(kv)
         self._moderator = moderator or Moderator()
         self._queue = WriteQueue(self.circuit_breaker, clock)
+        self._recovery = Recovery(self.circuit_breaker, self.check_service)
         self.fallback = Fallback(self, cache, self.circuit_breaker)
         self._authorization = Authorization(
             self, kv, clock, drafts, self.flags, self._moderator, self._queue, observer
@@ -128,6 +130,7 @@ class QuoteDBPlugin(Patterns):
         self._queue.open()
         await self._feed.start()
         await self._listener.start()
+        self._recovery.start()
         self.initialized = True
         logger.info("Plugin %s initialized", self.namespace)
 
@@ -135,6 +138,7 @@ class QuoteDBPlugin(Patterns):
         """Stop listening and finish the commands that were begun; writes that wait are given up."""
         self.initialized = False
         self._queue.close()
+        await self._recovery.stop()
         await self._listener.stop()
         await self._feed.stop()
 

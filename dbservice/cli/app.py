@@ -209,7 +209,7 @@ def import_namespace(
 
 @app.command
 def contract(
-    form: Literal["markdown", "jsonschema"] = "markdown",
+    form: Literal["markdown", "jsonschema", "asyncapi"] = "markdown",
     /,
     *,
     output: Output = Output(),  # noqa: B008 - it is frozen
@@ -219,16 +219,17 @@ def contract(
     Parameters
     ----------
     form
-        markdown for reading, jsonschema (2020-12) for tools.
+        markdown for reading, jsonschema (2020-12) or asyncapi (3.0) for tools.
     """
     from dbservice.cli.output import tell
-    from dbservice.protocol import reference
+    from dbservice.protocol import asyncapi, reference
 
     if form == "markdown":
         text = reference.markdown()
         tell({"markdown": text}, text, as_json=output.json)
     else:
-        tell(reference.json_schema(), as_json=True)
+        made = reference.json_schema() if form == "jsonschema" else asyncapi.asyncapi()
+        tell(made, as_json=True)
     return 0
 
 
@@ -263,6 +264,33 @@ def permissions(
 
     text = configuration(plugins, users=users, password_file=password_file)
     tell({"success": True, "configuration": text}, text, as_json=output.json)
+    return 0
+
+
+@app.command
+def completion(
+    shell: Literal["bash", "zsh", "fish"],
+    /,
+    *,
+    output: Output = Output(),  # noqa: B008 - it is frozen
+) -> int:
+    """Print what makes a shell complete commands and options.
+
+    bash: `rosey completion bash > ~/.local/share/bash-completion/completions/rosey`
+
+    zsh: `rosey completion zsh > ~/.zfunc/_rosey`, with `fpath+=~/.zfunc` before `compinit`
+
+    fish: `rosey completion fish > ~/.config/fish/completions/rosey.fish`
+
+    Parameters
+    ----------
+    shell
+        The shell that is to complete.
+    """
+    from dbservice.cli.output import tell
+
+    script = app.generate_completion(shell=shell)
+    tell({"success": True, "shell": shell, "script": script}, script, as_json=output.json)
     return 0
 
 

@@ -110,6 +110,9 @@ def _explained_by_a_library(error: BaseException, program: str) -> Failure:
 
     if isinstance(error, CycloptsError):
         return Failure(USAGE, _usage_sentence(error, program), "USAGE")
+    if isinstance(error, ImportError):
+        told = f"It needs a module that does not import ({error}). See: rosey doctor"
+        return Failure(REFUSED, told)
     if isinstance(error, UnavailableError):
         return Failure(UNREACHABLE, str(error), "DATABASE_UNAVAILABLE")
     told = f"{type(error).__name__}: {error}".rstrip(": ")

@@ -63,6 +63,13 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Finish what has been taken, then disconnect."""
 
+    def check_place(self) -> None:
+        """See that what is written now will be found where the database was opened.
+
+        Raises:
+            FileGoneError: its file was removed, moved or replaced.
+        """
+
     async def read(
         self,
         operation: Callable[[], Steps[T]],

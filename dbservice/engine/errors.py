@@ -96,6 +96,10 @@ class NotWritableError(UnavailableError):
     )
 
 
+class FileGoneError(UnavailableError):
+    """The database file is not the one any more that was opened."""
+
+
 class ConflictError(UnavailableError):
     """Another transaction stood in the way, also of repetitions; nothing is wrong with either."""
 

@@ -173,6 +173,9 @@ class PostgresEngine:
         """
         await self.write(lambda: _set_version(version))
 
+    def check_place(self) -> None:
+        """There is no file to look after; see Engine.check_place."""
+
     async def read(
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
     ) -> T:
@@ -403,7 +406,9 @@ class _Connection:
     async def _execute(self, statement: Statement) -> Result:
         parameters = statement.parameters
         sql, answers, changes = _compiled(statement.sql, bool(parameters))
-        if answers and statement.guard is None:
+        # WITH may change rows without giving any: only its command tag tells how many.
+        is_told = parameters or sql.lstrip()[:4].upper() != "WITH"
+        if answers and is_told and statement.guard is None:
             if statement.room is not None and self.raw.is_in_transaction():
                 cursor = await self.raw.cursor(sql, *parameters)
                 return await _fetched(cursor, statement.room, changes)

@@ -8,20 +8,20 @@ database in memory is one connection, used on the event loop.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from dbservice.engine.errors import StatementTimeoutError, UnavailableError
+from dbservice.engine.errors import FileGoneError, StatementTimeoutError, UnavailableError
+from dbservice.engine.held_file import HeldFile
 from dbservice.engine.lane import DirectLane, Lane, ThreadLane
 from dbservice.engine.sqlite_apart import SqliteApart
 from dbservice.engine.sqlite_connection import OPTIONS, Connection, prepared
@@ -74,7 +74,7 @@ class SqliteEngine:
             poolclass=NullPool,
             connect_args=dict(OPTIONS),
         )
-        self._lock: IO[str] | None = None
+        self._file: HeldFile | None = None
         self._writer: Lane
         self._reader: Lane
         self._scanner: Lane
@@ -106,6 +106,7 @@ class SqliteEngine:
                 writer=writer,
                 write_timeout=self._write_timeout,
                 on_commit=on_commit,
+                missed=self._missed,
             )
 
     @property
@@ -134,7 +135,7 @@ class SqliteEngine:
             UnavailableError: the file cannot be opened, or another process holds it.
         """
         if self.path is not None:
-            self._lock = _take_file(Path(self.path))
+            self._file = HeldFile(Path(self.path))
         opened: list[Lane] = []
         try:
             for lane in self._lanes():
@@ -160,6 +161,12 @@ class SqliteEngine:
             await lane.close()
         self._pool.dispose()
         self._release_file()
+
+    def check_place(self) -> None:
+        """See that the file is still the one that was opened; see Engine.check_place."""
+        missed = self._missed()
+        if missed is not None:
+            raise missed
 
     async def read(
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
@@ -250,6 +257,7 @@ class SqliteEngine:
         connection.execute("PRAGMA busy_timeout=0")
         # A write is told from a long one by what it does, not by how busy the machine is.
         connection.clock = time.thread_time
+        connection.missed = self._missed
         return connection
 
     def _connect_reader(self) -> Connection:
@@ -265,31 +273,13 @@ class SqliteEngine:
         return prepared(raw, self._on_commit)
 
     def _release_file(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._file is not None:
+            self._file.release()
+            self._file = None
+
+    def _missed(self) -> FileGoneError | None:
+        return None if self._file is None else self._file.missed()
 
 
 def _disconnect(connection: Connection) -> None:
     connection.raw.close()
-
-
-def _take_file(path: Path) -> IO[str]:
-    """Lock a side file for as long as this process lives, so that nobody else writes."""
-    try:
-        lock = Path(f"{path}.lock").open("a")  # noqa: SIM115 - held until the engine closes
-    except OSError as error:
-        raise UnavailableError(
-            f"The database file '{path}' cannot be opened: {error.strerror}. Check that its folder "
-            "exists and may be written."
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise UnavailableError(
-            f"A service holds the database file '{path}'. SQLite has one writing process: reach "
-            "it over NATS instead (use --nats), or stop it first."
-        ) from error
-    os.set_inheritable(lock.fileno(), False)
-    return lock

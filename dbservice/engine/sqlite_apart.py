@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from dbservice.engine.errors import FileGoneError
 from dbservice.engine.orders import COMMIT, Order, Way, reply_in
 from dbservice.engine.sqlite_lanes import WriterLane
 from dbservice.engine.turns import ScanTurns
@@ -24,6 +25,7 @@ class SqliteApart:
         writer: is kept from writing while the process writes.
         write_timeout: seconds that a write may take before it is committed.
         on_commit: told of every commit that one write was in it.
+        missed: tells whether the file is still the one that was opened.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class SqliteApart:
         writer: WriterLane,
         write_timeout: float,
         on_commit: Callable[[int], None] | None,
+        missed: Callable[[], FileGoneError | None],
     ) -> None:
         self._turns = turns
         self._write_turns = ScanTurns(1, write_timeout)
         self._lane = writer
         self._on_commit = on_commit
+        self._missed = missed
         self._template = Template(program)
         self._readers = WorkerPool(self._template, Way.READ, readers)
         self._writers = WorkerPool(self._template, Way.WRITE, 1)
@@ -83,6 +87,9 @@ class SqliteApart:
             async with self._writers.worker() as worker, self._lane.lent():
                 reply = reply_in(await worker.ask(order.within(seconds), seconds))
                 reply_in(await worker.ask(COMMIT, _COMMIT_TIMEOUT))
+                missed = self._missed()
+                if missed is not None:
+                    raise missed
             return reply
 
         reply = await self._write_turns.run(order.plugin, attempt)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dbservice.engine.dialect import SqliteDialect
+from dbservice.engine.errors import FileGoneError
 from dbservice.engine.folding import lowered
 from dbservice.engine.json_values import contains_json, equal_json
 from dbservice.engine.sqlite_authorizer import guarded
@@ -37,6 +38,7 @@ class Connection:
         clock: tells the seconds that statements take; within one operation, on one thread.
         deadline: the moment, by that clock, at which a statement is interrupted.
         changes_schema: the transaction may change schemas.
+        missed: tells, after a commit, why what was written will not be found again.
     """
 
     raw: sqlite3.Connection
@@ -44,6 +46,7 @@ class Connection:
     clock: Callable[[], float] = time.monotonic
     deadline: float = field(default=float("inf"))
     changes_schema: bool = False
+    missed: Callable[[], FileGoneError | None] = lambda: None
     _schema_version: Result | None = None
 
     def is_late(self) -> bool:

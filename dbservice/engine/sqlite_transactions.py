@@ -123,6 +123,10 @@ def commit(connection: Connection, jobs: Sequence[Job]) -> bool:
     if not connection.raw.in_transaction:
         return False  # the only write failed
     connection.execute("COMMIT")
+    missed = connection.missed()
+    if missed is not None:
+        for job in jobs:
+            job.error = job.error or missed
     if connection.on_commit is not None:
         connection.on_commit(len(jobs))
     return True
@@ -206,6 +210,9 @@ def _change_schema(
         connection.undo()
         return orphans - tolerated
     connection.execute("COMMIT" if job.work.keep else "ROLLBACK")
+    missed = connection.missed()
+    if missed is not None:
+        raise missed
     return Counter()
 
 

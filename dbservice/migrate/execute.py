@@ -64,5 +64,28 @@ def failed(script: Script, statement: PreparedStatement | None, error: EngineErr
     if statement:
         details |= {"line": statement.line, "statement": statement.number}
     return RequestError(
-        code, f"{place}: {reason}. Nothing of this migration was kept.", reason=reason, **details
+        code,
+        f"{place}: {reason}. Nothing of this migration was kept.{_advice(reason)}",
+        reason=reason,
+        **details,
     )
+
+
+_IN_THE_WAY = re.compile(r"error in (view|trigger) (\w+)")
+_USED_BY_A_VIEW = re.compile(r"used by a view|other objects depend on it")
+
+
+def _advice(reason: str) -> str:
+    """Return what to do about a view or trigger that hinders a change of its table."""
+    if found := _IN_THE_WAY.search(reason):
+        kind, name = found[1].upper(), found[2]
+        return (
+            f" The {found[1]} speaks of a table that changes: write DROP {kind} {name} before the "
+            f"change, and CREATE {kind} after it."
+        )
+    if _USED_BY_A_VIEW.search(reason):
+        return (
+            " A view reads it: write DROP VIEW before the change, and CREATE VIEW after it; or "
+            "CASCADE, if the view shall go."
+        )
+    return ""

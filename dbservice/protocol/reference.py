@@ -14,7 +14,7 @@ from dbservice.protocol.operations import GLOBAL_KV_OPERATIONS, OPERATIONS, Oper
 from dbservice.protocol.subjects import Family, schema_changed_subject, subject_for
 
 _EXAMPLE_PLUGIN = "quote-db"
-_PLACEHOLDER = "<plugin>"
+PLACEHOLDER = "<plugin>"
 
 _TITLES = {
     Family.KV: "Key-value",
@@ -31,7 +31,7 @@ def subjects_of(operation: Operation) -> list[str]:
     if operation.family is Family.SERVICE:
         return [subject_for(operation.family, operation.name)]
     own = subject_for(operation.family, operation.name, _EXAMPLE_PLUGIN)
-    subjects = [own.replace(_EXAMPLE_PLUGIN, _PLACEHOLDER)]
+    subjects = [own.replace(_EXAMPLE_PLUGIN, PLACEHOLDER)]
     if operation.family is Family.KV and operation.name in GLOBAL_KV_OPERATIONS:
         subjects.append(subject_for(operation.family, operation.name))
     return subjects
@@ -175,7 +175,7 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def _event_lines() -> Iterator[str]:
-    subject = schema_changed_subject(_EXAMPLE_PLUGIN).replace(_EXAMPLE_PLUGIN, _PLACEHOLDER)
+    subject = schema_changed_subject(_EXAMPLE_PLUGIN).replace(_EXAMPLE_PLUGIN, PLACEHOLDER)
     yield from ("", "## Events", "")
     yield f"- `{subject}`: published after a migration: `plugin`, `current_version`."
 

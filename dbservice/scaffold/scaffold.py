@@ -25,8 +25,8 @@ from dbservice.migrate.structure import (
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import ColumnType
 from dbservice.scaffold.renaming import printable, rewritten, spelled
+from dbservice.scaffold.sandbox import Sandbox
 from dbservice.scaffold.source import Source, SourceError, SourceTable
-from dbservice.scaffold.trial import Trial
 from dbservice.scaffold.types import fits_strict
 from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.keywords import words
@@ -75,14 +75,14 @@ def scaffold(source: Source, namespace: Namespace, origin: str) -> Scaffold:
         namespace: of the plugin that gets the tables.
         origin: its file name, for the header.
     """
-    with closing(Trial(namespace)) as trial:
-        return _Writer(source, namespace, origin, trial).write()
+    with closing(Sandbox(namespace)) as sandbox:
+        return _Writer(source, namespace, origin, sandbox).write()
 
 
 class _Writer:
     """Writes the migrations of one database."""
 
-    def __init__(self, source: Source, namespace: Namespace, origin: str, trial: Trial) -> None:
+    def __init__(self, source: Source, namespace: Namespace, origin: str, sandbox: Sandbox) -> None:
         self._source = source
         self._namespace = namespace
         self._origin = printable(origin)
@@ -93,12 +93,12 @@ class _Writer:
             for old, new in table.columns.items()
         }
         self._names |= {old.lower(): new for old, new in source.names.given.items()}
-        self._trial = trial
+        self._sandbox = sandbox
 
     def write(self) -> Scaffold:
         tables = {d: [self._create(table, d) for table in self._source.tables] for d in Dialect}
         for sql in tables[_SQLITE]:
-            if reason := self._trial.refusal(sql):
+            if reason := self._sandbox.refusal(sql):
                 raise SourceError(f"A table cannot be made again: {reason}\n{sql}")
         indexes = {d: list(self._indexes(d)) for d in Dialect}
         views = {d: list(self._views(d)) for d in Dialect}
@@ -335,7 +335,7 @@ class _Writer:
         if self._refused(sql, dialect, what):
             return False
         if dialect is _SQLITE:
-            reason = self._trial.refusal(sql)
+            reason = self._sandbox.refusal(sql)
             if reason:
                 self._notes.append(f"{what}: left out, {reason}")
             return not reason

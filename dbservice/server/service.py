@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dbservice.bus.connection import SurvivingClient
-from dbservice.engine.errors import EngineError
+from dbservice.engine.errors import EngineError, FileGoneError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, migration_roots
@@ -253,7 +253,7 @@ class DatabaseService:
         """
         return {
             "nats": lambda: self._discovery.ping(_PROBE_TIMEOUT),
-            "database": self.database.probe,
+            "database": self._check_database,
             "queue": self._check_queue,
         }
 
@@ -265,6 +265,12 @@ class DatabaseService:
             raise Unwell("draining")
         if self._subscription is None:
             raise Unwell("starting")
+
+    async def _check_database(self) -> None:
+        try:
+            await self.database.probe()
+        except FileGoneError:
+            raise Unwell("its file is not the one any more that was opened") from None
 
     async def _check_queue(self) -> None:
         if self._admission.waiting and self._admission.is_full:

@@ -29,6 +29,7 @@ from reference_plugin_quote_db.schema import (
     ID,
     QUOTES,
     SCORE,
+    TAGS,
     TEXT,
     TIMESTAMP,
     TOTAL_COUNT,
@@ -42,7 +43,10 @@ CHECKPOINT: Final = "legacy_import"
 """The KV key under which an import notes how far it has come."""
 
 NEEDED_VERSION: Final = 2
-"""The migration that adds the score; 003 may come later, and then fills the tags."""
+"""The migration that adds the score."""
+
+TAGS_VERSION: Final = 3
+"""The migration that adds tags, and fills them; if it came before the import, the import does."""
 
 MAX_SCORE: Final = 100
 """The CHECK of migration 002, up and down."""
@@ -155,6 +159,7 @@ class LegacyImport:
         self._total = KeptTotal(storage.kv, self._quotes, TOTAL_COUNT, SystemClock())
         self._file = file
         self._progress = progress or _silent
+        self._has_tags = False
 
     async def run(self, *, again: bool = False) -> Report:
         """Import what was not imported yet, then compare everything.
@@ -179,6 +184,7 @@ class LegacyImport:
         status = await self._storage.migrations.status()
         if status.current_version < NEEDED_VERSION:
             raise MigrationsPending(PLUGIN, status.pending_migrations)
+        self._has_tags = status.current_version >= TAGS_VERSION
 
     async def _begin(self, report: Report, *, again: bool) -> _Checkpoint:
         await self._total.repair()  # from here on, every write keeps it right
@@ -227,10 +233,11 @@ class LegacyImport:
     async def _insert_new(self, rows: list[Row], run: str) -> None:
         # The key says what is written: a repaired row is a new request, a repeated batch is not.
         key = f"{CHECKPOINT}-{run}-{_checksum(rows)}"
+        stored = [_tagged(row) for row in rows] if self._has_tags else rows
         await counting(
             self._total,
             len(rows),
-            lambda counters: self._quotes.insert_many(rows, counters, idempotency_key=key),
+            lambda counters: self._quotes.insert_many(stored, counters, idempotency_key=key),
         )
 
     async def _missing(self, rows: list[Row]) -> list[Row]:
@@ -283,6 +290,14 @@ class _Checkpoint(msgspec.Struct):
 
     run: str
     last_id: int | None = None
+
+
+def _tagged(row: Row) -> Row:
+    """Return a row with the tags that migration 003 would have given it."""
+    tags = validation.hashtags(row[TEXT])
+    if row[AUTHOR] == "MST3K":
+        tags += [tag for tag in ("mst3k", "classic") if tag not in tags]
+    return {**row, TAGS: tags}
 
 
 def _draft_or_refusal(row: Row) -> Row | Refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from enum import StrEnum
 
 from dbservice.runtime.clock import Clock
@@ -37,6 +38,7 @@ class CircuitBreaker:
         quiet: whether it is closed and the last call succeeded, so that another success would
             change nothing and need not be told.
         period: counts how often it opened and closed.
+        on_open: called when it opens.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class CircuitBreaker:
         self._probing = False
         self.period = 0
         self.quiet = True
+        self.on_open: Callable[[], None] | None = None
 
     @property
     def state(self) -> CircuitState:
@@ -120,6 +123,8 @@ class CircuitBreaker:
             failures = self._failures
             self._turn(self._clock.time())
             logger.error("Circuit breaker: OPEN (%d failures)", failures)
+            if self.on_open is not None:
+                self.on_open()
 
     def _turn(self, opened_at: float | None) -> None:
         self._opened_at = opened_at

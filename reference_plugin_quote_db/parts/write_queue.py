@@ -22,7 +22,7 @@ DEADLINE: Final = 90.0
 """Seconds; longer than the breaker stays open, so that each write sees it open once more."""
 
 PAUSE: Final = 1.0
-"""Seconds between two looks at a breaker that lets others through at this moment."""
+"""Seconds between two looks at the breaker: it may be told early that the service is back."""
 
 
 class WriteQueue:
@@ -109,8 +109,7 @@ class WriteQueue:
                     if not is_outage(error):
                         raise
                     failure = error
-            wait = max(self.breaker.retry_after(), PAUSE)
-            await self._pause(max(0.0, min(wait, until - self._clock.time())))
+            await self._pause(max(0.0, min(PAUSE, until - self._clock.time())))
         raise WriteNotAcknowledged(self._deadline) from failure
 
     async def _pause(self, seconds: float) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 import pytest_asyncio
 
 from pytest_rosey.servers.nats import find_binary
+from reference_plugin_quote_db.legacy import QuoteDBPlugin as Legacy
 
 pytestmark = [
     pytest.mark.process,
@@ -38,12 +42,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a `rosey` command; return the process and its ready line."""
     processes: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    def run(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
         log = tmp_path / f"{arguments[0]}-{len(processes)}.log"
         with log.open("w") as stderr:
             process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "dbservice", *arguments],
                 cwd=tmp_path,
+                env={**os.environ, **environment},
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -198,3 +203,123 @@ async def test_what_was_added_is_there_after_a_restart_of_both(
     start("serve", "--nats", nats_server.url, "--db", "quotes.db")
     start("plugin", "start", "quote-db", "--nats", nats_server.url)
     assert (await send("count"))["reply"] == f"Total quotes: {SHIPPED + 3}"
+
+
+# -- the way back -------------------------------------------------------------------------------
+
+
+async def test_the_switch_runs_the_legacy_plugin_on_its_file(
+    start: Start, nats_server: Any, send: Send, tmp_path: Path
+) -> None:
+    """No database service runs: the way back does not need the thing that one goes back from."""
+    path = tmp_path / "old.db"
+    old = Legacy(str(path))
+    await old.initialize()
+    await old.add_quote("As it was", "Crow", "ada")
+    await old.close()
+    process, line = start(
+        *("plugin", "start", "quote-db", "--nats", nats_server.url, "--http", "127.0.0.1:0"),
+        QUOTE_DB_LEGACY="true",
+        QUOTE_DB_LEGACY_FILE=str(path),
+    )
+    http = line.rpartition("http=")[2].strip()
+    assert (await send("get", "1"))["reply"] == "#1: 'As it was' — Crow"
+    assert (await send("add", "Since then -- Joel"))["reply"] == "Quote #2 added"
+    for page in ("health", "ready", "plugin/quote-db/health"):
+        assert (await get(f"{http}/{page}"))[0] == 200
+    log = (tmp_path / "plugin-0.log").read_text()
+    assert "are not in that file" in log
+    assert "rosey export quote-db" in log
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 60) == 0
+    assert content(path) == ["As it was", "Since then"]
+
+
+def content(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [text for (text,) in connection.execute("SELECT text FROM quotes ORDER BY id")]
+
+
+async def refused(directory: Path, *arguments: str, **environment: str) -> str:
+    """Run a `rosey` command that is refused; return what it says."""
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "dbservice", *arguments],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert "Traceback" not in ran.stderr
+    return ran.stderr
+
+
+async def test_the_switch_without_a_file_is_refused(nats_server: Any, tmp_path: Path) -> None:
+    command = ("plugin", "start", "quote-db", "--nats", nats_server.url)
+    told = await refused(tmp_path, *command, QUOTE_DB_LEGACY="true")
+    assert "there is no file 'quotes.db'" in told
+    assert not (tmp_path / "quotes.db").exists()
+
+
+# -- a plugin of another package ----------------------------------------------------------------
+
+COUNTER = """
+from dbservice.client import StorageClient
+
+class Counter:
+    def __init__(self, nats, *, namespace="counter"):
+        self.storage = StorageClient(nats, namespace)
+"""
+
+WRONG = """
+class Wrong:
+    def __init__(self, nats):
+        pass
+
+    def close(self, account):
+        pass
+"""
+
+
+def install(directory: Path, name: str, code: str) -> None:
+    """Install a package with a plugin, as a wheel would."""
+    (directory / f"{name}_plugin.py").write_text(code)
+    info = directory / f"{name}_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1.0\n")
+    target = f"{name}_plugin:{name.capitalize()}"
+    (info / "entry_points.txt").write_text(f"[rosey.plugins]\n{name} = {target}\n")
+
+
+async def test_a_plugin_of_another_package_tells_the_truth_about_itself(
+    start: Start, nats_server: Any, service: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """It has no line about health; whoever runs it asks what its requests would meet."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    install(packages, "counter", COUNTER)
+    _, line = start(
+        *("plugin", "start", "counter", "--nats", nats_server.url, "--http", "127.0.0.1:0"),
+        PYTHONPATH=str(packages),
+    )
+    http = line.rpartition("http=")[2].strip()
+    assert await get(f"{http}/ready") == (200, {"status": "ready"})
+    service.kill()
+    service.wait()
+    told = await until(f"{http}/ready", 503)
+    assert told["reason"] == "plugin: unhealthy: no database service answers"
+    assert (await until(f"{http}/health", 503))["checks"]["nats"] == "healthy"
+    start("serve", "--nats", nats_server.url, "--db", "quotes.db")
+    await until(f"{http}/ready", 200)
+
+
+async def test_a_method_that_means_something_else_is_named(
+    nats_server: Any, tmp_path: Path
+) -> None:
+    install(tmp_path, "wrong", WRONG)
+    command = ("plugin", "start", "wrong", "--nats", nats_server.url)
+    told = await refused(tmp_path, *command, PYTHONPATH=str(tmp_path))
+    assert "Wrong.close(account) cannot be called as close()" in told

@@ -204,6 +204,24 @@ async def test_tags_come_with_migration_003(
     assert row["tags"] == ["circulating", "tapes"]
 
 
+async def test_tags_come_with_the_import_too(service: StorageClient, file: Path) -> None:
+    fill(
+        file,
+        [
+            (1, "Keep #Circulating the #tapes", "Joel", "bob", 1, 0),
+            (2, "Movie #sign", "MST3K", "bob", 1, 0),
+            (3, "Nothing", "Joel", "bob", 1, 0),
+        ],
+    )
+    assert (await run(service, file)).verified
+    found = await service.rows("quotes").select(sort={"field": "id"})
+    assert [row["tags"] for row in found] == [
+        ["circulating", "tapes"],
+        ["sign", "mst3k", "classic"],
+        [],
+    ]
+
+
 # -- interrupted --------------------------------------------------------------------------------
 
 

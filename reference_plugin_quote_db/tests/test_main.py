@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dbservice.cli.failure import CommandFailed
 from reference_plugin_quote_db.__main__ import chat, migrate
+from reference_plugin_quote_db.legacy import QuoteDBPlugin as Legacy
 
 
 @pytest.fixture
@@ -59,3 +62,30 @@ def test_a_file_keeps_the_quotes(
         migrate("status", "--db", str(database))
     assert left.value.code == 0
     assert "Up to date: 3 migrations applied" in capsys.readouterr().out
+
+
+def test_the_prompt_goes_back_to_the_legacy_file(
+    typed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "old.db"
+    monkeypatch.setenv("QUOTE_DB_LEGACY", "true")
+    monkeypatch.setenv("QUOTE_DB_LEGACY_FILE", str(path))
+    with pytest.raises(CommandFailed, match="there is no file"):
+        chat(user="Joel")
+    assert not path.exists()
+
+    async def make() -> None:
+        old = Legacy(str(path))
+        await old.initialize()
+        await old.close()
+
+    asyncio.run(make())
+    with typed.open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        chat(user="Joel")
+    assert capsys.readouterr().out.splitlines() == ["Quote #1 added", "Total quotes: 1"]
+    assert "are not in that file" in caplog.text

@@ -3,6 +3,7 @@
 A block is run unless a comment in the line above says what else to do with it:
 
     <!-- file: PATH -->        write it to PATH, beside the blocks that are run
+    <!-- example: PATH -->     it stands like this in tests/examples/moving_in/PATH; written to PATH
     <!-- edit: PATH -->        a diff without line numbers, applied to PATH
     <!-- from: MODULE NAME --> it stands like this in the package's MODULE (`verbatim.py`)
     <!-- output -->            what the block before it prints; `…` stands for anything
@@ -39,7 +40,7 @@ PICTURE = "text"
 STORY = "<!-- one story -->"
 
 _MARK = re.compile(r"<!-- (?P<kind>[a-z ]+?)(?:: (?P<argument>[^\n]*?))? -->\n\Z")
-_KINDS = {"file", "edit", "from", "output", "message", "not run"}
+_KINDS = {"example", "file", "edit", "from", "output", "message", "not run"}
 
 
 @dataclass(frozen=True, slots=True)

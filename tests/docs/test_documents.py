@@ -43,6 +43,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
 }
 """What takes a block of configuration; a block that it took has run."""
 
+WRITTEN = {"example", "file"}
+
 BY_ITSELF = {"how-to/walkthrough-category.md"}
 """Documents with a test file of their own."""
 
@@ -57,7 +59,7 @@ def groups() -> list[Any]:
         if documents.STORY in (documents.DOCS / name).read_text():
             by_section = {"": [block for blocks in by_section.values() for block in blocks]}
         for section, blocks in by_section.items():
-            active = [block for block in blocks if block.kind in {"run", "file", "output"}]
+            active = [block for block in blocks if block.kind in WRITTEN | {"run", "output"}]
             active = [block for block in active if not is_configuration(block)]
             if active:
                 found.append(pytest.param(active, id=f"{name} {section}".strip()))
@@ -115,7 +117,7 @@ def write(block: Block, directory: Path) -> None:
 def test_shell_blocks(blocks: list[Block], tmp_path: Path, nats_server: Any) -> None:
     printed = ""
     for block in blocks:
-        if block.kind == "file":
+        if block.kind in WRITTEN:
             write(block, tmp_path)
         elif block.kind == "output":
             shown = re.sub(r"\d+\.\d+s", "…s", printed)
@@ -149,6 +151,12 @@ async def test_python_blocks(blocks: list[Block], namespace: dict[str, Any]) -> 
     for block in blocks:
         assert block.language == "python", f"{block}: {block.language} is not run anywhere"
         await run_python(block, namespace)
+
+
+@pytest.mark.parametrize("block", [b for b in EVERY_BLOCK if b.kind == "example"], ids=str)
+def test_examples_stand_in_their_files(block: Block) -> None:
+    written = documents.ROOT / "tests/examples/moving_in" / block.argument
+    assert block.source == written.read_text()
 
 
 CONFIGURATION = [block for block in EVERY_BLOCK if is_configuration(block)]

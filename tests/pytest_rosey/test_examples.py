@@ -27,7 +27,7 @@ pytest_plugins = ["pytester"]
 EXAMPLES = ROOT / "tests/examples"
 
 TESTS = {
-    "first_plugin": 6,
+    "first_plugin": 7,
     "from_mocks": 7,
     "generated_checks": 14,
     "loop_scopes": 13,

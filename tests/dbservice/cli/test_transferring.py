@@ -46,9 +46,8 @@ async def fill(url: str, rows: int) -> None:
                     for n in range(first, min(first + 1000, rows))
                 ]
             )
-        await asyncio.gather(
-            *(storage.kv.set(f"key{n}", {"n": [n, None, n / 3]}) for n in range(rows // 10))
-        )
+        for n in range(rows // 10):
+            await storage.kv.set(f"key{n}", {"n": [n, None, n / 3]})
 
 
 def sqlite(path: Path) -> str:

@@ -565,9 +565,8 @@ async def test_a_second_engine_on_the_same_file_is_refused(tmp_path: Path) -> No
         (
             lambda path: path.mkdir(parents=True),
             (
-                "The database file '{}' cannot be opened: unable to open database file. Check that "
-                "its folder exists, that it may be written, and that the file is an SQLite "
-                "database."
+                "The database file '{}' cannot be opened: Is a directory. Check that its folder "
+                "exists and may be written."
             ),
         ),
         (

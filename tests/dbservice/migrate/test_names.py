@@ -192,3 +192,46 @@ async def test_ordinary_sql_of_sqlite(write: Write, client: Client) -> None:
     assert len(row["id"]) == 32
     with pytest.raises(MigrationFailed, match="SQLite keeps no comments"):
         await storage.migrations.apply()
+
+
+async def test_a_dry_run_tells_the_rows_of_every_statement(write: Write, client: Client) -> None:
+    write(
+        "one",
+        "001_rows",
+        "CREATE TABLE a (b INTEGER);\nINSERT INTO a VALUES (1), (2), (3);\n"
+        "WITH c (n) AS (SELECT 2) UPDATE a SET b = b + 10 WHERE b >= (SELECT n FROM c);\n"
+        "WITH c (n) AS (SELECT 5) INSERT INTO a SELECT n FROM c;\n"
+        "-- all\nWITH c (n) AS (SELECT 9) DELETE FROM a WHERE b < (SELECT n FROM c);",
+    )
+    (step,) = (await (await client("one")).migrations.apply(dry_run=True)).migrations
+    assert [report.rows for report in step.executed] == [-1, 3, 2, 1, 2]
+
+
+REBUILT = {
+    "sqlite": "CREATE TABLE n (b TEXT, c TEXT);\nDROP TABLE a;\nALTER TABLE n RENAME TO a;",
+    "postgresql": "ALTER TABLE a ALTER b TYPE VARCHAR(9);",
+}
+
+
+async def test_a_rebuild_under_a_view_gets_advice(
+    write: Write, client: Client, engine: str
+) -> None:
+    write("one", "001_view", "CREATE TABLE a (b TEXT);\nCREATE VIEW v AS SELECT b FROM a;")
+    write("one", "002_rebuild", REBUILT[engine])
+    storage = await client("one")
+    with pytest.raises(MigrationFailed, match=r"write DROP VIEW .*before the change, and CREATE"):
+        await storage.migrations.apply()
+    write(
+        "one",
+        "002_rebuild",
+        f"DROP VIEW one__v;\n{REBUILT[engine]}\nCREATE VIEW v AS SELECT b FROM a;",
+    )
+    assert (await storage.migrations.apply()).current_version == 2
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_dropping_what_a_view_reads_gets_advice(write: Write, client: Client) -> None:
+    write("one", "001_view", "CREATE TABLE a (b TEXT);\nCREATE VIEW v AS SELECT b FROM a;")
+    write("one", "002_drop", "DROP TABLE a;")
+    with pytest.raises(MigrationFailed, match="A view reads it: write DROP VIEW"):
+        await (await client("one")).migrations.apply()

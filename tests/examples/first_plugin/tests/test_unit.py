@@ -2,21 +2,21 @@
 
 import pytest
 from dbservice.client import RequestTimeout
-from karma import Karma
+from karma_board import KarmaBoard
 
 pytestmark = pytest.mark.asyncio
 
-SELECT = "rosey.db.row.karma.select"
+SELECT = "rosey.db.row.karma-board.select"
 
 
 async def test_nobody_has_no_points(fake_nats):
     nothing = {"success": True, "rows": [], "count": 0, "truncated": False}
     fake_nats.respond(SELECT, nothing)
-    assert await Karma(fake_nats).points("nobody") == 0
+    assert await KarmaBoard(fake_nats).points("nobody") == 0
     fake_nats.assert_requested(SELECT, json={"filters": {"name": "nobody"}}, times=1)
 
 
 async def test_a_silent_service(fake_nats):
     fake_nats.timeout(SELECT)
     with pytest.raises(RequestTimeout):
-        await Karma(fake_nats).points("alice")
+        await KarmaBoard(fake_nats).points("alice")

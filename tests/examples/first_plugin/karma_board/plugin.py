@@ -3,8 +3,8 @@
 from dbservice.client import StorageClient
 
 
-class Karma:
-    def __init__(self, nats, namespace="karma"):
+class KarmaBoard:
+    def __init__(self, nats, namespace="karma-board"):
         self._people = StorageClient(nats, namespace).rows("people")
 
     async def give(self, name):

@@ -10,7 +10,7 @@ from dbservice.sqltext.lexer import commands
 from dbservice.sqltext.qualify import qualify
 
 
-class Trial:
+class Sandbox:
     """A database in memory that takes one statement after the other.
 
     Args:

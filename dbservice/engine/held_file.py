@@ -1,0 +1,96 @@
+"""A database file that one process writes: taken when it is opened, watched as long as it is.
+
+The lock is on the file itself, so that no other name for it (a link, another path) leads around
+it, and nothing that lies beside it can be removed to get in. POSIX drops all locks that SQLite has
+on a file when its process closes any descriptor of it, whoever opened that: so each descriptor
+opened here stays open until SQLite is done with the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from dbservice.engine.errors import FileGoneError, UnavailableError
+
+_Identity = tuple[int, int]
+
+_descriptors: dict[_Identity, list[int]] = {}
+"""Of the files that this process holds, by device and inode."""
+
+
+class HeldFile:
+    """A database file of this process.
+
+    Args:
+        path: where it is, or will be.
+
+    Raises:
+        UnavailableError: another service holds it, or it cannot be opened for writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._side_path = Path(f"{path}-wal")
+        self._side: _Identity | None = None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UnavailableError(
+                f"The database file '{path}' cannot be opened: {error.strerror}. Check that its "
+                "folder exists and may be written."
+            ) from error
+        self._identity = _identity(os.fstat(descriptor))
+        if self._identity in _descriptors:
+            _descriptors[self._identity].append(descriptor)  # closed with the holder's
+            raise _held(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise _held(path) from error
+        _descriptors[self._identity] = [descriptor]
+
+    def release(self) -> None:
+        """Let go of it; SQLite has closed it."""
+        for descriptor in _descriptors.pop(self._identity):
+            os.close(descriptor)
+
+    def missed(self) -> FileGoneError | None:
+        """Return what is wrong if what is written now is not found under its name later.
+
+        That is so when the file was removed, moved or replaced, or the write-ahead log beside it.
+        """
+        if _found(self._path) != self._identity:
+            return FileGoneError(
+                f"'{self._path}' is not the file any more that was opened: it was removed, moved "
+                "or replaced. Put it back, or restart the service."
+            )
+        side = _found(self._side_path)
+        if self._side is None:
+            self._side = side
+        if side != self._side:
+            return FileGoneError(
+                f"'{self._side_path}' was removed or replaced while the service writes to it. "
+                "Restart the service."
+            )
+        return None
+
+
+def _held(path: Path) -> UnavailableError:
+    return UnavailableError(
+        f"A service holds the database file '{path}'. SQLite has one writing process: reach it "
+        "over NATS instead (use --nats), or stop it first."
+    )
+
+
+def _found(path: Path) -> _Identity | None:
+    try:
+        return _identity(os.stat(path))  # noqa: PTH116 - at each commit; this takes half as long
+    except OSError:
+        return None
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino
