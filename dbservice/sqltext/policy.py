@@ -190,7 +190,7 @@ class Policy:
         Raises:
             ForbiddenSqlError: the type may not be named.
         """
-        if self.types is None or not 0 <= index < len(tokens):
+        if index >= len(tokens):
             return
         token = tokens[index]
         if not token.is_name or _text(tokens, index + 1) == "." or not self.has_type(token.name):
@@ -217,9 +217,7 @@ def listed(tokens: Sequence[Token], opening: int) -> set[str]:
         return set()
     closing = next(i for i in range(opening, len(tokens) + 1) if _text(tokens, i) in (")", ""))
     inside = range(opening + 1, closing)
-    return {
-        folded(tokens[i]) for i in inside if tokens[i].is_name and tokens[i - 1].text in ("(", ",")
-    }
+    return {folded(tokens[i]) for i in inside if tokens[i - 1].text in ("(", ",")}
 
 
 def _forbidden(token: Token, why: str) -> ForbiddenSqlError:
@@ -236,8 +234,7 @@ def _kind(tokens: Sequence[Token], index: int) -> Kind | None:
 
 def _is_label(tokens: Sequence[Token], index: int) -> bool:
     """Whether a word stands where only a column (`t.user`) or a label (`AS user`) may stand."""
-    before = tokens[index - 1] if index else None
-    return before is not None and (before.text == "." or before.keyword == "AS")
+    return _text(tokens, index - 1).upper() in (".", "AS")
 
 
 def _ends_value(tokens: Sequence[Token], index: int) -> bool:

@@ -137,6 +137,16 @@ def _check(found: object, names: Sequence[str], what: str) -> None:
         )
 
 
+def claims_of(plugin: str) -> Any:
+    """Return what a plugin's benchmark says is claimed of the plugin, or None.
+
+    That is the module `claims` beside its two functions: figures to stand beside those that were
+    measured, and what has to be known to believe them. quote-db has one.
+    """
+    entry = next((each for each in entry_points(group=GROUP) if each.name == plugin), None)
+    return None if entry is None else getattr(entry.load(), "claims", None)
+
+
 NO_ARGUMENT: Final = frozenset({"random", "search", "top", "count", "ping"})
 _KEYED: Final = frozenset({"get", "upvote"})
 

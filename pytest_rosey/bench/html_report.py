@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from pytest_rosey.bench import claims, plots
+from pytest_rosey.bench import plots
+from pytest_rosey.bench.contestants import claims_of
 from pytest_rosey.bench.figures import Run
 from pytest_rosey.bench.table import conditions, disk, spread, value, verdict
 from pytest_rosey.bench.targets import Outcome, outcomes, tally
@@ -72,7 +73,7 @@ def html_report(run: Run) -> str:
             "Medians of one client, each layer less the one below it; what was measured to be "
             "less than nothing counts as 0. The figure beside a bar is the median of the plugin. "
             "Service and database is what the service adds to a bare NATS responder, the wait for "
-            f"the disk included. {_of_plugin(run, claims.LAYER_OF_WRITES)}",
+            f"the disk included. {_of_plugin(run, 'LAYER_OF_WRITES')}",
             plots.breakdown_plot(run),
         ),
         *_section(
@@ -107,8 +108,8 @@ def html_report(run: Run) -> str:
 
 
 def _of_plugin(run: Run, words: str) -> str:
-    """Return words that are true of one plugin only, if the run is about that one."""
-    return words if run.plugin == claims.PLUGIN else ""
+    """Return what a plugin's benchmark says of itself, under a name; nothing if that is nothing."""
+    return str(getattr(claims_of(run.plugin), words, ""))
 
 
 def _section(title: str, words: str, picture: str, *, grid: bool = False) -> list[str]:
@@ -156,7 +157,7 @@ def _speeds(run: Run) -> list[str]:
         f"Of {len(found)} comparisons: {title}",
         "The plugin on the storage service (SQLite behind NATS, in another process) against the "
         "plugin on its own SQLite file in the same process. Medians of one client; calls a second "
-        f"of many. {_of_plugin(run, claims.SIDES_IN_SHORT)}",
+        f"of many. {_of_plugin(run, 'SIDES_IN_SHORT')}",
         plots.speed_plot(found),
     )
 
@@ -206,7 +207,7 @@ def _races(run: Run) -> list[str]:
         "<h2>Votes at the same time</h2>",
         (
             "<p>All of them for one row. A score below the number of votes has lost some. "
-            f"{escape(_of_plugin(run, claims.RACING))}</p>"
+            f"{escape(_of_plugin(run, 'RACING'))}</p>"
         ),
         (
             '<figure><table><thead><tr><th scope="col">contestant</th><th scope="col">votes</th>'

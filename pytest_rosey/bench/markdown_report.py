@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from pytest_rosey.bench import claims
+from pytest_rosey.bench.contestants import claims_of
 from pytest_rosey.bench.figures import Measurement, Memory, Race, Run
 from pytest_rosey.bench.plots import layers
 from pytest_rosey.bench.table import disk, spread, value, verdict
@@ -16,41 +16,42 @@ NOTHING: Final = "not measured"
 
 def markdown_report(run: Run) -> str:
     """Return the document."""
+    claims = claims_of(run.plugin)
     parts = [
         "# Performance",
         (
             "Written by `rosey bench report RUN.json --markdown docs/explanation/performance.md`; "
             "every figure is of one run. Measure yours: `rosey bench compare --html report.html`."
         ),
-        *_conditions(run),
+        *_conditions(run, claims),
         *_targets(run),
-        *_layers(run),
-        *(_claims(run) if run.plugin == claims.PLUGIN else ()),
+        *_layers(run, claims),
+        *(_claims(run, claims) if claims else ()),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _claims(run: Run) -> list[str]:
+def _claims(run: Run, claims: Any) -> list[str]:
     return [
         "## What the product document claims, and what was measured",
         (
             "Its section 14 has figures that nobody measured. Below they stand beside ours. Its "
             "milliseconds are those of another machine: compare *claimed* and *measured*."
         ),
-        *_latency(run),
-        *_throughput(run),
-        *_concurrency(run),
-        *_memory(run),
-        *_sizes(run),
-        *_not_measurable(),
-        *_summary(run),
+        *_latency(run, claims),
+        *_throughput(run, claims),
+        *_concurrency(run, claims),
+        *_memory(run, claims),
+        *_sizes(run, claims),
+        *claims.NOT_MEASURABLE,
+        *_summary(run, claims),
     ]
 
 
 # -- the run --------------------------------------------------------------------------------------
 
 
-def _conditions(run: Run) -> list[str]:
+def _conditions(run: Run, claims: Any) -> list[str]:
     machine = run.machine
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     lines = [
@@ -78,7 +79,7 @@ def _conditions(run: Run) -> list[str]:
             "The service waits for the disk before it says that something is stored: SQLite has "
             "WAL and synchronous=FULL, PostgreSQL fsync, full page writes and synchronous commits."
         ),
-        *(claims.SIDES if run.plugin == claims.PLUGIN else ()),
+        *(claims.SIDES if claims else ()),
         "Many clients are a closed loop: each sends its next request when its reply came.",
     ]
     return [
@@ -116,7 +117,7 @@ def _targets(run: Run) -> list[str]:
     ]
 
 
-def _layers(run: Run) -> list[str]:
+def _layers(run: Run, claims: Any) -> list[str]:
     operations = [name for name in run.values("latency", "operation") if layers(run, name)]
     if not operations:
         return []
@@ -132,7 +133,7 @@ def _layers(run: Run) -> list[str]:
                 "Medians of one client; each layer is what it adds to the one before it, and",
                 "counts as 0 if that was measured to be less than nothing. *Together* is the",
                 "median of the plugin.",
-                *((claims.LAYER_OF_WRITES,) if run.plugin == claims.PLUGIN else ()),
+                *((claims.LAYER_OF_WRITES,) if claims else ()),
             )
         ),
         _table(("operation", "NATS", "service and database", "client", "plugin", "together"), rows),
@@ -142,7 +143,7 @@ def _layers(run: Run) -> list[str]:
 # -- the claims -----------------------------------------------------------------------------------
 
 
-def _latency(run: Run) -> list[str]:
+def _latency(run: Run, claims: Any) -> list[str]:
     rows, failed = [], []
     for claim in claims.LATENCY:
         claimed = 1 - claim.modern / claim.legacy
@@ -157,7 +158,9 @@ def _latency(run: Run) -> list[str]:
         measured = 1 - new.mean / old.mean
         change = _change(old.mean, new.mean)
         rows.append((claim.title, words, _mean_p95(old), _mean_p95(new), change))
-        failed += _failed(claim.title, claim.operation, claimed, measured, old.mean, new.mean)
+        failed += _failed(
+            claim.title, claims.REASONS[claim.operation], claimed, measured, old.mean, new.mean
+        )
     return [
         "### 14.2 Latency",
         "One client; mean (p95) in ms.",
@@ -174,7 +177,7 @@ def _pair(run: Run, operation: str) -> tuple[Measurement | None, Measurement | N
     return old, new
 
 
-def _throughput(run: Run) -> list[str]:
+def _throughput(run: Run, claims: Any) -> list[str]:
     rows, failed = [], []
     for claim in claims.THROUGHPUT:
         claimed = claim.modern / claim.legacy - 1
@@ -207,7 +210,7 @@ def _rates(run: Run, operation: str) -> tuple[float | None, float | None]:
     return rate("legacy"), rate("plugin")
 
 
-def _concurrency(run: Run) -> list[str]:
+def _concurrency(run: Run, claims: Any) -> list[str]:
     rows: list[Sequence[str]] = []
     failed: list[str] = []
     for claim in claims.CONCURRENCY:
@@ -220,10 +223,12 @@ def _concurrency(run: Run) -> list[str]:
         before, after = (claims.CONCURRENT_OPERATIONS / rate for rate in (old, new))
         change = _change(before, after)
         rows.append((claim.title, words, f"{before:.2f} s", f"{after:.2f} s", change))
-        failed += _failed(claim.title, claim.operation, claimed, 1 - after / before, before, after)
+        failed += _failed(
+            claim.title, claims.REASONS[claim.operation], claimed, 1 - after / before, before, after
+        )
     for name, score in claims.RACE.items():
         race = next((race for race in run.races if race.contestant == name), None)
-        rows.append(_race_row(name, score, race))
+        rows.append(_race_row(name, score, race, claims))
         if race is not None and race.score < score * race.votes / claims.VOTES:
             failed.append(
                 f"{rows[-1][0]}: claimed a score of {score}, but it kept {race.score} of "
@@ -244,7 +249,7 @@ def _concurrency(run: Run) -> list[str]:
 _BOTH: Final = ("legacy", "plugin")
 
 
-def _race_row(name: str, claimed: int, race: Race | None) -> Sequence[str]:
+def _race_row(name: str, claimed: int, race: Race | None, claims: Any) -> Sequence[str]:
     words = f"votes at once, {name}"
     if race is None:
         return f"{claims.VOTES} {words}", f"score {claimed}", "", "", NOTHING
@@ -258,7 +263,7 @@ def _race_row(name: str, claimed: int, race: Race | None) -> Sequence[str]:
     )
 
 
-def _memory(run: Run) -> list[str]:
+def _memory(run: Run, claims: Any) -> list[str]:
     by_process = {one.process: one for one in run.memory}
     if not {"legacy", "plugin", "service"} <= by_process.keys():
         return []
@@ -279,11 +284,11 @@ def _memory(run: Run) -> list[str]:
             "and as many gets."
         ),
         _table(("stage", "claimed", "legacy", "plugin", "service, shared by all plugins"), rows),
-        _memory_verdict(by_process),
+        _memory_verdict(by_process, claims),
     ]
 
 
-def _memory_verdict(found: dict[str, Memory]) -> str:
+def _memory_verdict(found: dict[str, Memory], claims: Any) -> str:
     legacy, plugin, service = (found[name].peak for name in (*_BOTH, "service"))
     claim = next(claim for claim in claims.MEMORY if claim.stage == "peak")
     claimed = 1 - claim.modern / claim.legacy
@@ -295,7 +300,7 @@ def _memory_verdict(found: dict[str, Memory]) -> str:
     )
 
 
-def _sizes(run: Run) -> list[str]:
+def _sizes(run: Run, claims: Any) -> list[str]:
     rows, failed = [], []
     for claim in claims.SIZES:
         found = [
@@ -312,7 +317,7 @@ def _sizes(run: Run) -> list[str]:
         )
         claimed = 1 - claim.modern / claim.legacy
         title = f"A search among {claim.rows:,} quotes"
-        failed += _failed(title, "search", claimed, 1 - new / old, old, new)
+        failed += _failed(title, claims.REASONS["search"], claimed, 1 - new / old, old, new)
     reason = "Both read every quote; no index helps a search for a part of a text."
     return [
         "### 14.8 Growing tables",
@@ -336,20 +341,7 @@ def _sized(run: Run) -> list[str]:
     )
 
 
-def _not_measurable() -> list[str]:
-    return [
-        "### 14.6, 14.7, 14.9",
-        (
-            "Code complexity is measured in the "
-            "[migration guide](../how-to/migration-guide.md): the claimed saving in lines does not "
-            "hold there. The times to implement a feature (14.7) and the figures of production "
-            "(14.9) are estimates about people and a system that do not exist; nothing here "
-            "confirms them."
-        ),
-    ]
-
-
-def _summary(run: Run) -> list[str]:
+def _summary(run: Run, claims: Any) -> list[str]:
     lines = []
     changes = [
         new.mean / old.mean
@@ -381,16 +373,11 @@ def _summary(run: Run) -> list[str]:
 
 
 def _failed(
-    title: str, operation: str, claimed: float, measured: float, before: float, after: float
+    title: str, reason: str, claimed: float, measured: float, before: float, after: float
 ) -> list[str]:
     if measured >= claimed:
         return []
-    return [
-        (
-            f"{title}: claimed {_percent(claimed)}, measured {_change(before, after)}: "
-            f"{claims.REASONS[operation]}."
-        )
-    ]
+    return [(f"{title}: claimed {_percent(claimed)}, measured {_change(before, after)}: {reason}.")]
 
 
 def _verdicts(rows: Sequence[Sequence[str]], failed: Sequence[str]) -> list[str]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from reference_plugin_quote_db.benchmark import claims
 from reference_plugin_quote_db.bus import Bus
+
+__all__ = ["claims", "legacy", "modern"]
 
 
 def legacy(path: Path) -> Any:

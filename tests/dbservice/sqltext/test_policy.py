@@ -12,7 +12,8 @@ from dbservice.protocol import RequestError
 from dbservice.protocol.names import namespace
 from dbservice.sql.query import Query
 from dbservice.sqltext.dialects import Dialect
-from dbservice.sqltext.lexer import SqlError, commands
+from dbservice.sqltext.lexer import SqlError, commands, tokens
+from dbservice.sqltext.policy import listed
 from dbservice.sqltext.qualify import qualify
 
 BOTH = (Dialect.SQLITE, Dialect.POSTGRESQL)
@@ -34,6 +35,7 @@ REFUSED = [
     *((f"SELECT CAST(16384 AS {name})", POSTGRESQL) for name in REG_TYPES),
     *((f"SELECT {name} '16384'", POSTGRESQL) for name in REG_TYPES),
     *((f"SELECT {name}(16384)", POSTGRESQL) for name in REG_TYPES),
+    *((f"SELECT {name} FROM quotes", POSTGRESQL) for name in REG_TYPES),
     ("SELECT 16384::RegClass::text", POSTGRESQL),
     ('SELECT 16384::"regclass"::text', POSTGRESQL),
     ("SELECT 16384 :: regclass", POSTGRESQL),
@@ -48,6 +50,8 @@ REFUSED = [
     ("SELECT '(1)'::quotes", POSTGRESQL),
     ("SELECT 'x'::pg_lsn", BOTH),
     ("SELECT 'x'::public.mood", POSTGRESQL),
+    ("SELECT 'x'::text.mood", POSTGRESQL),
+    ("SELECT $1.to_regclass", POSTGRESQL),
     ("SELECT 'x'::other__mood", BOTH),
     # what is computed without parentheses
     *((f"SELECT {name}", POSTGRESQL) for name in NAMELESS_CALLS),
@@ -111,6 +115,7 @@ TAKEN = [
     ("SELECT q.user FROM quotes AS q WHERE q.current_role = 'x'", BOTH),
     ("SELECT author AS user FROM quotes", BOTH),
     ('SELECT "current_user" FROM quotes ORDER BY "user"', BOTH),
+    ("SELECT q.x FROM (SELECT author AS x FROM quotes) AS q", BOTH),
     # types
     *(
         (f"SELECT CAST(author AS {name}) FROM quotes", BOTH)
@@ -142,6 +147,8 @@ TAKEN = [
     ("SELECT g.g, g FROM generate_series(1, 2) AS g", POSTGRESQL),
     ("SELECT t.word FROM quotes, unnest(tags) AS t(word)", POSTGRESQL),
     ("SELECT t.word, t.n FROM unnest(ARRAY[1]) WITH ORDINALITY AS t(word, n)", POSTGRESQL),
+    ("SELECT g.g, g.ordinality FROM unnest(ARRAY[1]) WITH ORDINALITY AS g", POSTGRESQL),
+    ("SELECT e.atom, e.fullkey FROM quotes, json_tree(quotes.tags) AS e", SQLITE),
     ("SELECT unnest.unnest FROM unnest(ARRAY[1])", POSTGRESQL),
     ("SELECT q.text FROM quotes AS q, generate_series(1, 2) AS g", POSTGRESQL),
     ("SELECT count.text FROM quotes AS count", BOTH),
@@ -183,6 +190,21 @@ def test_both_readers_refuse(select: str, dialect: Dialect, reader: str) -> None
 )
 def test_both_readers_take(select: str, dialect: Dialect, reader: str) -> None:
     READERS[reader](select, dialect)
+
+
+def test_a_field_of_a_value_is_taken_where_it_is_one() -> None:
+    as_migration(
+        "SELECT (jsonb_each(tags)).key, (jsonb_each(tags)).*, (array_agg(id))[1] FROM quotes",
+        Dialect.POSTGRESQL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("(a, b)", {"a", "b"}), ('(A int, "b" text[])', {"a", "b"}), ("x (a)", set()), ("", set())],
+)
+def test_the_columns_that_a_query_names(text: str, expected: set[str]) -> None:
+    assert listed(list(tokens(text, Dialect.POSTGRESQL)), 0) == expected
 
 
 DEFINITIONS = [

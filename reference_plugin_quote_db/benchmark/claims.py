@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-PLUGIN: Final = "quote-db"
-"""Whose document it is."""
-
 
 class Times(NamedTuple):
     """A line of the table of latencies: mean and p95 in ms, before and after."""
@@ -160,3 +157,15 @@ LOST_VOTES: Final = {
     "legacy": ", because they read the score before others have written theirs",
 }
 """Why a side loses votes, where it does."""
+
+NOT_MEASURABLE: Final = (
+    "### 14.6, 14.7, 14.9",
+    (
+        "Code complexity is measured in the "
+        "[migration guide](../how-to/migration-guide.md): the claimed saving in lines does not "
+        "hold there. The times to implement a feature (14.7) and the figures of production "
+        "(14.9) are estimates about people and a system that do not exist; nothing here "
+        "confirms them."
+    ),
+)
+"""What of it no benchmark can show."""
