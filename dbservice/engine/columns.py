@@ -24,6 +24,7 @@ class Column:
         sequence: what generates the values, where they come from a sequence.
         kind: the row of the type map that it follows, where that is not the one of its type.
         generated: the database computes its values.
+        by_trigger: a trigger of the plugin writes to the table, in whatever spelling.
         digits: of a decimal number, all and those behind the point, where declared.
         bits: of an integer.
         default_sql: the default as the engine writes it down.
@@ -39,6 +40,7 @@ class Column:
     sequence: str = ""
     kind: str = ""
     generated: bool = False
+    by_trigger: bool = False
     digits: tuple[int, int] | None = None
     bits: int = 64
     default_sql: str | None = None

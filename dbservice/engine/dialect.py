@@ -642,8 +642,11 @@ def _glob_literal(character: str) -> str:
 
 
 def _is_computed_as_spelled(column: Column) -> bool:
-    """Whether a column of SQLite's is computed by SQL, which spells values as it likes."""
-    return column.generated and column.rule in _SPELLED
+    """Whether SQL of the schema's own writes a column of SQLite's, which spells as it likes.
+
+    Such a column is compared through the normal form, which no index helps with.
+    """
+    return (column.generated or column.by_trigger) and column.rule in _SPELLED
 
 
 def _as_text(column: Column) -> str:

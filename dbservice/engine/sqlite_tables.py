@@ -53,6 +53,12 @@ _RULES: tuple[tuple[str, str], ...] = (
 """What a declared type contains, and the row of the type map that it then follows; the first
 counts, as SQLite itself goes by parts of names."""
 
+_WRITING_TRIGGERS = """
+SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, 1) <> '_'
+    AND instr(substr(lower(sql), instr(lower(sql), 'begin')), lower(?)) LIMIT 1
+"""
+"""Triggers that name a table in what they do; those of the service write no column of it."""
+
 _GENERATED = (2, 3)
 """What `hidden` says of columns that are computed when read, and when written."""
 
@@ -80,7 +86,9 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
         (full_name,),
     )
     kind, text = source.rows[0]
-    columns = {row[0]: _column(row, text) for row in declared.rows}
+    writers = yield Statement(_WRITING_TRIGGERS, (full_name,))
+    by_trigger = bool(writers.rows)
+    columns = {row[0]: _column(row, text, by_trigger=by_trigger) for row in declared.rows}
     indexes = yield from _load_indexes(full_name)
     dialect = dialect_of(Dialect.SQLITE)
     near = yield from sqlite_search.present(full_name)
@@ -89,7 +97,9 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
     return Table(name, full_name, columns, dialect, indexes, is_view=is_view, searches=searches)
 
 
-def _column(row: tuple[str, str, int, str | None, int, int], source: str) -> Column:
+def _column(
+    row: tuple[str, str, int, str | None, int, int], source: str, *, by_trigger: bool
+) -> Column:
     name, declared, not_null, default, key_position, hidden = row
     rule = _rule_of(declared)
     column_type = TYPE_MAP[rule].type
@@ -106,6 +116,7 @@ def _column(row: tuple[str, str, int, str | None, int, int], source: str) -> Col
         primary_key=bool(key_position),
         kind=rule,
         generated=hidden in _GENERATED,
+        by_trigger=by_trigger,
         digits=(int(digits.group(1)), int(digits.group(2) or 0)) if digits else None,
         default_sql=default,
     )

@@ -37,6 +37,7 @@ _TRIGGERS = (
     "AND substr(name, 1, 1) <> '_'"  # the service's own
 )
 _COLLATE = re.compile(r"\bCOLLATE\s+[\"'`\[]?(NOCASE|RTRIM)\b", re.IGNORECASE)
+_WRITES_NOTHING = re.compile(r"\s*(?:CREATE\s+(?:UNIQUE\s+)?INDEX|DROP)\b", re.IGNORECASE)
 _DEFINES = re.compile(r"\s*(?:CREATE|ALTER)\s+TABLE\b", re.IGNORECASE)
 
 _ADVICE = {
@@ -92,7 +93,8 @@ def _touched(script: Script, catalog: Catalog) -> Steps[list[str]]:
     prefix = script.namespace.prefix
     existing = yield from catalog.full_names(script.namespace)
     if not (yield from _has_triggers(script)):
-        named = {name for sql in _sql(script) for name in _named(sql, prefix)}
+        writing = (sql for sql in _sql(script) if not _WRITES_NOTHING.match(sql))
+        named = {name for sql in writing for name in _named(sql, prefix)}
         existing = [name for name in existing if name in named]
     return [name.removeprefix(prefix) for name in existing]
 

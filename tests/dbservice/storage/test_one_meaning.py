@@ -275,6 +275,27 @@ async def test_a_generated_moment_is_compared_as_it_is_shown(
     assert await plugin.ids({"day": {"$gt": day}}, table="t") == []
 
 
+@ONLY_ON_SQLITE
+async def test_what_a_trigger_writes_is_compared_as_it_is_shown(
+    plugin: Caller, apply: Applies
+) -> None:
+    await apply(
+        "CREATE TABLE t ({id}, n BIGINT, touched DATETIME, done BOOLEAN)",
+        """
+        CREATE TRIGGER t_touched AFTER UPDATE OF n ON t BEGIN
+            UPDATE t SET touched = '2026-01-02 10:00:00', done = 'yes' WHERE id = NEW.id;
+        END
+        """,
+        "INSERT INTO t (id, n) VALUES (1, 1)",
+    )
+    await plugin.row("update", table="t", id=1, data={"n": 2})
+    touched = "2026-01-02T10:00:00.000000Z"
+    assert await plugin.one(1, table="t") == {"id": 1, "n": 2, "touched": touched, "done": True}
+    assert await plugin.ids({"touched": touched}, table="t") == [1]
+    assert await plugin.ids({"touched": {"$gt": "2026-01-02T09:59:59Z"}}, table="t") == [1]
+    assert await plugin.ids({"done": True}, table="t") == [1]
+
+
 # --- numbers -------------------------------------------------------------------------------------
 
 
