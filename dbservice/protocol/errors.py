@@ -45,7 +45,9 @@ MEANINGS: Mapping[ErrorCode, str] = {
     ErrorCode.IDEMPOTENCY_CONFLICT: "the idempotency key was used for a different request",
     ErrorCode.MIGRATION_NOT_FOUND: "no migration of this plugin has this version",
     ErrorCode.MIGRATION_FAILED: "a statement of a migration failed; nothing of it was kept",
-    ErrorCode.LOCK_TIMEOUT: "another migration of this plugin is already in progress",
+    ErrorCode.LOCK_TIMEOUT: (
+        "another migration of this plugin, another request or another process was in the way; retry"
+    ),
     ErrorCode.CHECKSUM_MISMATCH: "the file of an applied migration was changed",
     ErrorCode.MIGRATION_ORDER: "numbering has a gap, a duplicate, or an older migration is pending",
     ErrorCode.IRREVERSIBLE: "the migration declares that it cannot be rolled back",
