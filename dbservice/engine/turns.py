@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -17,7 +18,7 @@ SLICE: Final = 0.1
 
 
 class ScanTurns:
-    """Slots for scans: plugins take turns, and short scans do not wait behind long ones.
+    """Slots for scans: plugins share their time, and short scans do not wait behind long ones.
 
     How long a scan takes is known when it is over. So each begins with a slice of time; one that
     needs more is stopped, waits among the long ones and is begun again. Long ones leave one slot
@@ -81,9 +82,12 @@ class ScanTurns:
         seconds: float,
     ) -> T:
         await self._enter(plugin, queue)
+        queue.charge(plugin, seconds)
+        started = time.monotonic()
         try:
             return await attempt(seconds)
         finally:
+            queue.charge(plugin, time.monotonic() - started - seconds)
             self._leave(queue)
 
     async def _enter(self, plugin: str, queue: FairQueue[asyncio.Future[None]]) -> None:

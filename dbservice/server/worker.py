@@ -46,7 +46,7 @@ from dbservice.sql.tier import SqlTier
 from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.operations import Operations, Work
 
-_MEMORY: Final = 96 * 1024 * 1024
+_MEMORY: Final = 64 * 1024 * 1024
 """Bytes that a process may take beyond what it has when it is ready."""
 
 _LONGEST_WAY: Final = 16
