@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=180.0, help="of the neighbour, each second")
     parser.add_argument("--attacks", default="", help="words in the names of those to play")
     parser.add_argument("--fuzz", type=int, default=0, help="send so many generated requests")
+    parser.add_argument("--seed", type=int, default=1, help="of those")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rosey-attack-", dir=".") as directory:
         asyncio.run(_play(options, Path(directory).resolve()))
@@ -38,8 +39,10 @@ async def _play(options: argparse.Namespace, directory: Path) -> None:
         async with staged(directory, url, **how) as stage:
             await stage.set_up()
             if options.fuzz:
-                got = await stage.hostile(fuzzed(1), options.fuzz, at_once=64)
+                with stage.serving():
+                    got = await stage.hostile(fuzzed(options.seed), options.fuzz, at_once=64)
                 sys.stdout.write(f"{dict(got.most_common())}\n")
+                sys.stdout.write(stage.log.read_text()[-4000:])
                 return
             sys.stdout.write(heading())
             for attack in chosen(options.attacks, options.db):

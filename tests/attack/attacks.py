@@ -41,6 +41,10 @@ class Attack:
     engine: str = ""
 
 
+WARM_UP: Final = (f"rosey.db.kv.{ATTACKER}.list", b"{}")
+"""Is answered when the service's processes are there."""
+
+
 def setting_up() -> Iterator[Sent]:
     """Yield what the attacker stores beforehand."""
     for table in ("big", "many", "arrays", "notes"):
@@ -302,9 +306,7 @@ ATTACKS: Final[Sequence[Attack]] = (
     Attack("900 KB of open quotes", _same("row.{}.insert", b'{"a":"' + b'\\"' * 440_000)),
     Attack(
         "80,000 unknown fields",
-        _same(
-            "row.{}.select", b"{" + b",".join(b'"f%d":1' % n for n in range(80_000)) + b"}"
-        ),
+        _same("row.{}.select", b"{" + b",".join(b'"f%d":1' % n for n in range(80_000)) + b"}"),
     ),
     Attack(
         "a query of 10,000 characters",

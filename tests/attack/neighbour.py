@@ -35,13 +35,16 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 async def main(url: str, user: str, password: str, rate: float) -> None:
-    """Serve phases until the input ends."""
+    """Serve phases until the input ends; one of no seconds makes the table."""
     how = {"user": user, "password": password} if user else {}
     client = await nats.connect(url, **how, max_reconnect_attempts=-1)
-    await prepare(client)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        print(json.dumps(await phase(client, float(line), rate)), flush=True)
+        if float(line):
+            print(json.dumps(await phase(client, float(line), rate)), flush=True)
+        else:
+            await prepare(client)
+            print("{}", flush=True)
     await client.close()
 
 

@@ -8,9 +8,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +27,7 @@ from nats.aio.client import Client
 from dbservice.server.permissions import ROLES, SERVICE, accounts_configuration
 from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests import ROOT
-from tests.attack.attacks import ATTACKER, Attack, Sent, setting_up
+from tests.attack.attacks import ATTACKER, WARM_UP, Attack, Sent, setting_up
 from tests.attack.neighbour import NAME
 
 _PLUGINS = (ATTACKER, NAME)
@@ -60,16 +67,28 @@ class Line:
 class Stage:
     """A running service and those who use it."""
 
-    service: subprocess.Popen[bytes]
+    start: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
     log: Path
     clients: list[Client]
     neighbour: asyncio.subprocess.Process
     database: int | None
+    service: subprocess.Popen[bytes] = field(init=False)
     _peak: int = field(default=0)
     _database_peak: int = field(default=0)
 
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run a service."""
+        with self.start() as self.service:
+            yield
+
     async def play(self, attack: Attack, seconds: float) -> Line:
-        """Run an attack and see what becomes of the neighbour."""
+        """Run an attack on a service of its own, and see what becomes of the neighbour."""
+        with self.serving():
+            return await self._played(attack, seconds)
+
+    async def _played(self, attack: Attack, seconds: float) -> Line:
+        await self._send(self.clients[0], WARM_UP)
         logged = self._logged()
         phases = {"before": await self._neighbour_for(seconds / 3)}
         self._peak = self._database_peak = 0
@@ -97,11 +116,13 @@ class Stage:
         )
 
     async def set_up(self) -> None:
-        """Store what the attacker attacks with."""
-        for sent in setting_up():
-            code = await self._send(self.clients[0], sent)
-            if code != "OK":
-                raise RuntimeError(f"{sent[0]}: {code}")
+        """Store what the attacker attacks with, and what the neighbour reads."""
+        with self.serving():
+            for sent in setting_up():
+                code = await self._send(self.clients[0], sent)
+                if code != "OK":
+                    raise RuntimeError(f"{sent[0]}: {code}")
+            await self._neighbour_for(0)
 
     async def hostile(self, requests: Iterator[Sent], number: int, at_once: int) -> Counter[str]:
         """Send so many requests and count the answers."""
@@ -192,7 +213,6 @@ async def staged(
             return (name, password) if accounts else ("", "")
 
         log = directory / "service.log"
-        service = stack.enter_context(_service(url, who(SERVICE), database, log))
         echo = await _started("echo", url, *who(NAME))
         stack.push_async_callback(_ended, echo)
         assert echo.stdout is not None
@@ -207,7 +227,8 @@ async def staged(
         ]
         for client in clients:
             stack.push_async_callback(client.close)
-        yield Stage(service, log, clients, neighbour, server)
+        start = partial(_service, url, who(SERVICE), database, log)
+        yield Stage(start, log, clients, neighbour, server)
 
 
 @contextmanager
@@ -230,7 +251,7 @@ def _service(
     user, password = who
     place = url.replace("nats://", f"nats://{user}:{password}@") if user else url
     command = [sys.executable, "-m", "dbservice", "serve", "--nats", place, "--db", database]
-    with log.open("wb") as errors:
+    with log.open("ab") as errors:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors)
     try:
         assert process.stdout is not None
@@ -238,8 +259,8 @@ def _service(
         assert b"ready" in ready, log.read_text()
         yield process
     finally:
-        process.terminate()
-        process.wait(timeout=60)
+        process.kill()  # what the attacker still has in its queue is of no interest
+        process.wait()
 
 
 async def _started(*arguments: str) -> asyncio.subprocess.Process:
