@@ -199,6 +199,7 @@ class PostgresEngine:
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
+        scan: bool = False,
         alone: bool = False,  # noqa: ARG002 - a round trip holds nobody up
         plugin: str = "",
     ) -> T:
@@ -208,7 +209,9 @@ class PostgresEngine:
                 answer = await _repeated(lambda: self._written(operation, _WRITE))
             else:
                 answer = await self._turns.run(
-                    plugin, lambda seconds: self._within(seconds, operation, _WRITE, self._written)
+                    plugin,
+                    lambda seconds: self._within(seconds, operation, _WRITE, self._written),
+                    tried=scan,
                 )
         except CheckError as error:
             if error.is_named_by_engine:

@@ -48,12 +48,15 @@ class ScanTurns:
         """For how many seconds the scan has waited that waits longest."""
         return max(self._short.waited, self._long.waited)
 
-    async def run(self, plugin: str, attempt: Callable[[float], Awaitable[T]]) -> T:
+    async def run(
+        self, plugin: str, attempt: Callable[[float], Awaitable[T]], *, tried: bool = True
+    ) -> T:
         """Run a scan when its turn has come, and again if it turns out to be a long one.
 
         Args:
             plugin: whose it is.
             attempt: does it within so many seconds, else raises StatementTimeoutError.
+            tried: within a slice at first; False for what should not be begun twice.
 
         Raises:
             StatementTimeoutError: a long one took longer than it may.
@@ -61,7 +64,7 @@ class ScanTurns:
         self.taken += 1
         self._idle.clear()
         try:
-            if self._timeout > SLICE:
+            if tried and self._timeout > SLICE:
                 with suppress(StatementTimeoutError):
                     return await self._in_slot(plugin, self._short, attempt, SLICE)
             return await self._in_slot(plugin, self._long, attempt, self._timeout)
