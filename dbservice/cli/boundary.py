@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -119,9 +120,14 @@ def _explained_by_a_library(error: BaseException, program: str) -> Failure:
     return Failure(
         DEFECT,
         f"{program} has a defect ({told}). Please report it with what this prints: "
-        f"{DEBUG}=1 {program} {shlex.join(sys.argv[1:])}",
+        f"{DEBUG}=1 {program} {_without_credentials(shlex.join(sys.argv[1:]))}",
         "DEFECT",
     )
+
+
+def _without_credentials(words: str) -> str:
+    """Return a command line without the user, the password and the query of any URL in it."""
+    return re.sub(r"(://)[^\s/]*@|\?[^\s]*", r"\1", words)
 
 
 def _usage_sentence(error: CycloptsError, program: str) -> str:

@@ -29,6 +29,8 @@ def database_url(given: str) -> str:
     Raises:
         CommandFailed: the URL is of an engine that is not served.
     """
+    import sqlalchemy
+
     from dbservice.engine.urls import SCHEMES
 
     if given == IN_MEMORY:
@@ -41,6 +43,14 @@ def database_url(given: str) -> str:
             "file path, :memory:, or an sqlite+aiosqlite:// or postgresql+asyncpg:// URL.",
             USAGE,
         )
+    try:
+        sqlalchemy.make_url(given)
+    except (ValueError, sqlalchemy.exc.ArgumentError):
+        raise CommandFailed(
+            "--db: the URL cannot be read: expected sqlite+aiosqlite:///FILE or "
+            "postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE, with a number as the port.",
+            USAGE,
+        ) from None
     return given
 
 

@@ -7,10 +7,10 @@ import os
 import socket
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -88,6 +88,7 @@ def _without_making(asked: Asked) -> Where:
     Raises:
         CommandFailed: there is none, and the command needs one.
     """
+    _check_options(asked)
     where = asked.where
     if asked.verb == "verify" and not is_named(where):
         return replace(where, db=IN_MEMORY)  # it works on a scratch database anyway
@@ -129,6 +130,28 @@ def _with_directory(reply: Reply, directory: Path | None) -> Any:
     told = msgspec.to_builtins(reply)
     is_status = isinstance(reply, MigrationStatus) and directory is not None
     return told | {"directory": str(directory)} if is_status else told
+
+
+_VERBS_OF: Final = {
+    "version": ("apply", "rollback", "new"),
+    "dry_run": ("apply", "rollback"),
+    "strict": ("apply",),
+    "to": ("rollback",),
+    "all": ("rollback",),
+}
+"""What each option goes with; with another verb it would be passed over."""
+
+
+def _check_options(asked: Asked) -> None:
+    given = {"version": asked.version, **asdict(asked.options)}
+    for name, verbs in _VERBS_OF.items():
+        if given[name] and asked.verb not in verbs:
+            option = f"--{name.replace('_', '-')}" if name != "version" else "A version"
+            raise CommandFailed(
+                f"{option} does not go with {asked.verb}, but with "
+                f"{' and '.join(verbs)}. See: rosey migrate --help",
+                USAGE,
+            )
 
 
 def author() -> str:

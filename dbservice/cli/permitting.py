@@ -25,7 +25,7 @@ def configuration(plugins: Sequence[str], *, users: bool, password_file: Path | 
         raise CommandFailed("Name the plugins: rosey permissions quote-db trivia", USAGE)
     make = users_configuration if users else accounts_configuration
     passwords = {} if password_file is None else _passwords(password_file, plugins)
-    return make(plugins, passwords)
+    return make(list(dict.fromkeys(plugins)), passwords)
 
 
 def _passwords(path: Path, plugins: Sequence[str]) -> dict[str, str]:

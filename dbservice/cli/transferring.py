@@ -72,6 +72,11 @@ async def export(asked: Asked) -> int:
     async with AsyncExitStack() as connected:
         storage = await storage_at(asked.where, asked.plugin, connected)
         described = await storage.describe()
+        if not (described.tables or described.keys or described.migrations):
+            raise CommandFailed(
+                f"'{asked.plugin}' has nothing here, neither tables nor keys nor migrations, so "
+                "there is nothing to export. Are the name and the place right?"
+            )
         records = sum(table.row_count for table in described.tables) + described.keys
         with counting(f"exporting {asked.plugin}", records) as count:
             if asked.file == PIPE:

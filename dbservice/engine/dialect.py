@@ -44,6 +44,10 @@ _BELOW_INTEGERS = "-1e19"
 """Below every integer of 64 bits; as an integer it is the lowest of them."""
 
 
+TOO_LONG = "the text is too long for its pattern"
+"""Stands in the error of an engine where that is so."""
+
+
 class Fragment(NamedTuple):
     """A piece of SQL with the parameters of its placeholders."""
 
@@ -155,6 +159,9 @@ class SqlDialect(Protocol):
 
         None where the pattern has nothing that the index could be asked for.
         """
+
+    def too_long(self, column: Column) -> str:
+        """Return SQL that fails with PatternTooLongError where a test would stand."""
 
     def json_equal(self, column: Column, text: str) -> Fragment:
         """Return the test that a JSON column means the same value as a JSON text."""
@@ -299,6 +306,11 @@ class SqliteDialect:
         terms = " AND ".join('"' + part.replace('"', '""') + '"' for part in parts)
         asked = f"c{index.columns.index(column.name)} : ({terms})"
         return Fragment(f"{key.sql} IN (SELECT rowid FROM {place} WHERE {place} MATCH ?)", (asked,))
+
+    def too_long(self, column: Column) -> str:
+        # A path that is none is an error that says it. Of the column, because what is constant is
+        # computed beforehand.
+        return f"json_extract('{{}}', '{TOO_LONG}' || substr({column.sql}, 1, 0))"
 
     def json_equal(self, column: Column, text: str) -> Fragment:
         return Fragment(f"rosey_json_equal({column.sql}, ?)", (text,))
@@ -484,6 +496,9 @@ class PostgresDialect:
             return None
         folded = "".join(map(in_small, pattern))
         return Fragment(f"{FOLD}({column.sql}) LIKE ? ESCAPE '\\'", (folded,))
+
+    def too_long(self, column: Column) -> str:
+        return f"CAST('{TOO_LONG}' || left({column.sql}, 0) AS BOOLEAN)"
 
     def json_equal(self, column: Column, text: str) -> Fragment:
         return Fragment(f"{_jsonb(column)} = CAST(? AS JSONB)", (text,))

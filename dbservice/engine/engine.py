@@ -90,6 +90,7 @@ class Engine(Protocol):
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
+        scan: bool = False,
         alone: bool = False,
         plugin: str = "",
     ) -> T:
@@ -98,6 +99,8 @@ class Engine(Protocol):
         Args:
             operation: makes the generator.
             quick: it touches a few rows that keys find.
+            scan: it looks for its rows, maybe through many; what it has begun may be undone and
+                begun again.
             alone: nobody would be held up by it, as far as the caller knows.
             plugin: whose turn it is where operations wait.
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from dbservice.protocol.errors import ErrorCode, Reason
+from dbservice.protocol.limits import MAX_MATCH
 
 
 class EngineError(Exception):
@@ -183,3 +184,14 @@ class MisconfiguredError(EngineError):
         "The database refuses the service itself, not this request; repeating it does not help. "
         "Its operator finds the details in the service's log."
     )
+
+
+class PatternTooLongError(EngineError):
+    """A text is too long for the pattern it would be matched with."""
+
+    code = ErrorCode.VALIDATION_ERROR
+    told = (
+        "A text is too long for its pattern: the characters of the one times those of the other "
+        f"are at most {MAX_MATCH}. Use a shorter pattern, or narrow the filters."
+    )
+    reason = Reason.LIMIT

@@ -11,15 +11,22 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Serves the plugins that wait one request each in turn, those of one plugin as they came.
+    """Serves the plugin that has been charged least, its requests in the order in which they came.
 
-    So a plugin with a thousand requests in the queue costs another one the time of one request.
+    What is charged is the user's choice: 1 for each request, so that a plugin with a thousand in
+    the queue costs another one the time of one; or the seconds that each took, so that one whose
+    requests are slow costs another one no more. Who was away has saved nothing up: a plugin that
+    comes back begins with what the others have come to. This is start-time fair queueing.
+
     It does no I/O and knows no event loop. Not thread-safe.
     """
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[tuple[float, T]]] = OrderedDict()
         self._length = 0
+        self._charged: dict[str, float] = {}
+        self._reached = 0.0
+        """What had been charged to the plugin whose turn was last."""
 
     def __len__(self) -> int:
         return self._length
@@ -44,30 +51,36 @@ class FairQueue(Generic[T]):
 
     def put(self, plugin: str, item: T) -> None:
         """Let a request wait behind the others of its plugin."""
-        self._queues.setdefault(plugin, deque()).append((time.monotonic(), item))
+        self._queue_of(plugin).append((time.monotonic(), item))
         self._length += 1
 
     def put_back(self, plugin: str, item: T) -> None:
-        """Let a request that was taken wait again, before all others."""
-        self._queues.setdefault(plugin, deque()).appendleft((time.monotonic(), item))
-        self._queues.move_to_end(plugin, last=False)
+        """Let a request that was taken wait again, before the others of its plugin."""
+        self._queue_of(plugin).appendleft((time.monotonic(), item))
         self._length += 1
 
     def take(self, may: Callable[[str], bool] | None = None) -> tuple[str, T] | None:
-        """Return the next plugin's oldest request and the plugin's name, or None.
+        """Return the oldest request of the plugin whose turn it is, and its name, or None.
 
         Args:
             may: passes over the plugins for which it returns false.
         """
-        turn = next((name for name in self._queues if may is None or may(name)), None)
+        names = self._queues if may is None else [name for name in self._queues if may(name)]
+        turn = min(names, key=self._charged.__getitem__, default=None)
         if turn is None:
             return None
+        self._reached = max(self._reached, self._charged[turn])
         queue = self._queues[turn]
         _, item = queue.popleft()
         self._forget_one(turn, queue)
         if queue:
-            self._queues.move_to_end(turn)
+            self._queues.move_to_end(turn)  # among those who were charged the same
         return turn, item
+
+    def charge(self, plugin: str, cost: float) -> None:
+        """Charge a plugin for a request that was taken; a negative cost gives something back."""
+        self._charged[plugin] = self._charged.get(plugin, self._reached) + cost
+        self._forget_the_absent()
 
     def drop_newest(self, plugin: str) -> T:
         """Return the newest request of a plugin that waits, which gives way."""
@@ -83,7 +96,26 @@ class FairQueue(Generic[T]):
         self._length = 0
         return waiting
 
+    def _queue_of(self, plugin: str) -> deque[tuple[float, T]]:
+        queue = self._queues.get(plugin)
+        if queue is None:
+            queue = self._queues[plugin] = deque()
+            self._charged[plugin] = max(self._charged.get(plugin, 0.0), self._reached)
+        return queue
+
     def _forget_one(self, plugin: str, queue: deque[tuple[float, T]]) -> None:
         self._length -= 1
         if not queue:
             del self._queues[plugin]
+
+    def _forget_the_absent(self) -> None:
+        """Keep nothing of plugins that would begin like any other if they came now."""
+        if len(self._charged) > 2 * len(self._queues) + _FEW:
+            self._charged = {
+                name: charged
+                for name, charged in self._charged.items()
+                if name in self._queues or charged > self._reached
+            }
+
+
+_FEW = 64

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One index of a table; `columns` is empty where it is over an expression."""
+    """One index of a table.
+
+    Attributes:
+        columns: empty where it is over an expression.
+        unique: no two rows may share what is in `columns`; false for part of the rows.
+        sql: the command that makes it, where that was asked for.
+    """
 
     name: str
     columns: tuple[str, ...]
     unique: bool
+    sql: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from dbservice.engine.errors import (
     EngineError,
     NotWritableError,
     OutOfSchemaError,
+    StatementTimeoutError,
     UnavailableError,
 )
 from dbservice.engine.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
@@ -41,6 +42,13 @@ POOL_SIZE = 10
 _CONNECT_TIMEOUT = 10.0
 _TRIES = 8
 _FIRST_PAUSE = 0.005
+_GRACE = 0.2
+"""Seconds that a backend has to stop by itself, before it is ended."""
+
+_END = "SELECT pg_terminate_backend(?, ?)"
+_END_TIMEOUT = 4_000
+"""Milliseconds to wait for that."""
+
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
 _FIRST_FETCH = 16
@@ -183,10 +191,7 @@ class PostgresEngine:
         if not scan:
             return await _repeated(lambda: self._read(operation))
         return await self._turns.run(
-            plugin,
-            lambda seconds: _repeated(
-                lambda: self._transaction(operation, within(_SNAPSHOT, seconds))
-            ),
+            plugin, lambda seconds: self._within(seconds, operation, _SNAPSHOT, self._transaction)
         )
 
     async def write(
@@ -194,6 +199,7 @@ class PostgresEngine:
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
+        scan: bool = False,
         alone: bool = False,  # noqa: ARG002 - a round trip holds nobody up
         plugin: str = "",
     ) -> T:
@@ -204,9 +210,8 @@ class PostgresEngine:
             else:
                 answer = await self._turns.run(
                     plugin,
-                    lambda seconds: _repeated(
-                        lambda: self._written(operation, within(_WRITE, seconds))
-                    ),
+                    lambda seconds: self._within(seconds, operation, _WRITE, self._written),
+                    tried=scan,
                 )
         except CheckError as error:
             if error.is_named_by_engine:
@@ -244,20 +249,53 @@ class PostgresEngine:
             run.give_up()
             return await connection.transaction(_Run(operation), _SNAPSHOT)
 
-    async def _written(self, operation: Callable[[], Steps[T]], begin: str) -> T:
+    async def _written(
+        self, operation: Callable[[], Steps[T]], begin: str, seconds: float | None = None
+    ) -> T:
         """Run an operation that writes; once more where its connection was of a read-only time."""
         try:
-            return await self._transaction(operation, begin)
+            return await self._transaction(operation, begin, seconds)
         except NotWritableError:
-            return await self._transaction(operation, begin)
+            return await self._transaction(operation, begin, seconds)
 
-    async def _transaction(self, operation: Callable[[], Steps[T]], begin: str) -> T:
+    async def _transaction(
+        self, operation: Callable[[], Steps[T]], begin: str, seconds: float | None = None
+    ) -> T:
         run = _Run(operation)
         await self._tell_version(run)
         if run.statement is None:
             return run.answer
         async with self._pool.connection() as connection:
-            return await connection.transaction(run, begin)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await connection.transaction(run, begin)
+            except TimeoutError:
+                await self._end(connection)
+                raise StatementTimeoutError(f"a backend was ended after {seconds} s") from None
+
+    async def _within(
+        self,
+        seconds: float,
+        operation: Callable[[], Steps[T]],
+        begin: str,
+        run: Callable[[Callable[[], Steps[T]], str, float], Awaitable[T]],
+    ) -> T:
+        """Run an operation that is stopped after so many seconds, whatever it is doing.
+
+        The server stops a statement at its timeout, but for some functions that do not look at the
+        clock; a little later we end the backend.
+        """
+        milliseconds = round(seconds * 1000)
+        limited = f"{begin}; SET LOCAL statement_timeout = {milliseconds}"
+        return await _repeated(lambda: run(operation, limited, seconds + _GRACE))
+
+    async def _end(self, connection: _Connection) -> None:
+        """End a backend, and wait until it is gone: what it does is paid for by its own turn."""
+        process = connection.raw.get_server_pid()
+        connection.raw.terminate()
+        async with self._pool.connection() as other:
+            with suppress(EngineError):  # it may be busy for longer than we wait
+                await other.execute(Statement(_END, (process, _END_TIMEOUT)))
 
     async def _change_schema(self, operation: Callable[[], Steps[T]], *, keep: bool) -> T:
         def with_version() -> Steps[T]:
@@ -308,11 +346,6 @@ class PostgresEngine:
         except Exception as error:
             raise cannot_open(self.url, error) from error
         return _Connection(raw)
-
-
-def within(begin: str, seconds: float) -> str:
-    """Return what begins a transaction whose statements may take so long, each of them."""
-    return f"{begin}; SET LOCAL statement_timeout = {round(seconds * 1000)}"
 
 
 class _Run(Generic[T]):

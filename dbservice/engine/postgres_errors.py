@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dbservice.engine.dialect import TOO_LONG
 from dbservice.engine.errors import (
     ConflictError,
     ConstraintError,
@@ -20,6 +21,7 @@ from dbservice.engine.errors import (
     NotWritableError,
     OutOfRangeError,
     OutOfSchemaError,
+    PatternTooLongError,
     StatementTimeoutError,
     TooLargeError,
     UnavailableError,
@@ -161,6 +163,8 @@ def translated(error: Any) -> EngineError:
         return ConflictError(text)
     if state == _CHECK:
         return _check_error(error, text)
+    if TOO_LONG in text:
+        return PatternTooLongError(text)
     if kind := _CONSTRAINTS.get(state) or _CONSTRAINTS.get(state[:2]):
         is_missing = "is not present in" in (error.detail or "") if kind == "foreign key" else None
         subject = _subject(error, state)
@@ -175,7 +179,8 @@ def cannot_open(url: sa.URL, error: Exception) -> UnavailableError:
         return error
     state = str(getattr(error, "sqlstate", "") or "")
     place = f"{url.host or url.query.get('host', 'localhost')}:{url.port or 5432}"
-    shown = url.render_as_string(hide_password=True)
+    # A password may stand in the query too.
+    shown = url.set(query={}).render_as_string(hide_password=True)
     told = {
         "28P01": f"The server refuses the password of user '{url.username}'. Check the URL {shown}",
         "28000": f"The server refuses user '{url.username}' from here ({error})",

@@ -190,6 +190,7 @@ class SqliteEngine:
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
+        scan: bool = False,  # noqa: ARG002 - a write is limited by the time that it holds the writer
         alone: bool = False,
         plugin: str = "",
     ) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from dbservice.engine.dialect import TOO_LONG
 from dbservice.engine.errors import (
     ConflictError,
     ConstraintError,
@@ -16,6 +17,7 @@ from dbservice.engine.errors import (
     NotWritableError,
     OutOfRangeError,
     OutOfSchemaError,
+    PatternTooLongError,
     StatementTimeoutError,
     TooLargeError,
     UnavailableError,
@@ -76,6 +78,7 @@ error, or one that only a mistake of the service could bring about.
 """
 
 _TEXTS: tuple[tuple[str, Callable[[str], EngineError]], ...] = (
+    (TOO_LONG, PatternTooLongError),
     ("integer overflow", OutOfRangeError),
     ("user-defined function raised exception", InvalidValueError),
     ("Could not decode to UTF-8", InvalidValueError),

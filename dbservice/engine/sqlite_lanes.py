@@ -244,14 +244,16 @@ class WriterLane:
     def _next_jobs(self) -> list[Job]:
         jobs: list[Job] = []
         while len(jobs) < WRITE_BATCH and (taken := self._waiting.take()) is not None:
-            _, job = taken
+            plugin, job = taken
             if not job.is_abandoned:
+                self._waiting.charge(plugin, 1)
                 jobs.append(job)
         return jobs
 
     def _put_back(self, jobs: Sequence[Job]) -> None:
         for job in reversed(jobs):
             job.value = job.error = None
+            self._waiting.charge(job.work.plugin, -1)
             self._waiting.put_back(job.work.plugin, job)
 
     def _perform_here(self, connection: Connection, jobs: list[Job]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -17,7 +18,7 @@ SLICE: Final = 0.1
 
 
 class ScanTurns:
-    """Slots for scans: plugins take turns, and short scans do not wait behind long ones.
+    """Slots for scans: plugins share their time, and short scans do not wait behind long ones.
 
     How long a scan takes is known when it is over. So each begins with a slice of time; one that
     needs more is stopped, waits among the long ones and is begun again. Long ones leave one slot
@@ -47,12 +48,15 @@ class ScanTurns:
         """For how many seconds the scan has waited that waits longest."""
         return max(self._short.waited, self._long.waited)
 
-    async def run(self, plugin: str, attempt: Callable[[float], Awaitable[T]]) -> T:
+    async def run(
+        self, plugin: str, attempt: Callable[[float], Awaitable[T]], *, tried: bool = True
+    ) -> T:
         """Run a scan when its turn has come, and again if it turns out to be a long one.
 
         Args:
             plugin: whose it is.
             attempt: does it within so many seconds, else raises StatementTimeoutError.
+            tried: within a slice at first; False for what should not be begun twice.
 
         Raises:
             StatementTimeoutError: a long one took longer than it may.
@@ -60,7 +64,7 @@ class ScanTurns:
         self.taken += 1
         self._idle.clear()
         try:
-            if self._timeout > SLICE:
+            if tried and self._timeout > SLICE:
                 with suppress(StatementTimeoutError):
                     return await self._in_slot(plugin, self._short, attempt, SLICE)
             return await self._in_slot(plugin, self._long, attempt, self._timeout)
@@ -81,9 +85,12 @@ class ScanTurns:
         seconds: float,
     ) -> T:
         await self._enter(plugin, queue)
+        queue.charge(plugin, seconds)
+        started = time.monotonic()
         try:
             return await attempt(seconds)
         finally:
+            queue.charge(plugin, time.monotonic() - started - seconds)
             self._leave(queue)
 
     async def _enter(self, plugin: str, queue: FairQueue[asyncio.Future[None]]) -> None:

@@ -28,7 +28,7 @@ import msgspec
 from dbservice.engine.columns import Column
 from dbservice.engine.errors import OutOfRangeError
 from dbservice.engine.json_values import read_json
-from dbservice.protocol.codec import check_json, encode_json
+from dbservice.protocol.codec import check_json, encode_faithful
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
 from dbservice.protocol.limits import MAX_INTEGER, MAX_ROW, MIN_INTEGER
@@ -304,8 +304,7 @@ def _boolean(column: Column, value: Any, path: str) -> bool:
 
 
 def _json(_column: Column, value: Any, path: str) -> str:
-    check_json(value, path)
-    return encode_json(value).decode()
+    return encode_faithful(value, path).decode()
 
 
 def _spelled(expected: str, normal: Callable[[Any], Any]) -> Callable[[Column, Any, str], Any]:

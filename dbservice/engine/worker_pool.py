@@ -26,7 +26,7 @@ from dbservice.engine.orders import LENGTH, Way, framed
 
 log = logging.getLogger(__name__)
 
-GRACE: Final = 0.25
+GRACE: Final = 0.1
 """Seconds that a process has to stop by itself, before it is killed."""
 
 _START_TIMEOUT: Final = 30.0

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dbservice.engine.indexes import Index
 from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate.changes import split
 from dbservice.sqltext.dialects import Dialect, quoted
@@ -56,21 +57,6 @@ class ForeignKey:
     on_update: str = "NO ACTION"
     on_delete: str = "NO ACTION"
     deferred: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """An index that was created by name.
-
-    Attributes:
-        columns: empty if it is over an expression.
-        sql: the command that makes it.
-    """
-
-    name: str
-    unique: bool
-    columns: tuple[str, ...]
-    sql: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +258,8 @@ def _read_table(
         for column, kind, required, default, key in declared.rows
     }
     listed = yield Statement(
-        'SELECT name, "unique", origin FROM pragma_index_list(?) ORDER BY name', (full_name,)
+        'SELECT name, "unique" AND NOT partial, origin FROM pragma_index_list(?) ORDER BY name',
+        (full_name,),
     )
     made, uniques = [], []
     for index, unique, origin in listed.rows:
@@ -280,7 +267,8 @@ def _read_table(
         key = tuple(row[0] for row in info.rows)
         if origin == "c":
             plain_key = key if None not in key else ()
-            made.append(Index(index, bool(unique), plain_key, indexes[index]))
+            is_unique = bool(unique and plain_key)
+            made.append(Index(index, plain_key, is_unique, indexes[index]))
         elif origin == "u":
             uniques.append(key)
     foreign_keys = yield from _read_foreign_keys(full_name, prefix, text)
@@ -471,7 +459,7 @@ def _read_postgresql(prefix: str) -> Steps[Structure]:
             tuple(sorted(tuple(row[4]) for row in of_table if row[1] == "u")),
             tuple(_pg_foreign_key(row, prefix) for row in of_table if row[1] == "f"),
             tuple(
-                Index(index, unique, tuple(columns) if is_plain else (), sql)
+                Index(index, tuple(columns) if is_plain else (), unique and is_plain, sql)
                 for table, index, unique, sql, columns, is_plain in indexes
                 if table == full_name
             ),

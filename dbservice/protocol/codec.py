@@ -124,24 +124,43 @@ def check_nesting(payload: bytes) -> None:
     """
     if payload.count(b"{") + payload.count(b"[") <= MAX_NESTING:
         return
-    depth = 0
-    for opening in _BRACKETS.finditer(payload):
-        token = opening.group()
-        if token in (b"{", b"["):
-            depth += 1
-            if depth > MAX_NESTING:
-                raise RequestError(
-                    ErrorCode.INVALID_JSON,
-                    f"Invalid JSON: nested deeper than {MAX_NESTING} levels",
-                    limit=MAX_NESTING,
-                )
-        elif token in (b"}", b"]"):
-            depth -= 1
+    # Level after level from the inside, because a loop over a million brackets would take a second.
+    brackets = _STRING.sub(b"", payload).translate(_ALIKE, _OTHERS)
+    for _ in range(MAX_NESTING):
+        brackets = brackets.replace(b"[]", b"")
+    if b"[]" in brackets or brackets.count(b"[") > MAX_NESTING:
+        raise RequestError(
+            ErrorCode.INVALID_JSON,
+            f"Invalid JSON: nested deeper than {MAX_NESTING} levels",
+            limit=MAX_NESTING,
+        )
 
+
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 # The closing quote may be absent: a text that never ends is one match too, else each quote within
 # it would search to the end again, and a hostile payload would take minutes.
-_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[{}\[\]]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+
+
+def encode_faithful(value: Any, path: str) -> bytes:
+    """Return a decoded value as compact JSON, if it has a faithful form on every engine.
+
+    Raises:
+        RequestError: as `check_json`, which takes far longer than to encode a long value.
+    """
+    try:
+        encoded = _encode(value)
+    except (OverflowError, TypeError, ValueError, UnicodeEncodeError, RecursionError):
+        check_json(value, path)
+        raise
+    if _DOUBTFUL.search(encoded):
+        check_json(value, path)
+    return encoded
+
+
+_DOUBTFUL = re.compile(rb"\\u0000|[1-9]\d{18}")
 
 
 _SURROGATES = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")

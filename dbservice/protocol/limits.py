@@ -27,6 +27,11 @@ MAX_FILTER_DEPTH: Final = 8
 MAX_CONDITIONS: Final = 200
 MAX_LIST_OPERAND: Final = 1_000
 MAX_PATTERN: Final = 4_096
+MAX_MATCH: Final = 2**27
+"""Characters of a text times characters of a pattern: an engine matches in time of the product."""
+
+MAX_FREE_PATTERN: Final = MAX_MATCH // MAX_ROW
+"""Characters of a pattern that is short enough for a text of any length."""
 
 MAX_QUERY: Final = 10_000
 """Characters of a query of the SQL tier."""

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dbservice.engine.indexes import Index
 from dbservice.migrate.files import Direction, parse
 from dbservice.migrate.script import prepare
 from dbservice.migrate.structure import (
@@ -20,7 +21,6 @@ from dbservice.migrate.structure import (
     WITHOUT_ROWID,
     Column,
     ForeignKey,
-    Index,
 )
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import ColumnType

@@ -65,6 +65,8 @@ def typed(
         return _by_values(stored, f"the type {column.type} is not one that a migration may use")
     if "blob" in stored:
         return _by_values(stored, "binary values are imported as base64 text")
+    if "real" in stored and (infinite := _infinite(connection, table, column.name)):
+        return _by_values(_TEXTS, infinite)
     misfit = next(_misfits(connection, table, column, served, stored), "")
     if misfit:
         return _by_values(stored, misfit)
@@ -89,6 +91,16 @@ def _by_values(stored: frozenset[str], remark: str) -> Typed:
         kind = ColumnType.INTEGER if stored <= _INTEGERS else ColumnType.FLOAT
     declared = [dialect_of(dialect).declared[kind] for dialect in Dialect]
     return Typed(kind, declared[0], declared[1], remark)
+
+
+def _infinite(connection: sqlite3.Connection, table: str, column: str) -> str:
+    """Return what is said of infinities, which the wire does not have; empty if there are none."""
+    where = f"abs({quoted(column)}) = 9e999"
+    source = quoted(table)
+    found = connection.execute(f"SELECT 1 FROM {source} WHERE {where} LIMIT 1").fetchone()  # noqa: S608
+    if found is None:
+        return ""
+    return f"it holds infinities ({_rows_told(connection, table, column, where, ())})"
 
 
 def _misfits(

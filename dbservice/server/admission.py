@@ -111,6 +111,7 @@ class Admission(Generic[T]):
         taken = self._queue.take(lambda name: self._serving[name] < self._share)
         if taken is not None:
             turn, (request, waited_size) = taken
+            self._queue.charge(turn, 1)
             _less(self._waiting_sizes, turn, waited_size)
             self._begin(turn, request)
 

@@ -7,6 +7,7 @@ time. It imports neither an event loop, nor NATS, nor SQLAlchemy, and opens no d
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -46,9 +47,10 @@ from dbservice.sql.tier import SqlTier
 from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.operations import Operations, Work
 
-_MEMORY: Final = 96 * 1024 * 1024
+_MEMORY: Final = 64 * 1024 * 1024
 """Bytes that a process may take beyond what it has when it is ready."""
 
+_PR_SET_PDEATHSIG: Final = 1
 _LONGEST_WAY: Final = 16
 _BUSY_TIMEOUT: Final = 100
 """Milliseconds to wait for a file that a foreign process has locked."""
@@ -71,6 +73,7 @@ def main() -> None:
                 os.close(sockets[0])
             else:
                 control.close()
+                _end_with_the_template()
                 work(path, Way(way.decode()), socket.socket(fileno=sockets[0]))
                 return
 
@@ -166,6 +169,11 @@ def _connect(path: Path, *, reads_only: bool) -> Connection:
     if reads_only:
         connection.execute("PRAGMA query_only=ON")
     return connection
+
+
+def _end_with_the_template() -> None:
+    """Be killed when the template ends, which ends with the service, however that ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory() -> None:

@@ -26,6 +26,7 @@ from dbservice.engine.tables import Table, unknown_column
 from dbservice.protocol.errors import ErrorCode, RequestError, invalid
 from dbservice.protocol.limits import MAX_QUERY_PARAMETERS
 from dbservice.protocol.names import identifier
+from dbservice.sql.arguments import check_arguments
 from dbservice.sqltext.dialects import Dialect, quoted
 from dbservice.sqltext.lexer import Kind, SqlError, Token, tokens
 from dbservice.sqltext.policy import POLICIES, ForbiddenSqlError, Policy, listed
@@ -87,6 +88,7 @@ class Query:
     """
 
     def __init__(self, text: str, dialect: Dialect) -> None:
+        self._dialect = dialect
         grammar = Grammar.get_or_raise(_GRAMMARS[dialect])
         policy = POLICIES[dialect]
         try:
@@ -113,15 +115,19 @@ class Query:
         """The bare names of the tables it reads."""
         return sorted({_name(node.this) for node in self._reading.tables})
 
-    def checked(self, tables: Mapping[str, Table]) -> CheckedQuery:
+    def checked(self, tables: Mapping[str, Table], params: Sequence[Any] = ()) -> CheckedQuery:
         """Return the query as it may run.
 
         Args:
             tables: the plugin's own, by bare name; one for each of `self.tables`.
+            params: the values of its parameters.
 
         Raises:
-            RequestError: VALIDATION_ERROR for a column that its table does not have.
+            RequestError: VALIDATION_ERROR for a column that its table does not have, or an
+                argument that would cost too much.
         """
+        if self._dialect is Dialect.POSTGRESQL:
+            check_arguments(self._words.tokens, params)
         types = _Types(tables, self._reading.tables).of(self._tree, {}, {})
         renamed = {
             node.this.meta["start"]: _renamed(node, tables[_name(node.this)])

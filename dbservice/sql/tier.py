@@ -58,7 +58,7 @@ class SqlTier:
             RequestError: VALIDATION_ERROR or FORBIDDEN; the message says what is wrong with it.
                 VALUE_TOO_LARGE if the rows do not fit into a reply.
         """
-        query = yield from self._checked(namespace, request.query)
+        query = yield from self._checked(namespace, request)
         limit = min(request.limit, MAX_PAGE)
         statement = Statement(
             f"SELECT * FROM ({query.sql}) AS answer LIMIT ?",  # noqa: S608 - query.py built it
@@ -86,15 +86,15 @@ class SqlTier:
             truncated=len(result.rows) > limit,
         )
 
-    def _checked(self, namespace: Namespace, text: str) -> Steps[CheckedQuery]:
+    def _checked(self, namespace: Namespace, request: ExecuteQuery) -> Steps[CheckedQuery]:
         # The parser takes long to import, and most plugins never send a query.
         from dbservice.sql.query import Query
 
-        query = Query(text, self._dialect)
+        query = Query(request.query, self._dialect)
         tables = {}
         for name in query.tables:
             tables[name] = yield from self._catalog.table(namespace, name)
-        return query.checked(tables)
+        return query.checked(tables, request.params)
 
 
 def _bound(numbers: Sequence[int], params: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.json_values import same_json
 from dbservice.engine.steps import Statement, Steps
-from dbservice.protocol.codec import check_json, encode_json
+from dbservice.protocol.codec import encode_faithful
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.filters import kind
 from dbservice.protocol.kv import (
@@ -90,7 +90,6 @@ class KeyStore:
         """
         _check_key(request.key)
         seconds = lifetime(request)
-        check_json(request.value, "value")
         text = _encoded(request.value)
         conditional = request.if_absent or request.if_value is not UNSET
         if conditional and not (yield from self._holds(namespace, request)):
@@ -276,7 +275,7 @@ def _behind(prefix: str) -> str:
 
 
 def _encoded(value: object) -> str:
-    text = encode_json(value)
+    text = encode_faithful(value, "value")
     _check_value_size(len(text))
     return text.decode()
 

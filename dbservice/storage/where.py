@@ -16,6 +16,7 @@ from dbservice.engine.type_map import rule_of, to_operand
 from dbservice.protocol.codec import check_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
 from dbservice.protocol.filters import AllOf, AnyOf, Condition, Filter, Not, Operator
+from dbservice.protocol.limits import MAX_FREE_PATTERN, MAX_MATCH
 from dbservice.protocol.rows import ColumnType
 
 TRUE, FALSE = "TRUE", "FALSE"
@@ -84,7 +85,8 @@ class Where:
         if operator in _NEEDS_TEXT:
             check_json(operand, path)
             like = self._dialect.like if operator is Operator.LIKE else self._dialect.ilike
-            return self._narrowed(column, operand, like(column, operand))
+            test = self._bounded(column, operand, like(column, operand))
+            return self._narrowed(column, operand, test)
         match operator:
             case Operator.NE:
                 self.parameters.append(to_operand(column, operand, path))
@@ -122,6 +124,16 @@ class Where:
     def _bind(self, column: Column, operand: Any, path: str) -> str:
         self.parameters.append(to_operand(column, operand, path))
         return self._dialect.operand(column)
+
+    def _bounded(self, column: Column, pattern: str, test: Fragment) -> Fragment:
+        """Return a test that fails for a long text and a long pattern: their product takes time."""
+        if len(pattern) <= MAX_FREE_PATTERN:
+            return test
+        otherwise = f"THEN {self._dialect.too_long(column)} ELSE {test.sql} END"
+        return Fragment(
+            f"CASE WHEN length({column.sql}) > ? {otherwise}",
+            (MAX_MATCH // len(pattern), *test.parameters),
+        )
 
     def _narrowed(self, column: Column, pattern: str, test: Fragment) -> str:
         """Look at the rows that a search index finds, if there is one; the test decides."""

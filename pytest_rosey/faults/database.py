@@ -83,12 +83,15 @@ class FaultyEngine:
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
+        scan: bool = False,
         alone: bool = False,
         plugin: str = "",
     ) -> T:
         """Run an operation that writes; see Engine."""
         await self._strike()
-        return await self.engine.write(operation, quick=quick, alone=alone, plugin=plugin)
+        return await self.engine.write(
+            operation, quick=quick, scan=scan, alone=alone, plugin=plugin
+        )
 
     async def exclusive(
         self,

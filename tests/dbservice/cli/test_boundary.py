@@ -46,6 +46,25 @@ WRONG = [
     (["migrate", "quote-db", "apply", "--db", "x", "--nats", "y"], 2, "not to both"),
     (["migrate", "quote-db", "apply", "--db", "no/x.db"], 3, "cannot be opened"),
     (["migrate", "quote-db", "apply", "--db", "postgresql://"], 3, ""),
+    (
+        ["migrate", "quote-db", "apply", "--db", "postgresql://u:secret@h:abc/x"],
+        2,
+        "cannot be read",
+    ),
+    (
+        ["migrate", "q", "status", "--db", "postgresql://u:p@127.0.0.1:1/x?password=secret"],
+        3,
+        "No PostgreSQL server answers",
+    ),
+    (["migrate", "quote-db", "apply", "--to", "2", "--db", "x"], 2, "--to does not go with apply"),
+    (["migrate", "quote-db", "verify", "--dry-run"], 2, "--dry-run does not go with verify"),
+    (["migrate", "quote-db", "status", "2", "--db", "x"], 2, "A version does not go with status"),
+    (["export", "quote-db", "x", "--db", ":memory:"], 1, "nothing to export"),
+    (["export", "Quote", "x", "--db", "x"], 2, "is not a plugin name"),
+    (["import", "quote-db", "gone", "--db", "x.db"], 1, "gone: No such file"),
+    (["import", "quote-db", "gone", "--db", ":memory:"], 2, "is gone at once"),
+    (["new", "class"], 2, "is a word of the language"),
+    (["completion", "tcsh"], 2, "Choose from"),
     (["permissions"], 2, "Name the plugins: rosey permissions quote-db trivia"),
     (["permissions", "a.b"], 2, "'a.b' is not a plugin name"),
     (["permissions", "a", "--password-file", "gone"], 2, "cannot be read"),
@@ -258,6 +277,19 @@ def test_a_line_of_three_megabytes(tmp_path: Path) -> None:
     refused, counted = talked.stdout.decode().splitlines()
     assert refused.startswith("Quote text too long")
     assert counted == "Total quotes: 5"
+
+
+def test_a_defect_shows_no_password(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: Any) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(commands.app["permissions"], "default_command", broken)
+    words = ["--db", "postgresql://ann:secret@h/x?password=secret", "--nats", "nats://t0ken@h:1"]
+    monkeypatch.setattr(sys, "argv", ["rosey", "permissions", *words])
+    _, _, err = say("permissions")
+    assert "postgresql://h/x" in err
+    assert "secret" not in err
+    assert "t0ken" not in err
 
 
 @pytest.mark.process

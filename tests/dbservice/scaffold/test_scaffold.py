@@ -349,7 +349,7 @@ def existing_of(tmp_path: Path, sql: str) -> Path:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_computed_words_infinities_circles_and_the_next_id(
-    engine: str, tmp_path: Path, database_url: str
+    tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = existing_of(
         tmp_path,
@@ -364,12 +364,14 @@ async def test_computed_words_infinities_circles_and_the_next_id(
     )
     line = ["scaffold", str(path), "--plugin", "old-bot", "--out", str(tmp_path / "out")]
     assert exit_code(line) == 0
+    told = "column people.weight: it holds infinities (1 of 1 rows, first id 7: 'inf')"
+    assert told in capsys.readouterr().out
     lines = (tmp_path / "old-bot.jsonl").read_text().splitlines()
     async with Stack(database_url=database_url, migrations=[tmp_path / "out"]) as stack:
         storage = StorageClient(await stack.connect(), "old-bot", timeout=20)
         assert (await storage.import_(lines)).rows == 2
         assert await storage.rows("names").select({}) == [{"user": "ada", "at": "noon"}]
-        assert await storage.rows("people").count({"weight": {"$gt": 1e308}}) == 1
+        assert await storage.rows("people").select({}, columns=["weight"]) == [{"weight": "inf"}]
         assert await storage.rows("people").insert({"user": "bob", "friend": 3}) == 8
         await storage.clear()
 
@@ -468,3 +470,17 @@ def _as_number(text: str) -> str | None:
         return str(float(text))
     except ValueError:
         return None
+
+
+def test_a_unique_index_over_some_rows_is_no_key_to_refer_to(tmp_path: Path) -> None:
+    path = existing_of(
+        tmp_path,
+        """
+        CREATE TABLE parents (name TEXT, gone INTEGER);
+        CREATE UNIQUE INDEX by_name ON parents (name) WHERE gone = 0;
+        CREATE TABLE children (parent TEXT REFERENCES parents (name));
+        """,
+    )
+    with Source(path, OWNER) as source:
+        notes = "\n".join(scaffold(source, OWNER, path.name).notes)
+    assert "left out, the columns it refers to are not unique" in notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -161,3 +162,20 @@ async def test_a_database_in_memory_starts_no_process() -> None:
         await StorageClient(bus.client, "shop").rows("texts").register(FIELDS)
         assert (await bus.ask("row.shop.count", {"table": "texts"}))["count"] == 0
         assert processes() == before
+
+
+async def test_no_process_outlives_a_service_that_was_killed(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    before = processes()
+    bus = await on_a_file(stack, tmp_path)
+    await bus.ask("row.shop.count", {"table": "texts"})
+    [template] = {each for each in processes() - before if children(each)}
+    hostile = bus.asking("sql.shop.execute", ENDLESS)
+    await bus.has_taken(5)
+    workers = children(template)
+    os.kill(template, signal.SIGKILL)  # as it ends when the service is gone
+    ended = [select.select([os.pidfd_open(worker)], [], [], 60)[0] for worker in workers]
+    assert all(ended)
+    hostile.cancel()
+    await asyncio.gather(hostile, return_exceptions=True)

@@ -352,3 +352,19 @@ async def test_documents_that_nobody_checked_are_compared_as_they_are(
     assert error["message"] == (
         "'$push' needs an array; column 'doc' of a matching row holds something else."
     )
+
+
+@pytest.mark.parametrize("operator", ["$like", "$ilike"])
+async def test_a_text_and_a_pattern_are_bounded_as_a_product(quotes: Caller, operator: str) -> None:
+    # Each is within its own limit; a match takes time of the one times the other.
+    await quotes.row("insert", table="quotes", data={"text": "short", "author": "a" * 1_000_000})
+    await quotes.row("insert", table="quotes", data={"text": "long", "author": "a" * 1_000})
+    pattern = "a" * 4_000 + "%"
+    error = await quotes.refused_row(
+        "select", table="quotes", filters={"author": {operator: pattern}}
+    )
+    assert (error["code"], error["details"]["reason"]) == ("VALIDATION_ERROR", "LIMIT")
+    narrowed = {"author": {operator: pattern}, "text": "long"}
+    assert (await quotes.row("count", table="quotes", filters=narrowed))["count"] == 0
+    free = {"author": {operator: "%" + "a" * 100 + "%"}}
+    assert (await quotes.row("count", table="quotes", filters=free))["count"] == 2

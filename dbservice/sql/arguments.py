@@ -1,0 +1,110 @@
+"""What PostgreSQL's functions may be given in a query (SPEC 3.4).
+
+PostgreSQL neither looks at its statement timeout within one call of these nor limits what they
+build: a search takes time of text x needle, and what fills up to a length takes that length. So
+lengths and needles are written out, or are parameters, and are short. On SQLite a worker process
+bounds both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from dbservice.protocol.errors import Reason, RequestError, invalid
+from dbservice.protocol.limits import MAX_FREE_PATTERN
+from dbservice.sqltext.lexer import Kind, Token
+
+_LONGEST: Final = 10_000
+"""Characters that a text may be filled up to."""
+
+_LENGTHS: Final = {"lpad": 1, "rpad": 1, "repeat": 1}
+_NEEDLES: Final = {
+    "strpos": 1,
+    "replace": 1,
+    "split_part": 1,
+    "string_to_array": 1,
+    "string_to_table": 1,
+    "position": 0,
+}
+"""Which argument is the length, or what is searched for."""
+
+_MATCHES: Final = frozenset({"LIKE", "ILIKE"})
+_WIDE: Final = re.compile(r"\*|\d{5}")
+
+Words = Sequence[Token]
+
+
+def check_arguments(words: Words, params: Sequence[Any]) -> None:
+    """Refuse what would take much time or memory within one call.
+
+    Args:
+        words: of the query.
+        params: the values of its parameters.
+
+    Raises:
+        RequestError: VALIDATION_ERROR with reason LIMIT; the message says what is taken.
+    """
+    for index, word in enumerate(words):
+        if word.keyword in _MATCHES:
+            _check_needle(words[index + 1 : index + 2], params, word.text)
+        elif word.text == "~" == words[index - 1].text:
+            raise _refused("'~~' is written LIKE, and what it looks for is a short text")
+        elif index + 1 < len(words) and words[index + 1].text == "(" and word.is_name:
+            _check_call(word.name, list(_arguments(words, index + 1)), params)
+
+
+def _check_call(name: str, arguments: Sequence[Words], params: Sequence[Any]) -> None:
+    if name in _LENGTHS and len(arguments) > _LENGTHS[name]:
+        length = _value(arguments[_LENGTHS[name]], params)
+        if not isinstance(length, int) or length > _LONGEST:
+            raise _refused(f"The length in {name}() is a number of at most {_LONGEST}")
+    if name == "format" and arguments:
+        pattern = _value(arguments[0], params)
+        if not isinstance(pattern, str) or _WIDE.search(pattern):
+            raise _refused("The text in format() has no '*' and no width of five digits")
+    if name in _NEEDLES and len(arguments) > _NEEDLES[name]:
+        _check_needle(arguments[_NEEDLES[name]], params, f"{name}()")
+
+
+def _check_needle(words: Words, params: Sequence[Any], where: str) -> None:
+    needle = _value(words, params)
+    if needle is not None and not (isinstance(needle, str) and len(needle) <= MAX_FREE_PATTERN):
+        raise _refused(f"What {where} looks for is a text of at most {MAX_FREE_PATTERN} characters")
+
+
+def _value(words: Words, params: Sequence[Any]) -> Any:
+    """Return the value of an argument that is one literal or parameter; else something odd."""
+    if len(words) != 1:
+        return ...
+    [word] = words
+    if word.kind is Kind.STRING:
+        return word.text
+    if word.kind is Kind.PARAMETER:
+        number = word.text.lstrip("$?")
+        return params[int(number) - 1] if number and 0 < int(number) <= len(params) else ...
+    return int(word.text) if word.kind is Kind.NUMBER and word.text.isdigit() else ...
+
+
+def _arguments(words: Words, opening: int) -> Iterator[Words]:
+    """Yield the arguments of a call; `x IN y` are two of them."""
+    depth, start = 0, opening + 1
+    for index in range(opening, len(words)):
+        text = words[index].text
+        depth += (text in ("(", "[")) - (text in (")", "]"))
+        ends = depth == 1 and (text == "," or words[index].keyword == "IN")
+        if ends or not depth:
+            yield words[start:index]
+            start = index + 1
+        if not depth:
+            return
+
+
+def _refused(what: str) -> RequestError:
+    return invalid(
+        f"{what}, written out or given as a parameter: within one call PostgreSQL cannot be "
+        "stopped.",
+        reason=Reason.LIMIT,
+        field="query",
+    )
