@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_rosey.stubs.fake import FakeNats, UnstubbedRequest
     from pytest_rosey.stubs.mocks import make_nats_response
     from pytest_rosey.stubs.requests import SentRequest
+    from pytest_rosey.stubs.stub import Stub
 
 __all__ = [
     "CheckFailed",
@@ -42,6 +43,7 @@ __all__ = [
     "SentRequest",
     "ServedRequest",
     "ServiceUnderTest",
+    "Stub",
     "UnstubbedRequest",
     "WrongLoopError",
     "make_nats_response",
@@ -64,6 +66,7 @@ _HOMES = {
     "SentRequest": "stubs.requests",
     "ServedRequest": "fixtures.service_under_test",
     "ServiceUnderTest": "fixtures.service_under_test",
+    "Stub": "stubs.stub",
     "UnstubbedRequest": "stubs.fake",
     "WrongLoopError": "clients",
     "make_nats_response": "stubs.mocks",

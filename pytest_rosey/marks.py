@@ -52,6 +52,7 @@ class Run:
         is_complete: whether the test came to its end; one that stopped half-way (failed, skipped,
             interrupted) had no chance to use what it prepared, nor to clean up.
         failures: the exceptions of what failed, subtests included.
+        broken_callbacks: what the test's own callbacks on the bus have raised.
     """
 
     item: pytest.Item
@@ -60,6 +61,7 @@ class Run:
     uses_server: bool = False
     is_complete: bool = False
     failures: list[BaseException] = field(default_factory=list)
+    broken_callbacks: list[Exception] = field(default_factory=list)
     _has_stopped: bool = False
 
     def note(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
