@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_rosey.clients import WrongLoopError
     from pytest_rosey.explore.invariants import RoseyExplore
     from pytest_rosey.faults.injection import Fault, NatsFaults
+    from pytest_rosey.fixtures.chat import ChatReply, RoseyChat, RoseyEvents
+    from pytest_rosey.fixtures.clock import RoseyClock
     from pytest_rosey.fixtures.migration_runner import MigrationRunner
     from pytest_rosey.fixtures.namespace_cleaner import NamespaceCleaner
     from pytest_rosey.fixtures.plugin_factory import PluginFactory
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_rosey.stubs.stub import Stub
 
 __all__ = [
+    "ChatReply",
     "CheckFailed",
     "ContractError",
     "FakeNats",
@@ -40,6 +43,9 @@ __all__ = [
     "PluginMigrations",
     "RoseyBenchmark",
     "RoseyExplore",
+    "RoseyChat",
+    "RoseyClock",
+    "RoseyEvents",
     "SentRequest",
     "ServedRequest",
     "ServiceUnderTest",
@@ -50,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChatReply": "fixtures.chat",
     "CheckFailed": "checks.failure",
     "ContractError": "stubs.contract",
     "FakeNats": "stubs.fake",
@@ -63,6 +70,9 @@ _HOMES = {
     "PluginMigrations": "checks.under_check",
     "RoseyBenchmark": "benchmarks",
     "RoseyExplore": "explore.invariants",
+    "RoseyChat": "fixtures.chat",
+    "RoseyClock": "fixtures.clock",
+    "RoseyEvents": "fixtures.chat",
     "SentRequest": "stubs.requests",
     "ServedRequest": "fixtures.service_under_test",
     "ServiceUnderTest": "fixtures.service_under_test",

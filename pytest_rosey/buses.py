@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -88,6 +89,7 @@ class InProcessBus:
     def __init__(self, broker: Broker) -> None:
         self.url = broker.url
         self.broker = broker
+        broker.unanswered = _without_jetstream
         self.clients: list[LoopBound] = []
         self.is_tapped = False
         self.stubs: Callable[[Publication], bool] | None = None
@@ -152,6 +154,25 @@ class InProcessBus:
         held, self._held = self._held, None
         for publication in held or ():
             self.broker.publish(publication)
+
+
+_JETSTREAM = b"$JS.API."
+_NO_JETSTREAM = json.dumps(
+    {
+        "type": "io.nats.jetstream.api.v1.error",
+        "error": {
+            "code": 503,
+            "err_code": 10076,
+            "description": "JetStream is not on the in-process bus; a test that needs it is marked "
+            '@pytest.mark.rosey_nats("real"), or runs with --rosey-real-nats',
+        },
+    }
+).encode()
+
+
+def _without_jetstream(request: Publication) -> bytes | None:
+    """Return what a server without JetStream says to those who ask its API."""
+    return _NO_JETSTREAM if request.subject.startswith(_JETSTREAM) else None
 
 
 class RealBus:
@@ -290,9 +311,16 @@ async def until_gone(clients: Sequence[LoopBound]) -> None:
 
 async def _until(condition: Callable[[], bool]) -> None:
     # nats-py has one callback for each of its events, and that is the test's to use.
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(_LONGEST_WAIT):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(_POLL)
+        while not condition():
+            # Not asyncio.sleep: the test may have replaced that by one that does not wait.
+            moment: asyncio.Future[None] = loop.create_future()
+            timer = loop.call_later(_POLL, moment.set_result, None)
+            try:
+                await moment
+            finally:
+                timer.cancel()
 
 
 async def join(client: C, url: str, home: Home) -> C:

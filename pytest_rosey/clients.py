@@ -113,6 +113,15 @@ class LoopBound(Client):
     home: Home
     tap: Tap | None = None
 
+    async def _ping_interval(self) -> None:
+        """Send no pings.
+
+        nats-py sends them between two sleeps, and a test that has replaced asyncio.sleep by one
+        that does not wait would spin for ever. It is one of the private methods of nats-py that
+        are overridden; tests/pytest_rosey/test_clients.py guards it.
+        """
+        await asyncio.get_running_loop().create_future()
+
     async def publish(
         self,
         subject: str,

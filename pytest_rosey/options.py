@@ -58,6 +58,11 @@ def add_options(parser: pytest.Parser) -> None:
         "HOST/DATABASE). Default: memory",
     )
     group.addoption(
+        "--rosey-keep",
+        action="store_true",
+        help="Keep the database of a failed test, and say how to open it",
+    )
+    group.addoption(
         "--rosey-check-migrations",
         action="store_true",
         help="Also test the migrations of every plugin in the migrations folders: names, both "
@@ -158,6 +163,7 @@ class Settings:
         migrations: the migration roots that the user named; empty means the usual ones.
         database: `memory`, `file`, `postgres`, a path, or the URL of a PostgreSQL database.
         time: `virtual` or `real`, for tests without a marker.
+        keep: whether the databases of failed tests are kept.
         contract: whether stubs and requests to them are checked.
         explore: whether every test that uses the storage is explored.
         explore_place: the one place that is, or None.
@@ -179,6 +185,7 @@ class Settings:
     explore: bool
     explore_place: str | None
     explore_places: int
+    keep: bool
     contract: bool
     allow_hosts: tuple[str, ...]
     strict_cleanup: bool
@@ -202,24 +209,28 @@ def settings(config: pytest.Config) -> Settings:
         pytest.UsageError: one of them makes no sense.
     """
     if _SETTINGS not in config.stash:
-        config.stash[_SETTINGS] = _read(config)
+        try:
+            config.stash[_SETTINGS] = _read(config)
+        except ValueError as error:  # of pytest, for an ini key that holds something else
+            raise pytest.UsageError(f"rosey: the ini file has a wrong value: {error}") from None
     return config.stash[_SETTINGS]
 
 
 def _read(config: pytest.Config) -> Settings:
     image = _chosen(config, "nats_image").value
-    nats_config = _chosen(config, "nats_config").value
+    nats_config = _chosen(config, "nats_config")
     return Settings(
         real_nats=_real_nats(config),
         nats=_chosen(config, "nats"),
         nats_image=image or None,
-        nats_config=config.invocation_params.dir / nats_config if nats_config else None,
+        nats_config=_path(config, nats_config) if nats_config.value else None,
         migrations=_migrations(config),
         database=_database(config),
         time=_time(config),
         explore=_explore(config),
         explore_place=config.getoption("rosey_explore_place"),
         explore_places=_explore_places(config),
+        keep=config.getoption("rosey_keep"),
         contract=config.getini("rosey_contract"),
         allow_hosts=tuple(config.getini("rosey_allow_hosts")),
         strict_cleanup=config.getini("rosey_strict_cleanup"),
@@ -237,6 +248,13 @@ def _chosen(config: pytest.Config, name: str) -> Chosen:
     if value == _DEFAULTS.get(name, "") or config.inipath is None:
         return Chosen(value, "default")
     return Chosen(value, f"rosey_{name} in {config.inipath.name}")
+
+
+def _path(config: pytest.Config, chosen: Chosen) -> Path:
+    """Return a path as its author meant it: beside the ini file, or where the command was given."""
+    if chosen.source.startswith("-") or config.inipath is None:
+        return config.invocation_params.dir / chosen.value
+    return config.inipath.parent / chosen.value
 
 
 def _real_nats(config: pytest.Config) -> str | None:
@@ -318,8 +336,8 @@ def _database(config: pytest.Config) -> Chosen:
         return chosen
     scheme, is_url, rest = chosen.value.partition("://")
     if is_url and scheme in _SQLITE_SCHEMES:
-        # Three slashes, then the path, which may be absolute.
-        value = unquote(rest.removeprefix("/"))
+        # Three slashes, then the path, which may be absolute; what follows a ? is no part of it.
+        value = unquote(rest.removeprefix("/").partition("?")[0])
         if value in ("", ":memory:"):
             return Chosen(MEMORY, chosen.source)
     else:
@@ -332,4 +350,4 @@ def _database(config: pytest.Config) -> Chosen:
             "of an SQLite file such as ./test.db, or a URL that begins with "
             "postgresql+asyncpg:// or sqlite:///."
         )
-    return Chosen(str(config.invocation_params.dir / path), chosen.source)
+    return Chosen(str(_path(config, Chosen(value, chosen.source))), chosen.source)
