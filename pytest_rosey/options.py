@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -209,11 +210,16 @@ def settings(config: pytest.Config) -> Settings:
         pytest.UsageError: one of them makes no sense.
     """
     if _SETTINGS not in config.stash:
-        try:
-            config.stash[_SETTINGS] = _read(config)
-        except ValueError as error:  # of pytest, for an ini key that holds something else
-            raise pytest.UsageError(f"rosey: the ini file has a wrong value: {error}") from None
+        config.stash[_SETTINGS] = _read(config)
     return config.stash[_SETTINGS]
+
+
+def _ini(config: pytest.Config, key: str) -> Any:
+    try:
+        return config.getini(key)
+    except (ValueError, pytest.UsageError) as error:  # of pytest, which does not name the key
+        file = "the ini file" if config.inipath is None else config.inipath.name
+        raise pytest.UsageError(f"{key} in {file}: {error}") from None
 
 
 def _read(config: pytest.Config) -> Settings:
@@ -231,9 +237,9 @@ def _read(config: pytest.Config) -> Settings:
         explore_place=config.getoption("rosey_explore_place"),
         explore_places=_explore_places(config),
         keep=config.getoption("rosey_keep"),
-        contract=config.getini("rosey_contract"),
-        allow_hosts=tuple(config.getini("rosey_allow_hosts")),
-        strict_cleanup=config.getini("rosey_strict_cleanup"),
+        contract=_ini(config, "rosey_contract"),
+        allow_hosts=tuple(_ini(config, "rosey_allow_hosts")),
+        strict_cleanup=_ini(config, "rosey_strict_cleanup"),
         check_migrations=config.getoption("rosey_check_migrations"),
         check_storage_access=config.getoption("rosey_check_storage_access"),
         check_paths=_check_paths(config),
@@ -244,7 +250,7 @@ def _chosen(config: pytest.Config, name: str) -> Chosen:
     option = config.getoption(f"rosey_{name}")
     if option is not None:
         return Chosen(option, f"--rosey-{name.replace('_', '-')}")
-    value: str = config.getini(f"rosey_{name}")
+    value: str = _ini(config, f"rosey_{name}")
     if value == _DEFAULTS.get(name, "") or config.inipath is None:
         return Chosen(value, "default")
     return Chosen(value, f"rosey_{name} in {config.inipath.name}")
@@ -262,7 +268,7 @@ def _real_nats(config: pytest.Config) -> str | None:
         return "--rosey-nats"
     if config.getoption("rosey_real_nats"):
         return "--rosey-real-nats"
-    return "rosey_real_nats" if config.getini("rosey_real_nats") else None
+    return "rosey_real_nats" if _ini(config, "rosey_real_nats") else None
 
 
 def _explore(config: pytest.Config) -> bool:
@@ -282,7 +288,7 @@ def _explore_places(config: pytest.Config) -> int:
 
 
 def _time(config: pytest.Config) -> str:
-    named: str = config.getini("rosey_time")
+    named: str = _ini(config, "rosey_time")
     if named not in _TIMES:
         raise pytest.UsageError(f"rosey_time in the ini file must be virtual or real, got {named}")
     return named
@@ -291,7 +297,7 @@ def _time(config: pytest.Config) -> str:
 def _migrations(config: pytest.Config) -> tuple[Path, ...]:
     named = config.getoption("rosey_migrations")
     if named is None:
-        roots: list[Path] = list(config.getini("rosey_migrations"))
+        roots: list[Path] = list(_ini(config, "rosey_migrations"))
     else:
         roots = [config.invocation_params.dir / root for root in named]
     for root in roots:
@@ -306,7 +312,7 @@ def _migrations(config: pytest.Config) -> tuple[Path, ...]:
 def _check_paths(config: pytest.Config) -> tuple[Path, ...]:
     named = config.getoption("rosey_check_paths")
     if named is None:
-        return tuple(config.getini("rosey_check_paths"))
+        return tuple(_ini(config, "rosey_check_paths"))
     return tuple(config.invocation_params.dir / path for path in named)
 
 
