@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_rosey.clients import WrongLoopError
     from pytest_rosey.explore.invariants import RoseyExplore
     from pytest_rosey.faults.injection import Fault, NatsFaults
+    from pytest_rosey.fixtures.chat import ChatReply, RoseyChat, RoseyEvents
+    from pytest_rosey.fixtures.clock import RoseyClock
     from pytest_rosey.fixtures.migration_runner import MigrationRunner
     from pytest_rosey.fixtures.namespace_cleaner import NamespaceCleaner
     from pytest_rosey.fixtures.plugin_factory import PluginFactory
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
     from pytest_rosey.stubs.fake import FakeNats, UnstubbedRequest
     from pytest_rosey.stubs.mocks import make_nats_response
     from pytest_rosey.stubs.requests import SentRequest
+    from pytest_rosey.stubs.stub import Stub
 
 __all__ = [
+    "ChatReply",
     "CheckFailed",
     "ContractError",
     "FakeNats",
@@ -38,16 +42,21 @@ __all__ = [
     "PluginFactory",
     "PluginMigrations",
     "RoseyBenchmark",
+    "RoseyChat",
+    "RoseyClock",
+    "RoseyEvents",
     "RoseyExplore",
     "SentRequest",
     "ServedRequest",
     "ServiceUnderTest",
+    "Stub",
     "UnstubbedRequest",
     "WrongLoopError",
     "make_nats_response",
 ]
 
 _HOMES = {
+    "ChatReply": "fixtures.chat",
     "CheckFailed": "checks.failure",
     "ContractError": "stubs.contract",
     "FakeNats": "stubs.fake",
@@ -61,9 +70,13 @@ _HOMES = {
     "PluginMigrations": "checks.under_check",
     "RoseyBenchmark": "benchmarks",
     "RoseyExplore": "explore.invariants",
+    "RoseyChat": "fixtures.chat",
+    "RoseyClock": "fixtures.clock",
+    "RoseyEvents": "fixtures.chat",
     "SentRequest": "stubs.requests",
     "ServedRequest": "fixtures.service_under_test",
     "ServiceUnderTest": "fixtures.service_under_test",
+    "Stub": "stubs.stub",
     "UnstubbedRequest": "stubs.fake",
     "WrongLoopError": "clients",
     "make_nats_response": "stubs.mocks",

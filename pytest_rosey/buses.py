@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -88,7 +89,11 @@ class InProcessBus:
     def __init__(self, broker: Broker) -> None:
         self.url = broker.url
         self.broker = broker
+        broker.unanswered = _without_jetstream
         self.clients: list[LoopBound] = []
+        self.is_tapped = False
+        self.stubs: Callable[[Publication], bool] | None = None
+        """Answers in place of who subscribed, while the bus is tapped; tells whether it does."""
         self._held: list[Publication] | None = None
 
     def client(self, *, survives: bool = False) -> LoopBound:
@@ -103,14 +108,22 @@ class InProcessBus:
         def intercept(publication: Publication) -> bool:
             if self._held is not None:
                 self._held.append(publication)
-                return True
-            return take(_message(self.broker, publication))
+            elif not take(_message(self, publication)):
+                self.deliver(publication)
+            return True
 
         self.broker.intercept = intercept
+        self.is_tapped = True
+
+    def deliver(self, publication: Publication) -> None:
+        """Hand a message to who is to get it, past all faults."""
+        if self.stubs is None or not self.stubs(publication):
+            self.broker.deliver(publication)
 
     async def untap(self) -> None:
         """Look no more; see `Bus`."""
         self.broker.intercept = None
+        self.is_tapped = False
 
     def hang_up(self, client: LoopBound) -> None:
         """End the connection of one client."""
@@ -141,6 +154,25 @@ class InProcessBus:
         held, self._held = self._held, None
         for publication in held or ():
             self.broker.publish(publication)
+
+
+_JETSTREAM = b"$JS.API."
+_NO_JETSTREAM = json.dumps(
+    {
+        "type": "io.nats.jetstream.api.v1.error",
+        "error": {
+            "code": 503,
+            "err_code": 10076,
+            "description": "JetStream is not on the in-process bus; a test that needs it is marked "
+            '@pytest.mark.rosey_nats("real"), or runs with --rosey-real-nats',
+        },
+    }
+).encode()
+
+
+def _without_jetstream(request: Publication) -> bytes | None:
+    """Return what a server without JetStream says to those who ask its API."""
+    return _NO_JETSTREAM if request.subject.startswith(_JETSTREAM) else None
 
 
 class RealBus:
@@ -222,11 +254,11 @@ class _InProcessPublisher:
         )
 
 
-def _message(broker: Broker, publication: Publication) -> Message:
+def _message(bus: InProcessBus, publication: Publication) -> Message:
     source = publication.source
 
     def route(message: Message) -> None:
-        broker.deliver(
+        bus.deliver(
             Publication(source, message.subject, message.reply, message.header_size, message.body)
         )
 
@@ -279,9 +311,16 @@ async def until_gone(clients: Sequence[LoopBound]) -> None:
 
 async def _until(condition: Callable[[], bool]) -> None:
     # nats-py has one callback for each of its events, and that is the test's to use.
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(_LONGEST_WAIT):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(_POLL)
+        while not condition():
+            # Not asyncio.sleep: the test may have replaced that by one that does not wait.
+            moment: asyncio.Future[None] = loop.create_future()
+            timer = loop.call_later(_POLL, moment.set_result, None)
+            try:
+                await moment
+            finally:
+                timer.cancel()
 
 
 async def join(client: C, url: str, home: Home) -> C:

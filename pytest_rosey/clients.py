@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,6 +16,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from pytest_rosey.fixtures.harness import loop_scope_of
+from pytest_rosey.marks import Run, run_of
+
+Callback = Callable[[Msg], Awaitable[None]]
 
 
 class WrongLoopError(RuntimeError):
@@ -27,13 +33,33 @@ class Home:
         fixture: the fixture that made it.
         loop_scope: the loop scope of the test, which is that of the fixture.
         fixture_default: pytest-asyncio's setting for the loop scope of async fixtures.
+        run: of the test.
         loop: the loop itself; by default the running one.
     """
 
     fixture: str
     loop_scope: str
     fixture_default: str
+    run: Run
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def watched(self, callback: Callback) -> Callback:
+        """Return a subscription's callback; if it is the test's own, its failures are the test's.
+
+        nats-py hands what a callback raises to the `error_cb` of the client, and goes on.
+        """
+        if not _is_of_the_test(callback, self.run.item):
+            return callback
+
+        @functools.wraps(callback)
+        async def watched(message: Msg) -> None:
+            try:
+                await callback(message)
+            except Exception as error:
+                self.run.broken_callbacks.append(error)
+                raise
+
+        return watched
 
     def check(self) -> None:
         """Raise if the running loop is another one.
@@ -58,7 +84,15 @@ class Home:
 def home_of(request: pytest.FixtureRequest, fixture: str) -> Home:
     """Return the running loop as the home of what a fixture of ours makes."""
     default = request.config.getini("asyncio_default_fixture_loop_scope")
-    return Home(fixture, loop_scope_of(request.node), default or "not set")
+    item = request.node
+    return Home(fixture, loop_scope_of(item), default or "not set", run_of(item))
+
+
+def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
+    """Return whether a function was written in the module of a test, or in a conftest."""
+    code = getattr(inspect.unwrap(callback), "__code__", None)
+    file = "" if code is None else code.co_filename
+    return file == str(item.path) or Path(file).name == "conftest.py"
 
 
 class Tap(Protocol):
@@ -79,6 +113,15 @@ class LoopBound(Client):
     home: Home
     tap: Tap | None = None
 
+    async def _ping_interval(self) -> None:
+        """Send no pings.
+
+        nats-py sends them between two sleeps, and a test that has replaced asyncio.sleep by one
+        that does not wait would spin for ever. It is one of the private methods of nats-py that
+        are overridden; tests/pytest_rosey/test_clients.py guards it.
+        """
+        await asyncio.get_running_loop().create_future()
+
     async def publish(
         self,
         subject: str,
@@ -95,6 +138,8 @@ class LoopBound(Client):
     async def subscribe(self, *args: Any, **kwargs: Any) -> Subscription:
         """Subscribe to a subject; see nats-py."""
         self.home.check()
+        if callback := kwargs.get("cb"):
+            kwargs["cb"] = self.home.watched(callback)
         return await super().subscribe(*args, **kwargs)
 
     async def request(self, *args: Any, **kwargs: Any) -> Msg:

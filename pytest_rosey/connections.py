@@ -11,8 +11,9 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
 
 _CLIENT_MODULE = "nats.aio.client"
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+_DEFAULT_PORT = 4222
+
+_FORGOTTEN = """\
+A test tried to connect to the NATS server at {host}, which is not on this machine. \
+Was a mock or a fixture forgotten? If the test is to talk to that server, allow it:
+  - --rosey-nats=nats://{host}:PORT runs the tests on it
+  - rosey_allow_hosts = {host} in the ini file
+  - @pytest.mark.rosey_allow_hosts("{host}") on the test"""
+_ASK_FOR_THE_URL = """\
+A test on the in-process bus connected to NATS's default address, {host}:4222, where whoever \
+happens to listen would answer. The bus of the test is at the URL that the fixture nats_url gives; \
+hand that to the code that connects."""
+
 _NOT_A_PLACE = ("nats", "pytest_rosey", "asyncio")
 
 _CONNECTIONS = pytest.StashKey["Connections"]()
@@ -140,23 +154,37 @@ class Connections:
 
     def _check(self, url: str) -> None:
         __tracebackhide__ = True
-        host = (urlsplit(url).hostname or "").lower()
-        if _LOOPBACK.fullmatch(host) or self._is_allowed(host):
-            return
-        # Not an Exception: nats-py and the code under test would swallow it and try again.
-        pytest.fail(
-            f"A test tried to connect to the NATS server at {host}, which is not on this machine. "
-            "Was a mock or a fixture forgotten? If the test is to talk to that server, allow it:\n"
-            f"  - --rosey-nats=nats://{host}:PORT runs the tests on it\n"
-            f"  - rosey_allow_hosts = {host} in the ini file\n"
-            f'  - @pytest.mark.rosey_allow_hosts("{host}") on the test'
-        )
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        if _LOOPBACK.fullmatch(host):
+            if parts.port in (None, _DEFAULT_PORT) and self._is_on_the_in_process_bus():
+                _refuse(_ASK_FOR_THE_URL.format(host=host))
+        elif not self._is_allowed(host):
+            _refuse(_FORGOTTEN.format(host=host))
+
+    def _is_on_the_in_process_bus(self) -> bool:
+        run = marks.current_run.get()
+        harness = None if run is None else run.harness
+        return harness is not None and not harness.is_on_real_server
 
     def _is_allowed(self, host: str) -> bool:
         chosen = settings(self._config)
-        named = urlsplit(chosen.nats.value).hostname
+        named = None
+        with suppress(ValueError):  # told where the server is chosen
+            named = urlsplit(chosen.nats.value).hostname
         patterns = (*chosen.allow_hosts, *self._of_the_test, *self._allowed)
         return host == named or any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
+
+
+def _refuse(text: str) -> NoReturn:
+    """Fail the test, whoever swallows this."""
+    __tracebackhide__ = True
+    run = marks.current_run.get()
+    # Not an Exception: nats-py and the code under test would swallow it and try again.
+    refusal = pytest.fail.Exception(text)
+    if run is not None:
+        run.refusals.append(refusal)
+    raise refusal
 
 
 class _Finder:

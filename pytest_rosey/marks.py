@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +53,9 @@ class Run:
         is_complete: whether the test came to its end; one that stopped half-way (failed, skipped,
             interrupted) had no chance to use what it prepared, nor to clean up.
         failures: the exceptions of what failed, subtests included.
+        broken_callbacks: what the test's own callbacks on the bus have raised.
+        notes: what the report of a failure says besides.
+        refusals: why it was kept from connecting to a server.
     """
 
     item: pytest.Item
@@ -60,6 +64,9 @@ class Run:
     uses_server: bool = False
     is_complete: bool = False
     failures: list[BaseException] = field(default_factory=list)
+    broken_callbacks: list[Exception] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refusals: list[BaseException] = field(default_factory=list)
     _has_stopped: bool = False
 
     def note(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
@@ -146,6 +153,12 @@ def declare(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
+        'rosey_data("FILE", ...): '
+        "exports (of `rosey export`) that db_service holds before this test begins; paths are "
+        "those beside the test's file.",
+    )
+    config.addinivalue_line(
+        "markers",
         'rosey_allow_hosts("host", ...): '
         "NATS servers outside this machine that this test may connect to; * and ? are wildcards.",
     )
@@ -168,6 +181,36 @@ def allowed_hosts(item: pytest.Item) -> tuple[str, ...]:
             )
         hosts += marker.args
     return tuple(hosts)
+
+
+def data_of(item: pytest.Item) -> list[Path]:
+    """Return the exports that a test begins with, those of its module and class first.
+
+    Raises:
+        pytest.fail.Exception: a marker names no file, or one that is not there.
+    """
+    files: list[Path] = []
+    for marker in reversed(list(item.iter_markers("rosey_data"))):
+        if (
+            marker.kwargs
+            or not marker.args
+            or not all(isinstance(f, str | Path) for f in marker.args)
+        ):
+            given = ", ".join([*map(repr, marker.args), *marker.kwargs]) or "nothing"
+            pytest.fail(
+                f"{item.nodeid}: @pytest.mark.rosey_data takes the paths of exports, such as "
+                f'"quotes.jsonl", got {given}.',
+                pytrace=False,
+            )
+        files += [item.path.parent / file for file in marker.args]
+    for file in files:
+        if not file.is_file():
+            pytest.fail(
+                f"{item.nodeid}: @pytest.mark.rosey_data names {file}, which is not there. Paths "
+                "are those beside the test's file; `rosey export PLUGIN FILE` writes one.",
+                pytrace=False,
+            )
+    return files
 
 
 def fake_rules(item: pytest.Item) -> FakeRules:

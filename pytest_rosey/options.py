@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -56,6 +57,11 @@ def add_options(parser: pytest.Parser) -> None:
         "or in a file that is kept (PATH); a fresh database for each test on a PostgreSQL server "
         "that the run starts (postgres) or that runs already (postgresql+asyncpg://USER:PASSWORD@"
         "HOST/DATABASE). Default: memory",
+    )
+    group.addoption(
+        "--rosey-keep",
+        action="store_true",
+        help="Keep the database of a failed test, and say how to open it",
     )
     group.addoption(
         "--rosey-check-migrations",
@@ -158,6 +164,7 @@ class Settings:
         migrations: the migration roots that the user named; empty means the usual ones.
         database: `memory`, `file`, `postgres`, a path, or the URL of a PostgreSQL database.
         time: `virtual` or `real`, for tests without a marker.
+        keep: whether the databases of failed tests are kept.
         contract: whether stubs and requests to them are checked.
         explore: whether every test that uses the storage is explored.
         explore_place: the one place that is, or None.
@@ -179,6 +186,7 @@ class Settings:
     explore: bool
     explore_place: str | None
     explore_places: int
+    keep: bool
     contract: bool
     allow_hosts: tuple[str, ...]
     strict_cleanup: bool
@@ -206,23 +214,32 @@ def settings(config: pytest.Config) -> Settings:
     return config.stash[_SETTINGS]
 
 
+def _ini(config: pytest.Config, key: str) -> Any:
+    try:
+        return config.getini(key)
+    except (ValueError, pytest.UsageError) as error:  # of pytest, which does not name the key
+        file = "the ini file" if config.inipath is None else config.inipath.name
+        raise pytest.UsageError(f"{key} in {file}: {error}") from None
+
+
 def _read(config: pytest.Config) -> Settings:
     image = _chosen(config, "nats_image").value
-    nats_config = _chosen(config, "nats_config").value
+    nats_config = _chosen(config, "nats_config")
     return Settings(
         real_nats=_real_nats(config),
         nats=_chosen(config, "nats"),
         nats_image=image or None,
-        nats_config=config.invocation_params.dir / nats_config if nats_config else None,
+        nats_config=_path(config, nats_config) if nats_config.value else None,
         migrations=_migrations(config),
         database=_database(config),
         time=_time(config),
         explore=_explore(config),
         explore_place=config.getoption("rosey_explore_place"),
         explore_places=_explore_places(config),
-        contract=config.getini("rosey_contract"),
-        allow_hosts=tuple(config.getini("rosey_allow_hosts")),
-        strict_cleanup=config.getini("rosey_strict_cleanup"),
+        keep=config.getoption("rosey_keep"),
+        contract=_ini(config, "rosey_contract"),
+        allow_hosts=tuple(_ini(config, "rosey_allow_hosts")),
+        strict_cleanup=_ini(config, "rosey_strict_cleanup"),
         check_migrations=config.getoption("rosey_check_migrations"),
         check_storage_access=config.getoption("rosey_check_storage_access"),
         check_paths=_check_paths(config),
@@ -233,10 +250,17 @@ def _chosen(config: pytest.Config, name: str) -> Chosen:
     option = config.getoption(f"rosey_{name}")
     if option is not None:
         return Chosen(option, f"--rosey-{name.replace('_', '-')}")
-    value: str = config.getini(f"rosey_{name}")
+    value: str = _ini(config, f"rosey_{name}")
     if value == _DEFAULTS.get(name, "") or config.inipath is None:
         return Chosen(value, "default")
     return Chosen(value, f"rosey_{name} in {config.inipath.name}")
+
+
+def _path(config: pytest.Config, chosen: Chosen) -> Path:
+    """Return a path as its author meant it: beside the ini file, or where the command was given."""
+    if chosen.source.startswith("-") or config.inipath is None:
+        return config.invocation_params.dir / chosen.value
+    return config.inipath.parent / chosen.value
 
 
 def _real_nats(config: pytest.Config) -> str | None:
@@ -244,7 +268,7 @@ def _real_nats(config: pytest.Config) -> str | None:
         return "--rosey-nats"
     if config.getoption("rosey_real_nats"):
         return "--rosey-real-nats"
-    return "rosey_real_nats" if config.getini("rosey_real_nats") else None
+    return "rosey_real_nats" if _ini(config, "rosey_real_nats") else None
 
 
 def _explore(config: pytest.Config) -> bool:
@@ -264,7 +288,7 @@ def _explore_places(config: pytest.Config) -> int:
 
 
 def _time(config: pytest.Config) -> str:
-    named: str = config.getini("rosey_time")
+    named: str = _ini(config, "rosey_time")
     if named not in _TIMES:
         raise pytest.UsageError(f"rosey_time in the ini file must be virtual or real, got {named}")
     return named
@@ -273,7 +297,7 @@ def _time(config: pytest.Config) -> str:
 def _migrations(config: pytest.Config) -> tuple[Path, ...]:
     named = config.getoption("rosey_migrations")
     if named is None:
-        roots: list[Path] = list(config.getini("rosey_migrations"))
+        roots: list[Path] = list(_ini(config, "rosey_migrations"))
     else:
         roots = [config.invocation_params.dir / root for root in named]
     for root in roots:
@@ -288,7 +312,7 @@ def _migrations(config: pytest.Config) -> tuple[Path, ...]:
 def _check_paths(config: pytest.Config) -> tuple[Path, ...]:
     named = config.getoption("rosey_check_paths")
     if named is None:
-        return tuple(config.getini("rosey_check_paths"))
+        return tuple(_ini(config, "rosey_check_paths"))
     return tuple(config.invocation_params.dir / path for path in named)
 
 
@@ -318,8 +342,8 @@ def _database(config: pytest.Config) -> Chosen:
         return chosen
     scheme, is_url, rest = chosen.value.partition("://")
     if is_url and scheme in _SQLITE_SCHEMES:
-        # Three slashes, then the path, which may be absolute.
-        value = unquote(rest.removeprefix("/"))
+        # Three slashes, then the path, which may be absolute; what follows a ? is no part of it.
+        value = unquote(rest.removeprefix("/").partition("?")[0])
         if value in ("", ":memory:"):
             return Chosen(MEMORY, chosen.source)
     else:
@@ -332,4 +356,4 @@ def _database(config: pytest.Config) -> Chosen:
             "of an SQLite file such as ./test.db, or a URL that begins with "
             "postgresql+asyncpg:// or sqlite:///."
         )
-    return Chosen(str(config.invocation_params.dir / path), chosen.source)
+    return Chosen(str(_path(config, Chosen(value, chosen.source))), chosen.source)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _EXPLORE = "rosey-explore"
+_NOTES = "rosey notes"
+"""The section of a report that is told at the end of the run, whatever the report says."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,6 +126,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     marks.begin(item)
     fixtures.harness.be_first(item)
     connections.connections(item.config).allow_for_a_test(marks.allowed_hosts(item))
+    if "nats_server" in getattr(item, "fixturenames", ()) or marks.uses_real_bus(item):
+        from pytest_rosey import provision
+
+        provision.revive_server(item.config)
     if marks.is_in_virtual_time(item):
         from pytest_rosey import virtual_time
 
@@ -181,7 +187,19 @@ def pytest_runtest_makereport(
             report.sections.append(("nats-server log", log))
     if report.failed and (faults := _faults(item)) and (text := faults.report()):
         report.sections.append(("nats_faults", text))
+    if run.notes:
+        report.sections.append((_NOTES, "\n".join(run.notes)))
+        run.notes.clear()
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which databases of failed tests were kept."""
+    reports = [each for group in terminalreporter.stats.values() for each in group]
+    for report in reports:
+        for title, text in getattr(report, "sections", ()):
+            if title == _NOTES:
+                terminalreporter.write_line(f"rosey: {report.nodeid}: {text}")
 
 
 def _faults(item: pytest.Item) -> NatsFaults | None:

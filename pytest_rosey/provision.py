@@ -66,6 +66,12 @@ def start_server(config: pytest.Config) -> NatsServer:
     return server
 
 
+def revive_server(config: pytest.Config) -> None:
+    """Let the run's server run again if a test before has killed or paused it."""
+    if _STARTED in config.stash:
+        start_server(config)
+
+
 def described(config: pytest.Config) -> str:
     """Return for the report header which bus the tests get, and why."""
     asked_by = settings(config).real_nats
@@ -220,4 +226,10 @@ def _is_xdist_controller(config: pytest.Config) -> bool:
 def _workers(config: pytest.Config) -> int:
     if hasattr(config, "workerinput"):
         return int(config.workerinput["workercount"])
-    return len(config.getoption("tx", None) or [None])
+    return sum(map(_number, config.getoption("tx", None) or ["popen"]))
+
+
+def _number(execution: str) -> int:
+    """Return how many workers one `--tx` asks for: 2 for `2*popen`."""
+    number, times, _ = execution.partition("*")
+    return int(number) if times and number.isdecimal() else 1

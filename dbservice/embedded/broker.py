@@ -74,6 +74,8 @@ class Broker:
         url: What the clients believe to be connected to.
         intercept: Called with every publication before it is routed. Returning True takes the
             message out of the broker's hands; `deliver` puts it, or another one, back.
+        unanswered: Called with every request that nobody subscribed to; what it returns is the
+            answer of the server itself, and None leaves it at 503.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Broker:
         self.max_payload = max_payload
         self.url = f"nats://{name}:4222"
         self.intercept: Callable[[Publication], bool] | None = None
+        self.unanswered: Callable[[Publication], bytes | None] | None = None
         self._users = None if users is None else {user.name: user for user in users}
         self._random = random.Random(seed)  # noqa: S311 - a pick among equals, not a secret
         self._interest: Interest[Connection] = Interest()
@@ -241,8 +244,15 @@ class Broker:
             if self._deliver_to_one(members, publication):
                 delivered = True
         if publication.reply and not delivered:
-            _report_no_responders(publication, self._interest)
+            self._answer_unanswered(publication)
         return delivered
+
+    def _answer_unanswered(self, request: Publication) -> None:
+        answer = None if self.unanswered is None else self.unanswered(request)
+        if answer is None:
+            _report_no_responders(request, self._interest)
+        else:
+            self.deliver(Publication(request.source, request.reply, b"", 0, answer))
 
     def _deliver_to_one(
         self, members: list[Subscription[Connection]], publication: Publication

@@ -32,8 +32,15 @@ class Databases(Protocol):
     async def begun(self) -> None:
         """Note that a service has opened it, and that the test begins now."""
 
-    async def end(self) -> None:
-        """Throw it away, unless it outlives the test; no service has it open any more."""
+    def keep(self, service: ServiceUnderTest) -> str:
+        """Keep the database of a test that failed; return how to open it."""
+
+    async def end(self, *, keep: bool = False) -> None:
+        """Throw it away, unless it outlives the test; no service has it open any more.
+
+        Args:
+            keep: leave it where it is.
+        """
 
     @property
     def copies(self) -> Copies:

@@ -146,7 +146,18 @@ class PostgresDatabases:
         if self._current is not None:
             self._current.mark = await self._next_transaction()
 
-    async def end(self) -> None:
+    def keep(self, service: ServiceUnderTest) -> str:
+        """Return how to open the test's database; see `Databases`."""
+        del service
+        name = _kept_name(self._current)
+        if self._server.provider != "url":
+            return (
+                "The database ends with its server, which this run has started. To keep it, name "
+                "a server that goes on: --rosey-db=postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE"
+            )
+        return f"The database is kept as {name}. Open it: psql -d {name}"
+
+    async def end(self, *, keep: bool = False) -> None:
         """Let the database be replaced by a new clone, unless nothing was written to it.
 
         That goes on while the next test is set up; `begun` waits for it.
@@ -155,7 +166,11 @@ class PostgresDatabases:
         if clone is None:
             return
         await self._tidied()
-        if clone.template not in self._clean and clone.mark == await self._next_transaction():
+        if keep:
+            # Under a name that neither the end of this run nor a later one drops.
+            kept = _kept_name(clone)
+            await self._administration.ask(f"ALTER DATABASE {clone.name} RENAME TO {kept}")
+        elif clone.template not in self._clean and clone.mark == await self._next_transaction():
             self._clean[clone.template] = clone
         else:
             again = clone.template not in self._clean
@@ -263,6 +278,10 @@ class PostgresDatabases:
     async def _next_transaction(self) -> str:
         ((number,),) = await self._administration.ask(_NEXT_TRANSACTION)
         return str(number)
+
+
+def _kept_name(clone: Clone | None) -> str:
+    return "" if clone is None else clone.name.replace(PREFIX, "rosey_kept_", 1)
 
 
 class PostgresCopies:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from dbservice.engine.sqlite import SqliteEngine
 
@@ -34,12 +38,27 @@ class SqliteDatabases:
 
     async def take(self) -> str:
         """Return a URL; see `Databases`."""
-        return f"{_DRIVER}://" if self._path is None else f"{_DRIVER}:///{self._path()}"
+        if self._path is None:
+            return f"{_DRIVER}://"
+        # Composed, not pasted: the path may hold what means something in a URL.
+        return sa.URL.create(_DRIVER, database=str(self._path())).render_as_string()
 
     async def begun(self) -> None:
         """Do nothing; see `Databases`."""
 
-    async def end(self) -> None:
+    def keep(self, service: ServiceUnderTest) -> str:
+        """Write what is in memory to a file, and return how to open that; see `Databases`."""
+        # Behind the faults of a test, it is still an SQLite engine.
+        engine: Any = service.database.engine
+        if engine.path is None:
+            directory = Path(tempfile.mkdtemp(prefix="rosey-kept-"))
+            path = directory / "rosey.db"
+            path.write_bytes(engine.snapshot())
+        else:
+            path = Path(engine.path)
+        return f"The database is kept in {path}. Open it: sqlite3 {shlex.quote(str(path))}"
+
+    async def end(self, *, keep: bool = False) -> None:
         """Do nothing: pytest removes the files in its own time; see `Databases`."""
 
 

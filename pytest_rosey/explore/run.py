@@ -18,6 +18,7 @@ from pytest_rosey.explore.effects import Effect, effect_of, state_of
 from pytest_rosey.explore.invariants import Invariant
 from pytest_rosey.explore.tap import Place, Tap
 from pytest_rosey.explore.values import leaves_of
+from pytest_rosey.leaks import is_of_nats_py
 
 if TYPE_CHECKING:
     from pytest_rosey.clients import LoopBound
@@ -256,11 +257,6 @@ def _left(before: set[asyncio.Task[Any]]) -> Counter[str]:
     names = [
         str(getattr(task.get_coro(), "__qualname__", task.get_coro()))
         for task in asyncio.all_tasks() - before
-        if task is not current and not _is_of_nats_py(task)
+        if task is not current and not is_of_nats_py(task)
     ]
     return Counter(sorted(names))
-
-
-def _is_of_nats_py(task: asyncio.Task[Any]) -> bool:
-    code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and "/nats/aio/" in code.co_filename

@@ -42,8 +42,8 @@ class DockerEngine:
 def probe() -> DockerEngine:
     """Ask the container engine of this user whether it is there."""
     url = engine_url()
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         if parts.scheme == "unix":
             problem = _ask(_unix(parts.path))
         elif parts.scheme == "tcp" and parts.hostname in _LOOPBACK:
@@ -54,6 +54,8 @@ def probe() -> DockerEngine:
         problem = "did not answer in time"
     except FileNotFoundError:
         problem = "does not exist"
+    except ValueError as error:
+        problem = f"is no address of an engine ({error})"
     except OSError as error:
         problem = f"cannot be reached ({(error.strerror or str(error)).lower()})"
     return DockerEngine(url, problem)
@@ -65,14 +67,14 @@ def engine_url() -> str:
 
 
 def _context_url() -> str | None:
-    home = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
+        home = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
         config = json.loads((home / "config.json").read_bytes())
         name = os.environ.get("DOCKER_CONTEXT") or config["currentContext"]
         digest = hashlib.sha256(name.encode()).hexdigest()
         meta = json.loads((home / "contexts/meta" / digest / "meta.json").read_bytes())
         return str(meta["Endpoints"]["docker"]["Host"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
 
 

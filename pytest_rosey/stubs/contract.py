@@ -6,7 +6,7 @@ Everything is read off `dbservice.protocol`; nothing of the contract is written 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args
@@ -66,6 +66,60 @@ def check_reply(subject: str, reply: bytes, *, enveloped: bool | None = None) ->
         raise ContractError(
             f"The service could not send this reply to {subject}: {deviation}\n{LIFTED_BY}"
         ) from None
+
+
+def completed(subject: str, reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a reply with the fields that follow from the others.
+
+    `success` from the absence of `error`, `count` from the rows or keys, `truncated` and `total`
+    where nothing says that there are more, `created` from the ids.
+
+    Args:
+        subject: the request's subject, below `rosey.db`, without wildcards.
+        reply: what a stub says.
+    """
+    whole = {"success": "error" not in reply, **reply}
+    try:
+        address, operation = find(subject)
+    except RequestError:
+        return whole  # which is refused when it is checked
+    if whole["success"] is not True:
+        return whole
+    if address.is_global_kv or _looks_enveloped(address, whole):
+        data = whole.get("data")
+        return {**whole, "data": _derived(operation, data)} if isinstance(data, dict) else whole
+    return _derived(operation, whole)
+
+
+def _derived(operation: Operation, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields with those that follow, for the shape that then misses the least."""
+    candidates = [
+        (len(list(_deviations(shape, {"success": True, **derived}))), derived)
+        for shape in operation.replies
+        for derived in [{**_following(shape, fields), **fields}]
+    ]
+    return min(candidates, key=lambda candidate: candidate[0])[1]
+
+
+def _following(shape: type[Reply], fields: Mapping[str, Any]) -> dict[str, Any]:
+    derived: dict[str, Any] = {}
+    listed, ids = fields.get("rows", fields.get("keys")), fields.get("ids")
+    if isinstance(listed, list):
+        derived["count"] = len(listed)
+        derived["truncated"] = fields.get("total", 0) > len(listed)
+        if not fields.get("truncated"):
+            derived["total"] = len(listed)
+    if isinstance(ids, list):
+        derived["created"] = len(ids)
+    elif "id" in fields:
+        derived["created"] = True
+    # Of an upsert it does not follow whether it created anything.
+    known = {f.name for f in _fields(shape) if f.always and (f.name != "created" or _is_told(f))}
+    return {name: value for name, value in derived.items() if name in known}
+
+
+def _is_told(created: _Field) -> bool:
+    return created.type is not bool
 
 
 def check_request(subject: str, payload: bytes) -> Request:
@@ -226,12 +280,18 @@ def _deviations(shape: type[Reply], result: Mapping[str, Any]) -> Iterator[str]:
     for name, value in result.items():
         if name in known and (wrong := _wrong_value(known[name], value)):
             yield wrong
-    for field in known.values():
-        if field.always and field.name not in result:
-            yield f"field '{field.name}' is missing, expected {field.text}."
+    if missing := [f for f in known.values() if f.always and f.name not in result]:
+        yield _missing(missing)
     for name in result:
         if name not in known:
             yield f"field '{name}' is not part of it.{did_you_mean(name, known)}"
+
+
+def _missing(fields: Sequence[_Field]) -> str:
+    if len(fields) == 1:
+        return f"field '{fields[0].name}' is missing, expected {fields[0].text}."
+    listed = ", ".join(f"'{field.name}' ({field.text})" for field in fields)
+    return f"fields are missing: {listed}."
 
 
 def _wrong_value(field: _Field, value: Any) -> str | None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from dbservice.embedded.client import EmbeddedClient
+from dbservice.embedded.connection import Publication
 from dbservice.protocol import ErrorCode
 from dbservice.protocol.errors import nearest
 from pytest_rosey.clients import LoopBound
+from pytest_rosey.fixtures.harness import told
 from pytest_rosey.stubs.contract import ContractError
 from pytest_rosey.stubs.requests import (
     SentRequest,
@@ -55,9 +59,15 @@ class FakeNats(LoopBound, EmbeddedClient):
 
     def __init__(self, bus: InProcessBus, *, contract: bool = True) -> None:
         super().__init__(bus.broker)
+        bus.stubs = self._answer_publication
         self.refused: list[UnstubbedRequest | ContractError] = []
+        self._bus = bus
         self._contract = contract
+        self._answering: set[asyncio.Task[None]] = set()
+        self._raised: dict[str, BaseException] = {}
+        self._unstubbed: set[str] = set()
         self._stubs: list[Stub] = []
+        self._forgotten: list[BaseException] = []
         self._requests: list[SentRequest] = []
 
     # -- stubbing ---------------------------------------------------------------------------------
@@ -71,8 +81,13 @@ class FakeNats(LoopBound, EmbeddedClient):
         times: int | None = None,
         delay: float | None = None,
         contract: bool = True,
-    ) -> None:
+        headers: Mapping[str, str] | None = None,
+        optional: bool = False,
+    ) -> Stub:
         """Answer requests on a subject.
+
+        A dict on a subject of the database service is completed with what follows from it:
+        `success`, `count`, `truncated`, `total`, `created`.
 
         Args:
             subject: which requests; `*` and `>` are wildcards as in NATS.
@@ -81,7 +96,12 @@ class FakeNats(LoopBound, EmbeddedClient):
             when: the part of the request's JSON that must be there, nested as deep as you like.
             times: answer at most so many requests.
             delay: seconds before the reply; past the request's timeout it is too late.
-            contract: False lets this stub break the wire contract.
+            contract: False lets this stub break the wire contract, and sends dicts as they are.
+            headers: of the reply.
+            optional: whether the test may leave this stub unused.
+
+        Returns:
+            The stub: `.requests` that it has answered, `.called`, `.remove()`.
 
         Raises:
             ContractError: the real service could not send this reply.
@@ -89,8 +109,18 @@ class FakeNats(LoopBound, EmbeddedClient):
             ValueError: `times` or `delay` makes no sense.
         """
         checked = self._contract and contract
-        stub = Stub(subject, reply, when=when, times=times, delay=delay, contract=checked)
+        stub = Stub(
+            subject,
+            reply,
+            when=when,
+            times=times,
+            delay=delay,
+            contract=checked,
+            headers=headers,
+            optional=optional,
+        )
         self._stubs.append(stub)
+        return stub
 
     def fail(
         self,
@@ -102,7 +132,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
         delay: float | None = None,
-    ) -> None:
+    ) -> Stub:
         """Answer with an error reply of the service.
 
         Args:
@@ -119,7 +149,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         """
         error = {"code": str(code), "message": message, **({"details": details} if details else {})}
         reply = {"success": False, "error": error}
-        self.respond(subject, reply, when=when, times=times, delay=delay)
+        return self.respond(subject, reply, when=when, times=times, delay=delay)
 
     def timeout(
         self,
@@ -128,10 +158,10 @@ class FakeNats(LoopBound, EmbeddedClient):
         wait: bool = False,
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
-    ) -> None:
+    ) -> Stub:
         """Let requests time out: at once, or with `wait=True` after their own timeout."""
         reply = SILENCE if wait else NatsTimeoutError()
-        self.respond(subject, reply, when=when, times=times)
+        return self.respond(subject, reply, when=when, times=times)
 
     def no_responders(
         self,
@@ -139,9 +169,9 @@ class FakeNats(LoopBound, EmbeddedClient):
         *,
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
-    ) -> None:
+    ) -> Stub:
         """Answer as a server does when nobody subscribed: `nats.errors.NoRespondersError`."""
-        self.respond(subject, NoRespondersError(), when=when, times=times)
+        return self.respond(subject, NoRespondersError(), when=when, times=times)
 
     def malformed(
         self,
@@ -150,9 +180,20 @@ class FakeNats(LoopBound, EmbeddedClient):
         when: Mapping[str, Any] | None = None,
         times: int | None = None,
         delay: float | None = None,
-    ) -> None:
+    ) -> Stub:
         """Answer with a payload that is not JSON."""
-        self.respond(subject, _BROKEN_JSON, when=when, times=times, delay=delay)
+        return self.respond(subject, _BROKEN_JSON, when=when, times=times, delay=delay)
+
+    def reset(self) -> None:
+        """Forget stubs and requests, as between the examples of a property test.
+
+        What the code under test swallowed until now fails a test that passes all the same.
+        """
+        self._forgotten += self.refused
+        self._forgotten += self._broken()
+        self.refused.clear()
+        self._stubs.clear()
+        self._requests.clear()
 
     # -- verification -----------------------------------------------------------------------------
 
@@ -206,15 +247,26 @@ class FakeNats(LoopBound, EmbeddedClient):
             unused_stubs: whether stubs that nothing used are a fault.
         """
         seen = set(map(id, _chain(run.failures)))
-        swallowed = [error for error in self.refused if id(error) not in seen]
-        parts = [f"The code under test swallowed this error of fake_nats:\n{e}" for e in swallowed]
+        swallowed: list[BaseException] = [
+            e for e in (*self.refused, *self._broken()) if id(e) not in seen
+        ]
+        if run.is_complete:
+            swallowed = [*self._forgotten, *swallowed]
+        parts = [_swallowed(error) for error in swallowed]
         # A test that ended early had no chance to use them all.
         if unused_stubs and run.is_complete and not swallowed and (report := self._left_over()):
             parts.append(report)
         return "\n\n".join(parts)
 
+    def _broken(self) -> list[Exception]:
+        return [error for stub in self._stubs for error in stub.failures]
+
     def _left_over(self) -> str:
-        unused = [f"- {stub} ({stub.usage})" for stub in self._stubs if stub.is_left_over]
+        unused = [
+            f"- {stub} ({stub.usage})"
+            for position, stub in enumerate(self._stubs)
+            if stub.is_left_over(self._stubs[position + 1 :])
+        ]
         if not unused:
             return ""
         return "\n".join(
@@ -222,7 +274,7 @@ class FakeNats(LoopBound, EmbeddedClient):
                 "Stubs of fake_nats that the test did not use:",
                 *unused,
                 self._sent(),
-                f"Leave them out, or {_ALLOWED_BY}.",
+                f"Leave them out, say optional=True, or {_ALLOWED_BY}.",
             ]
         )
 
@@ -250,20 +302,59 @@ class FakeNats(LoopBound, EmbeddedClient):
         await self.publish(checked, payload, headers=headers)
         request = SentRequest(subject, bytes(payload), {} if old_style else dict(headers or {}))
         self._requests.append(request)
-        stub = next((stub for stub in reversed(self._stubs) if stub.matches(request)), None)
+        stub = self._stub_for(request)
         try:
-            if stub is not None:
+            if stub is not None and not self._bus.is_tapped:
                 reply = await stub.answer(request, timeout)
-                return Msg(self, subject=self.new_inbox(), data=reply)
-            return await super().request(subject, payload, timeout, old_style, headers)
+                return Msg(self, subject=self.new_inbox(), data=reply, headers=stub.headers)
+            return await self._over_the_bus(subject, payload, timeout, old_style, headers)
         except ContractError as error:
             self.refused.append(error)
             raise
         except NoRespondersError:
-            if stub is not None:
+            by_a_fault = self._bus.is_tapped and subject not in self._unstubbed
+            if stub is not None or by_a_fault:
                 raise
             self.refused.append(UnstubbedRequest(unstubbed(request, self._stubs)))
             raise self.refused[-1] from None
+
+    def _stub_for(self, request: SentRequest) -> Stub | None:
+        return next((stub for stub in reversed(self._stubs) if stub.matches(request)), None)
+
+    # -- stubs behind faults: the request goes over the bus, and is answered where it arrives ------
+
+    async def _over_the_bus(self, subject: str, payload: bytes, *arguments: Any) -> Msg:
+        self._unstubbed.discard(subject)
+        try:
+            reply = await super().request(subject, payload, *arguments)
+        finally:
+            for answering in self._answering:
+                answering.cancel()
+        if error := self._raised.pop(reply.subject, None):
+            raise error
+        return reply
+
+    def _answer_publication(self, publication: Publication) -> bool:
+        """Answer a request of this client that has come through, if there is a stub for it."""
+        if not publication.reply or publication.source.client_id != self.client_id:
+            return False
+        request = SentRequest(publication.subject.decode(), publication.payload)
+        if (stub := self._stub_for(request)) is None:
+            self._unstubbed.add(request.subject)
+            return False
+        task = asyncio.create_task(self._answer(stub, request, publication))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+        return True
+
+    async def _answer(self, stub: Stub, request: SentRequest, publication: Publication) -> None:
+        body = b""
+        try:
+            body = await stub.answer(request, None)
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - the requester gets it
+            self._raised[publication.reply.decode()] = error
+        answer = Publication(publication.source, publication.reply, b"", 0, body)
+        self._bus.broker.publish(answer)
 
     def _sent(self) -> str:
         if not self._requests:
@@ -294,6 +385,15 @@ def _near(request: SentRequest, stubs: Sequence[Stub]) -> str:
         return f"Nearest: {on_subject[0]}, but it is used up.\n"
     names = nearest(request.subject, [stub.subject for stub in stubs])
     return f"Nearest: {names}, but the request is on {request.subject}.\n" if names else ""
+
+
+def _swallowed(error: BaseException) -> str:
+    if isinstance(error, UnstubbedRequest | ContractError):
+        return f"The code under test swallowed this error of fake_nats:\n{error}"
+    return (
+        "The code under test swallowed what the function of a stub raised; a stub that is to fail "
+        f"returns its exception:\n{told(error)}"
+    )
 
 
 def _chain(errors: Sequence[BaseException]) -> Iterator[BaseException]:

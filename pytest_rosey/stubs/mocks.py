@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from unittest.mock import NonCallableMagicMock, create_autospec
+from unittest.mock import MagicMock, NonCallableMagicMock, create_autospec
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from typing_extensions import override
 
 from dbservice.protocol import encode_json
 
@@ -27,9 +28,24 @@ def make_nats_response(
     return Msg(Client(), subject=subject, data=payload, headers=dict(headers) if headers else None)
 
 
+class _MockNats(NonCallableMagicMock):
+    """A mock whose `reset_mock()` reaches what hangs below it, though that is made elsewhere."""
+
+    @override
+    def reset_mock(self, *args: Any, **kwargs: Any) -> None:
+        super().reset_mock(*args, **kwargs)
+        for name in _SPOKEN:
+            getattr(self, name).reset_mock(**kwargs)
+        self.is_connected, self.is_closed = True, False
+
+    def _get_child_mock(self, **options: Any) -> MagicMock:
+        # A child of this class would look for these methods below itself.
+        return MagicMock(**options)
+
+
 def make_mock_nats() -> Any:
     """Return a mock of a connected client; calls are checked against nats-py's signatures."""
-    client = NonCallableMagicMock(spec=Client)
+    client = _MockNats(spec=Client)
     checked = create_autospec(_Spoken, instance=True)
     for name in _SPOKEN:
         setattr(client, name, getattr(checked, name))

@@ -11,7 +11,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from dbservice.protocol import RequestError, encode_json
 from dbservice.protocol.subjects import is_storage_subject
-from pytest_rosey.stubs.contract import check_reply, check_request, wants_envelope
+from pytest_rosey.stubs.contract import check_reply, check_request, completed, wants_envelope
 from pytest_rosey.stubs.requests import SentRequest, difference, short, subject_matches
 
 Answer: TypeAlias = Mapping[str, Any] | bytes | BaseException | type[BaseException]
@@ -45,9 +45,13 @@ class Stub:
         times: how many requests it answers at the most; None for any number.
         delay: seconds before the reply; None for none.
         contract: whether requests and replies are checked against the contract.
+        headers: of the reply.
+        optional: whether the test may leave it unused.
 
     Attributes:
-        used: how many requests it has answered.
+        subject: where it answers.
+        requests: what it has answered, the oldest first.
+        failures: the exceptions of the reply's own function: they are failures of the test.
 
     Raises:
         ContractError: the real service could not send this reply.
@@ -64,10 +68,16 @@ class Stub:
         times: int | None = None,
         delay: float | None = None,
         contract: bool = True,
+        headers: Mapping[str, str] | None = None,
+        optional: bool = False,
     ) -> None:
         self.subject = subject
         self.when = when
-        self.used = 0
+        self.headers = None if headers is None else dict(headers)
+        self.requests: list[SentRequest] = []
+        self.failures: list[Exception] = []
+        self._optional = optional
+        self._is_removed = False
         self._reply = reply
         self._sequence = list(reply) if _is_sequence(reply) else None
         self._times = _limit(self._sequence, times)
@@ -77,14 +87,36 @@ class Stub:
             self._check_early(one)
 
     @property
-    def is_used_up(self) -> bool:
-        """Whether it has no reply left."""
-        return self._times is not None and self.used >= self._times
+    def called(self) -> bool:
+        """Whether it has answered a request."""
+        return bool(self.requests)
 
     @property
-    def is_left_over(self) -> bool:
-        """Whether it was never used, or has a list with replies that nobody got."""
+    def used(self) -> int:
+        """How many requests it has answered."""
+        return len(self.requests)
+
+    def remove(self) -> None:
+        """Answer nothing from now on; what it was not used for is no fault."""
+        self._is_removed = True
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it has no reply left."""
+        return self._is_removed or (self._times is not None and self.used >= self._times)
+
+    def is_left_over(self, later: Sequence[Stub]) -> bool:
+        """Return whether the test should have used it, or has a list with replies nobody got.
+
+        Args:
+            later: the stubs that came after it; one on the same subject may have taken its place.
+        """
+        if self._optional or self._is_removed or any(map(self._is_superseded_by, later)):
+            return False
         return self.used == 0 or (self._sequence is not None and not self.is_used_up)
+
+    def _is_superseded_by(self, other: Stub) -> bool:
+        return other.subject == self.subject and (other.when is None or other.when == self.when)
 
     @property
     def usage(self) -> str:
@@ -122,16 +154,23 @@ class Stub:
             BaseException: the exception that this stub replies with.
         """
         reply = self._reply if self._sequence is None else self._sequence[self.used]
-        self.used += 1
+        self.requests.append(request)
         checked = self._contract and is_storage_subject(request.subject)
         message = check_request(request.subject, request.data) if checked else None
         try:
             async with asyncio.timeout(timeout) as patience:
-                payload = await self._payload(reply, request)
+                # Even a reply without delay lets other tasks run first, as one from a server would.
+                await asyncio.sleep(self._delay)
+                answer = await self._computed(reply, request)
+                if answer is SILENCE:
+                    await asyncio.get_running_loop().create_future()
         except TimeoutError:
             if patience.expired():
                 raise NatsTimeoutError from None
             raise
+        if _is_exception(answer):
+            raise answer
+        payload = self._payload(answer, request.subject)
         if message is not None and not isinstance(payload, Malformed):
             enveloped = wants_envelope(request.subject, message)
             check_reply(request.subject, payload, enveloped=enveloped)
@@ -141,26 +180,33 @@ class Stub:
         condition = "" if self.when is None else f" when {short(dict(self.when))}"
         return f"{self.subject}{condition}"
 
-    async def _payload(self, reply: object, request: SentRequest) -> bytes:
-        # Even a reply without delay lets other tasks run first, as one from a server would.
-        await asyncio.sleep(self._delay)
-        if callable(reply) and not isinstance(reply, type):
-            reply = reply(request)
-            if inspect.isawaitable(reply):
-                reply = await reply
-        if reply is SILENCE:
-            await asyncio.get_running_loop().create_future()
-        if _is_exception(reply):
-            raise reply
-        return _encoded(reply)
+    async def _computed(self, reply: object, request: SentRequest) -> object:
+        """Return what the reply's own function says, or the reply itself if it is none."""
+        if not callable(reply) or isinstance(reply, type):
+            return reply
+        try:
+            answer = reply(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if not _is_exception(answer):
+                self._payload(answer, request.subject)  # what cannot be sent is its mistake, too
+        except Exception as error:
+            self.failures.append(error)
+            raise
+        return answer
+
+    def _payload(self, answer: object, subject: str) -> bytes:
+        if self._contract and isinstance(answer, Mapping) and is_storage_subject(subject):
+            answer = completed(subject, answer)
+        return _encoded(answer)
 
     def _check_early(self, reply: object) -> None:
         """Refuse a bad reply where the test's author wrote it, not where it is asked for."""
         if _is_exception(reply) or (callable(reply) and not isinstance(reply, type)):
             return
-        payload = _encoded(reply)
         literal = not {"*", ">"}.intersection(self.subject.split("."))
         checked = self._contract and literal and is_storage_subject(self.subject)
+        payload = self._payload(reply, self.subject) if literal else _encoded(reply)
         if checked and not isinstance(payload, Malformed):
             check_reply(self.subject, payload)
 

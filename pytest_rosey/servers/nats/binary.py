@@ -89,7 +89,7 @@ def binary_version(path: Path) -> str:
 class BinaryServer(NatsServer):
     """A `nats-server` process on a random loopback port, with a directory of its own.
 
-    The directory holds its log and, if the configuration enables JetStream, its store. Process
+    The directory holds its log and, JetStream's store. Process
     and directory are gone after `stop()`, at the exit of Python, and after a `kill -9` of it.
 
     Args:
@@ -231,7 +231,8 @@ class BinaryServer(NatsServer):
         command += ["--ports_file_dir", str(directory), "-l", str(directory / _LOG)]
         # Without a store of its own, JetStream would share one in /tmp with every other server.
         command += ["-sd", str(directory)]
-        return command if self.config is None else [*command, "-c", str(self.config)]
+        # What a configuration says about JetStream stays as it is.
+        return [*command, "-js"] if self.config is None else [*command, "-c", str(self.config)]
 
     def _await_port(self, deadline: float) -> int:
         while (port := self._announced_port()) is None:

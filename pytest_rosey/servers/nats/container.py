@@ -26,6 +26,7 @@ START_TIMEOUT = 10.0
 
 _PORT = 4222
 _CONFIG = "/rosey-nats.conf"
+_STORE = "/rosey-jetstream"
 _POLL = 0.005
 _HEAD_START = 1.0
 """Seconds for the published port before the container is also tried directly."""
@@ -117,10 +118,12 @@ class ContainerServer(NatsServer):
         self._remove()
         command = ["-a", "0.0.0.0", "-p", str(_PORT)]  # noqa: S104 - inside the container
         files = {}
-        if self.config is not None:
+        if self.config is None:
+            command += ["-js", "-sd", _STORE]
+        else:
             command += ["-c", _CONFIG]
             files[self.config] = _CONFIG
-        recipe = Recipe(self.image, _PORT, "rosey-nats", command, files=files)
+        recipe = Recipe(self.image, _PORT, "rosey-nats", command, files=files, in_memory=[_STORE])
         self._container = Container(self.engine, recipe, self._published)
         self._container.start()
         self._await_banner(self._container, time.monotonic() + self._start_timeout)

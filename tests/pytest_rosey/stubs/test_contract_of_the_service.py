@@ -77,7 +77,7 @@ async def test_whatever_the_service_answers_may_be_stubbed(
     assert succeeded | migrations_needed == {one.request for one in OPERATIONS.values()}
 
 
-_MIGRATING = ("apply", "rollback")
+_MIGRATING = ("apply", "rollback", "status", "verify", "repair")
 
 
 async def test_a_plugin_name_in_the_payload_asks_for_the_global_shape(

@@ -25,14 +25,14 @@ async def test_it(fake_nats):
     fake_nats.respond("{SELECT}", {{"success": True, "results": []}})
 """,
         [
-            f"*could not send this reply to {SELECT}: field 'rows' is missing, expected array*",
+            f"*could not send this reply to {SELECT}: fields are missing: 'rows' (array*",
             "*The nearest reply of 'select' is *\"rows\": array of object*",
         ],
     ),
     "missing success": (
         f"""
 async def test_it(fake_nats):
-    fake_nats.respond("{SELECT}", {{"rows": [], "count": 0, "truncated": False}})
+    fake_nats.respond("{SELECT}", b'{{"rows": [], "count": 0, "truncated": false}}')
 """,
         ["*field 'success' is missing, expected true or false. The service always sends it*"],
     ),

@@ -32,6 +32,21 @@ async def test_side_effects_in_turn(mock_nats: Any, make_nats_response: Make) ->
     assert mock_nats.request.call_count == 2
 
 
+async def test_resetting_it_resets_what_is_below_it(mock_nats: Any) -> None:
+    mock_nats.request.return_value = b"kept"
+    mock_nats.is_connected = False
+    await mock_nats.request("a.b", b"")
+    await mock_nats.publish("a.b", b"")
+    mock_nats.reset_mock()
+    mock_nats.request.assert_not_called()
+    mock_nats.publish.assert_not_awaited()
+    assert await mock_nats.request("a.b", b"") == b"kept"
+    mock_nats.reset_mock(return_value=True)
+    assert await mock_nats.request("a.b", b"") != b"kept"
+    with pytest.raises(TypeError, match="subject"):
+        await mock_nats.request()
+
+
 async def test_calls_are_checked_against_the_real_signatures(mock_nats: Any) -> None:
     with pytest.raises(TypeError, match="subject"):
         await mock_nats.request()

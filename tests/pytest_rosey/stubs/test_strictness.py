@@ -10,7 +10,7 @@ UNUSED = """
 Stubs of fake_nats that the test did not use:
 - a.b (never used)
 No request was sent.
-Leave them out, or mark the test with @pytest.mark.rosey_fake(assert_all_called=False).
+Leave them out, say optional=True, or mark the test with *(assert_all_called=False).
 """
 
 
