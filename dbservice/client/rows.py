@@ -44,6 +44,7 @@ class FieldDefinition(TypedDict):
     default: NotRequired[Any]
     max_length: NotRequired[int]
     unique: NotRequired[bool]
+    search: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)

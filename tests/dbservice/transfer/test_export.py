@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,8 @@ from dbservice.client import (
 )
 from dbservice.embedded import Stack
 from dbservice.engine.steps import Statement, Steps
+from dbservice.protocol.migrations import Apply
+from dbservice.protocol.names import namespace
 from dbservice.protocol.rows import ColumnType
 from dbservice.runtime.clock import ManualClock
 from dbservice.transfer.lines import cell, stored
@@ -553,3 +556,37 @@ def test_every_stored_value_survives_json(value):
     sent = json.loads(json.dumps(cell(ColumnType.TEXT, value)))
     back = stored(sent, 1)
     assert (type(back), back) == (type(value), value)
+
+
+async def test_a_search_index_goes_along_to_the_other_engine(tmp_path, clock, empty_postgres):
+    folder = tmp_path / "searched" / "quote-db"
+    folder.mkdir(parents=True)
+    for number, engine in enumerate(("sqlite", "postgresql")):
+        key = ("INTEGER PRIMARY KEY", "BIGINT PRIMARY KEY")[number]
+        with (folder / "001_sayings.sql").open("a") as file:
+            file.write(
+                f"-- UP ({engine})\nCREATE TABLE sayings (id {key}, text TEXT, day DATE, u UUID);\n"
+                "CREATE INDEX sayings_text ON sayings USING trigram (text);\n"
+            )
+    with (folder / "001_sayings.sql").open("a") as file:
+        file.write("-- DOWN\nDROP TABLE sayings;\n")
+    searched = [{"name": "body", "type": "text", "search": True}]
+    row = {"id": 1, "text": "Übermut tut selten gut", "day": "2026-01-02", "u": str(UUID(int=7))}
+    urls = ["sqlite+aiosqlite://", empty_postgres, f"sqlite+aiosqlite:///{tmp_path / 'back.db'}"]
+    lines: list[str] = []
+    for url in urls:
+        async with Stack(database_url=url, migrations=[folder.parent], clock=clock) as stack:
+            client = StorageClient(await stack.connect(), "quote-db", timeout=20)
+            if lines:
+                await client.import_(lines)
+            else:
+                await stack.service.migrator.apply(namespace("quote-db"), Apply())
+                await client.rows("sayings").insert(row)
+                await client.rows("notes").register(searched)
+                await client.rows("notes").insert({"body": "a note to find"})
+            for table, columns in (("sayings", ["text"]), ("notes", ["body"])):
+                described = await client.rows(table).describe()
+                assert [i.columns for i in described.indexes if i.search is True] == [columns]
+            assert await client.rows("sayings").select({"text": {"$ilike": "%üBERMUT%"}}) == [row]
+            assert len(await client.rows("notes").select({"body": {"$ilike": "%TO FIND%"}})) == 1
+            lines = await exported(client)
