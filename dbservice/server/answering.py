@@ -14,12 +14,13 @@ from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.operations import Effect
 from dbservice.protocol.subjects import Family
+from dbservice.runtime.logs import SparingLog
 from dbservice.runtime.tracing import Tracing
 from dbservice.server.failures import internal_error, on_global_kv, reply_to, reply_too_large
 from dbservice.server.handlers import At, Handler
 from dbservice.server.incoming import Call, Incoming
 
-log = logging.getLogger(__name__)
+log: Final = SparingLog(logging.getLogger(__name__))
 
 LARGEST_HEADERS: Final = 256
 """Bytes that the headers of a reply take at the most, but for a very long request id."""
@@ -92,10 +93,11 @@ class Answering:
         except EngineError as error:
             failure = reply_to(error, call.address.namespace if call else None)
             if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
-                log.exception("the database failed on %s", incoming.subject)
-        except Exception:
+                kind = type(error).__name__
+                log.exception(kind, "the database failed on %s", incoming.subject)
+        except Exception as error:
             failure = internal_error()
-            log.exception("serving %s failed", incoming.subject)
+            log.exception(type(error).__name__, "serving %s failed", incoming.subject)
         if _takes_global_shape(incoming, call):
             failure = on_global_kv(failure)
         return refusing(failure)
