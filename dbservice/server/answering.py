@@ -31,7 +31,7 @@ _LONG: Final = 65_536
 _OFF_THE_DATABASE: Final = (Family.SERVICE, Family.MIGRATE)
 
 
-class Answer(NamedTuple):
+class EncodedReply(NamedTuple):
     """What is sent back.
 
     Attributes:
@@ -43,9 +43,9 @@ class Answer(NamedTuple):
     code: ErrorCode | None
 
 
-def refusing(error: RequestError) -> Answer:
+def refusing(error: RequestError) -> EncodedReply:
     """Return the answer that tells of a failure."""
-    return Answer(encode_failure(error), error.code)
+    return EncodedReply(encode_failure(error), error.code)
 
 
 class Answering:
@@ -70,7 +70,7 @@ class Answering:
         self._long = asyncio.Lock()
         self.tracing: Tracing | None = None
 
-    async def answer(self, incoming: Incoming) -> Answer:
+    async def answer(self, incoming: Incoming) -> EncodedReply:
         """Serve a request and return its answer, within a span if there is somewhere to send it."""
         if self.tracing is None:
             return self._fitting(incoming, await self.executed(incoming))
@@ -81,13 +81,13 @@ class Answering:
             self.tracing.answered(span, answer.code)
             return answer
 
-    async def executed(self, incoming: Incoming) -> Answer:
+    async def executed(self, incoming: Incoming) -> EncodedReply:
         """Serve a request and return its answer, whatever its size."""
         call: Call | None = None
         try:
             call = await self._decoded(incoming)
             reply = await self._reply(call)
-            return Answer(encode_reply(reply, global_kv=call.takes_global_shape), None)
+            return EncodedReply(encode_reply(reply, global_kv=call.takes_global_shape), None)
         except RequestError as error:
             failure = error
         except EngineError as error:
@@ -119,7 +119,7 @@ class Answering:
         with self.tracing.database(self._engine, operation, call.namespace().plugin, table):
             return await handler(call)
 
-    def _fitting(self, incoming: Incoming, answer: Answer) -> Answer:
+    def _fitting(self, incoming: Incoming, answer: EncodedReply) -> EncodedReply:
         """Return an answer that the server will take."""
         size, limit = len(answer.payload), self._max_payload()
         if size + LARGEST_HEADERS <= limit:

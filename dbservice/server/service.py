@@ -32,7 +32,7 @@ from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
 from dbservice.runtime.logs import SparingLog
 from dbservice.server.admission import Admission, Limits
-from dbservice.server.answering import LARGEST_HEADERS, Answer, Answering, refusing
+from dbservice.server.answering import LARGEST_HEADERS, Answering, EncodedReply, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
 from dbservice.server.handlers import Migrations, handlers
@@ -368,7 +368,7 @@ class DatabaseService:
         with bound_request_id(incoming.request_id):
             await self._reply(incoming, refusing(error))
 
-    async def _reply(self, incoming: Incoming, answer: Answer) -> None:
+    async def _reply(self, incoming: Incoming, answer: EncodedReply) -> None:
         try:
             if incoming.reply_to:
                 await self._nats.publish(
