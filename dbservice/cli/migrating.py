@@ -64,6 +64,7 @@ async def migrate(asked: Asked) -> int:
         CommandFailed: it cannot be done; the text says why.
         StorageError: the service refused it.
     """
+    _check_options(asked)
     if asked.verb == "new":
         return _new(asked)
     where = _without_making(asked)
@@ -88,7 +89,6 @@ def _without_making(asked: Asked) -> Where:
     Raises:
         CommandFailed: there is none, and the command needs one.
     """
-    _check_options(asked)
     where = asked.where
     if asked.verb == "verify" and not is_named(where):
         return replace(where, db=IN_MEMORY)  # it works on a scratch database anyway

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final
 
-from dbservice.cli.connecting import connect, nats_url, without_password
+from dbservice.cli.connecting import connect, nats_url
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.cli.listening import http_place, listen
 from dbservice.cli.options import StartPlugin
@@ -32,6 +32,7 @@ from dbservice.runtime.plugin import (
     stop,
 )
 from dbservice.runtime.plugin import start as start_plugin
+from dbservice.runtime.redaction import redacted
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -65,7 +66,7 @@ async def start(name: str, options: StartPlugin) -> int:
         plugin = _constructed(make, client, name)
         running.push_async_callback(stop, plugin)
         await _start(plugin, name)
-        ready = {"plugin": name, "nats": without_password(url)}
+        ready = {"plugin": name, "nats": redacted(url)}
         if place:
             ready["http"] = await listen(routes(plugin, client, name), place, running)
         say_ready(ready, as_json=options.json)

@@ -17,8 +17,6 @@ from dbservice.cli.connecting import (
     connect,
     database_url,
     nats_url,
-    shown_database,
-    without_password,
 )
 from dbservice.cli.failure import OTHER_SERVICE, UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.listening import http_place, listen
@@ -29,6 +27,7 @@ from dbservice.migrate import migration_roots, plugins
 from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler
 from dbservice.runtime.logs import configure_logging
+from dbservice.runtime.redaction import redacted
 from dbservice.server.peers import OtherServiceError
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
@@ -82,7 +81,7 @@ async def serve(options: Serve, settings: Settings) -> int:
             workers=options.workers,
         )
         startup = _Startup()
-        ready = {"nats": without_password(bus), "db": shown_database(url)}
+        ready = {"nats": redacted(bus), "db": redacted(url)}
         ready["migrations"] = os.pathsep.join(map(str, roots)) or "none"
         if place and metrics:
             routes = _routes(service, startup, metrics)
@@ -197,8 +196,8 @@ def _log_configuration(
     options: Serve, settings: Settings, bus: str, database: str, roots: list[Path]
 ) -> None:
     told = {
-        "nats": without_password(bus),
-        "db": shown_database(database),
+        "nats": redacted(bus),
+        "db": redacted(database),
         "http": options.http,
         "migrations": [str(root) for root in roots],
         "migrate": options.migrate,

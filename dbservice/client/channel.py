@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dbservice.client.answer import Answer
 from dbservice.client.errors import (
     Disconnected,
     InvalidSubject,
@@ -22,6 +21,7 @@ from dbservice.client.errors import (
     ValueTooLarge,
     error_for,
 )
+from dbservice.client.reply_reader import ReplyReader
 from dbservice.client.retry import Attempts, RetryPolicy
 from dbservice.protocol.codec import encode_request
 from dbservice.protocol.errors import RequestError
@@ -86,7 +86,7 @@ class Channel:
     async def call(
         self,
         request: Request,
-        answer: Answer[R],
+        answer: ReplyReader[R],
         timeout: float | None,  # noqa: ASYNC109 - it goes with the request
     ) -> R:
         """Send a request, again if the policy says so, and return the reply.

@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, given
+from dbservice.client.reply_reader import ReplyReader
 from dbservice.protocol.kv import (
     KvDelete,
     KvDeleted,
@@ -22,11 +22,11 @@ from dbservice.protocol.kv import (
     KvValue,
 )
 
-_STORED = Answer(KvStored)
-_FOUND = Answer(KvFound)
-_DELETED = Answer(KvDeleted)
-_KEYS = Answer(KvKeys, "keys")
-_VALUE = Answer(KvValue)
+_STORED = ReplyReader(KvStored)
+_FOUND = ReplyReader(KvFound)
+_DELETED = ReplyReader(KvDeleted)
+_KEYS = ReplyReader(KvKeys, "keys")
+_VALUE = ReplyReader(KvValue)
 
 Keys = list[str]
 

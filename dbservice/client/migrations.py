@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, given
+from dbservice.client.reply_reader import ReplyReader
 from dbservice.protocol.migrations import (
     Applied,
     Apply,
@@ -19,11 +19,11 @@ from dbservice.protocol.migrations import (
     Version,
 )
 
-_STATUS = Answer(MigrationStatus, "up_to_date")
-_APPLIED = Answer(Applied)
-_ROLLED_BACK = Answer(RolledBack)
-_VERIFIED = Answer(Verified, "verified")
-_REPAIRED = Answer(Repaired, "repaired")
+_STATUS = ReplyReader(MigrationStatus, "up_to_date")
+_APPLIED = ReplyReader(Applied)
+_ROLLED_BACK = ReplyReader(RolledBack)
+_VERIFIED = ReplyReader(Verified, "verified")
+_REPAIRED = ReplyReader(Repaired, "repaired")
 
 
 class Migrations:

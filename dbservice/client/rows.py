@@ -9,9 +9,9 @@ from typing import Any, Literal, NotRequired, Required, TypedDict, TypeVar, over
 
 from msgspec import UNSET, UnsetType, structs
 
-from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, given
 from dbservice.client.errors import MalformedReply
+from dbservice.client.reply_reader import ReplyReader
 from dbservice.protocol import rows as messages
 from dbservice.protocol.limits import DEFAULT_PAGE
 
@@ -77,17 +77,17 @@ class Upserted:
 
 _Listed = TypeVar("_Listed", messages.Selected, messages.Found)
 
-_INSERTED = Answer(messages.Inserted, "id")
-_INSERTED_MANY = Answer(messages.InsertedMany, "ids")
-_SELECTED = Answer(messages.Selected, "rows")
-_FOUND = Answer(messages.Found, "rows")
-_UPDATED = Answer(messages.Updated)
-_UPSERTED = Answer(messages.Upserted)
-_DELETED = Answer(messages.Deleted)
-_COUNTED = Answer(messages.Counted)
-_AGGREGATED = Answer(messages.Aggregated)
-_REGISTERED = Answer(messages.Registered, "created")
-_DESCRIBED = Answer(messages.Described)
+_INSERTED = ReplyReader(messages.Inserted, "id")
+_INSERTED_MANY = ReplyReader(messages.InsertedMany, "ids")
+_SELECTED = ReplyReader(messages.Selected, "rows")
+_FOUND = ReplyReader(messages.Found, "rows")
+_UPDATED = ReplyReader(messages.Updated)
+_UPSERTED = ReplyReader(messages.Upserted)
+_DELETED = ReplyReader(messages.Deleted)
+_COUNTED = ReplyReader(messages.Counted)
+_AGGREGATED = ReplyReader(messages.Aggregated)
+_REGISTERED = ReplyReader(messages.Registered, "created")
+_DESCRIBED = ReplyReader(messages.Described)
 
 
 class Rows:
@@ -223,7 +223,7 @@ class Rows:
         return Page(found.rows, shown, found.truncated is True)
 
     async def _whole(
-        self, request: messages.Select, answer: Answer[_Listed], timeout: float | None
+        self, request: messages.Select, answer: ReplyReader[_Listed], timeout: float | None
     ) -> _Listed:
         """Read a page, and what did not fit into its reply, until `limit` is reached.
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel, Nats
 from dbservice.client.kv import KeyValues
 from dbservice.client.migrations import Migrations
+from dbservice.client.reply_reader import ReplyReader
 from dbservice.client.retry import RetryPolicy
 from dbservice.client.rows import Row, Rows
 from dbservice.client.transfer import Lines, exported, imported, pages
@@ -28,9 +28,9 @@ from dbservice.protocol.system import (
 DEFAULT_TIMEOUT: Final = 2.0
 IMPORT_TIMEOUT: Final = 600.0
 
-_CLEARED = Answer(Cleared)
-_DESCRIBED = Answer(NamespaceDescribed)
-_RESULT = Answer(QueryResult, "rows")
+_CLEARED = ReplyReader(Cleared)
+_DESCRIBED = ReplyReader(NamespaceDescribed)
+_RESULT = ReplyReader(QueryResult, "rows")
 
 
 class StorageClient:

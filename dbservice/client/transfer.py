@@ -8,16 +8,16 @@ from uuid import uuid4
 
 from msgspec import UNSET, UnsetType
 
-from dbservice.client.answer import Answer
 from dbservice.client.channel import Channel
 from dbservice.client.errors import ValueTooLarge
+from dbservice.client.reply_reader import ReplyReader
 from dbservice.protocol.limits import MAX_EXPORT_PAGE
 from dbservice.protocol.system import Export, Exported, Import, Imported
 
 Lines = Iterable[str] | AsyncIterable[str]
 
-_EXPORTED = Answer(Exported)
-_IMPORTED = Answer(Imported)
+_EXPORTED = ReplyReader(Exported)
+_IMPORTED = ReplyReader(Imported)
 _SMALLEST_PAGE = 1024
 
 

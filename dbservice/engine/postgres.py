@@ -207,11 +207,16 @@ class PostgresEngine:
         try:
             if quick or not plugin:
                 answer = await _repeated(lambda: self._written(operation, _WRITE))
+            elif scan:
+                answer = await self._turns.run(
+                    plugin, lambda seconds: self._within(seconds, operation, _WRITE, self._written)
+                )
             else:
+                # As many statements as it has rows: each has its time, and none is begun twice.
                 answer = await self._turns.run(
                     plugin,
-                    lambda seconds: self._within(seconds, operation, _WRITE, self._written),
-                    tried=scan,
+                    lambda _: _repeated(lambda: self._written(operation, _WRITE)),
+                    tried=False,
                 )
         except CheckError as error:
             if error.is_named_by_engine:

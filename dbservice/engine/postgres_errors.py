@@ -26,6 +26,7 @@ from dbservice.engine.errors import (
     TooLargeError,
     UnavailableError,
 )
+from dbservice.runtime.redaction import redacted
 
 _CONSTRAINTS: Mapping[str, str] = {
     "09": "trigger",
@@ -179,8 +180,7 @@ def cannot_open(url: sa.URL, error: Exception) -> UnavailableError:
         return error
     state = str(getattr(error, "sqlstate", "") or "")
     place = f"{url.host or url.query.get('host', 'localhost')}:{url.port or 5432}"
-    # A password may stand in the query too.
-    shown = url.set(query={}).render_as_string(hide_password=True)
+    shown = redacted(url.render_as_string(hide_password=False))
     told = {
         "28P01": f"The server refuses the password of user '{url.username}'. Check the URL {shown}",
         "28000": f"The server refuses user '{url.username}' from here ({error})",

@@ -11,6 +11,9 @@ from dbservice.engine.sqlite_lanes import WriterLane
 from dbservice.engine.turns import ScanTurns
 from dbservice.engine.worker_pool import Template, WorkerPool
 
+_GRACE: Final = 0.1
+"""Seconds that a write has to stop by itself: all others wait."""
+
 _COMMIT_TIMEOUT: Final = 30.0
 """Seconds that a disk may take; what became of the write after that, nobody knows."""
 
@@ -85,7 +88,7 @@ class SqliteApart:
 
         async def attempt(seconds: float) -> bytes:
             async with self._writers.worker() as worker, self._lane.lent():
-                reply = reply_in(await worker.ask(order.within(seconds), seconds))
+                reply = reply_in(await worker.ask(order.within(seconds), seconds, _GRACE))
                 reply_in(await worker.ask(COMMIT, _COMMIT_TIMEOUT))
                 missed = self._missed()
                 if missed is not None:

@@ -26,8 +26,12 @@ from dbservice.engine.orders import LENGTH, Way, framed
 
 log = logging.getLogger(__name__)
 
-GRACE: Final = 0.1
-"""Seconds that a process has to stop by itself, before it is killed."""
+GRACE: Final = 0.4
+"""Seconds that a process has to stop by itself, before it is killed.
+
+It counts the time that it works, and the machine may be busy: killed in haste, a scan of
+milliseconds would be taken for a long one.
+"""
 
 _START_TIMEOUT: Final = 30.0
 _END_TIMEOUT: Final = 5.0
@@ -126,12 +130,13 @@ class Worker:
         """Whether the process is gone."""
         return bool(select.select([self._process], [], [], 0)[0])
 
-    async def ask(self, order: bytes, seconds: float) -> bytes:
+    async def ask(self, order: bytes, seconds: float, grace: float = GRACE) -> bytes:
         """Return the answer to an order.
 
         Args:
             order: what to do.
-            seconds: after which it should have stopped by itself; a little later it is killed.
+            seconds: after which it should have stopped by itself.
+            grace: seconds after which it is killed then.
 
         Raises:
             StatementTimeoutError: it was killed.
@@ -139,7 +144,7 @@ class Worker:
         """
         self.is_sound = False
         try:
-            async with asyncio.timeout(seconds + GRACE):
+            async with asyncio.timeout(seconds + grace):
                 self._writer.write(framed(order))
                 answer = await _received(self._reader)
         except TimeoutError:

@@ -76,6 +76,7 @@ class SparingLog:
     """Logs one record of a kind in an interval, and then how many it has left out.
 
     What others can cause as often as they like (a message, a full disk) must not fill the log.
+    Kinds are named in the code: what came in a message is none, since each is remembered.
 
     Args:
         logger: where to.
@@ -89,13 +90,11 @@ class SparingLog:
 
     def warning(self, kind: str, message: str, *arguments: object) -> None:
         """Log a warning of a kind, unless there was one of late."""
-        self._log(logging.WARNING, kind, message, arguments, None)
+        self._log(logging.WARNING, kind, message, arguments)
 
-    def error(
-        self, kind: str, message: str, *arguments: object, error: BaseException | None = None
-    ) -> None:
-        """Log an error of a kind with its traceback, unless there was one of late."""
-        self._log(logging.ERROR, kind, message, arguments, error)
+    def exception(self, kind: str, message: str, *arguments: object) -> None:
+        """Log an error of a kind with the traceback at hand, unless there was one of late."""
+        self._log(logging.ERROR, kind, message, arguments, with_traceback=True)
 
     def _log(
         self,
@@ -103,7 +102,8 @@ class SparingLog:
         kind: str,
         message: str,
         arguments: tuple[object, ...],
-        error: BaseException | None,
+        *,
+        with_traceback: bool = False,
     ) -> None:
         now = time.monotonic()
         due, left_out = self._kinds.get(kind, (now, 0))
@@ -112,4 +112,4 @@ class SparingLog:
             return
         self._kinds[kind] = (now + self._interval, 0)
         extra = {"left_out": left_out} if left_out else None
-        self._logger.log(level, message, *arguments, exc_info=error, extra=extra)
+        self._logger.log(level, message, *arguments, exc_info=with_traceback, extra=extra)

@@ -14,12 +14,13 @@ from dbservice.protocol.errors import ErrorCode, RequestError
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.operations import Effect
 from dbservice.protocol.subjects import Family
+from dbservice.runtime.logs import SparingLog
 from dbservice.runtime.tracing import Tracing
 from dbservice.server.failures import internal_error, on_global_kv, reply_to, reply_too_large
 from dbservice.server.handlers import At, Handler
 from dbservice.server.incoming import Call, Incoming
 
-log = logging.getLogger(__name__)
+log: Final = SparingLog(logging.getLogger(__name__))
 
 LARGEST_HEADERS: Final = 256
 """Bytes that the headers of a reply take at the most, but for a very long request id."""
@@ -30,7 +31,7 @@ _LONG: Final = 65_536
 _OFF_THE_DATABASE: Final = (Family.SERVICE, Family.MIGRATE)
 
 
-class Answer(NamedTuple):
+class EncodedReply(NamedTuple):
     """What is sent back.
 
     Attributes:
@@ -42,9 +43,9 @@ class Answer(NamedTuple):
     code: ErrorCode | None
 
 
-def refusing(error: RequestError) -> Answer:
+def refusing(error: RequestError) -> EncodedReply:
     """Return the answer that tells of a failure."""
-    return Answer(encode_failure(error), error.code)
+    return EncodedReply(encode_failure(error), error.code)
 
 
 class Answering:
@@ -69,7 +70,7 @@ class Answering:
         self._long = asyncio.Lock()
         self.tracing: Tracing | None = None
 
-    async def answer(self, incoming: Incoming) -> Answer:
+    async def answer(self, incoming: Incoming) -> EncodedReply:
         """Serve a request and return its answer, within a span if there is somewhere to send it."""
         if self.tracing is None:
             return self._fitting(incoming, await self.executed(incoming))
@@ -80,22 +81,23 @@ class Answering:
             self.tracing.answered(span, answer.code)
             return answer
 
-    async def executed(self, incoming: Incoming) -> Answer:
+    async def executed(self, incoming: Incoming) -> EncodedReply:
         """Serve a request and return its answer, whatever its size."""
         call: Call | None = None
         try:
             call = await self._decoded(incoming)
             reply = await self._reply(call)
-            return Answer(encode_reply(reply, global_kv=call.takes_global_shape), None)
+            return EncodedReply(encode_reply(reply, global_kv=call.takes_global_shape), None)
         except RequestError as error:
             failure = error
         except EngineError as error:
             failure = reply_to(error, call.address.namespace if call else None)
             if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
-                log.exception("the database failed on %s", incoming.subject)
-        except Exception:
+                kind = type(error).__name__
+                log.exception(kind, "the database failed on %s", incoming.subject)
+        except Exception as error:
             failure = internal_error()
-            log.exception("serving %s failed", incoming.subject)
+            log.exception(type(error).__name__, "serving %s failed", incoming.subject)
         if _takes_global_shape(incoming, call):
             failure = on_global_kv(failure)
         return refusing(failure)
@@ -117,7 +119,7 @@ class Answering:
         with self.tracing.database(self._engine, operation, call.namespace().plugin, table):
             return await handler(call)
 
-    def _fitting(self, incoming: Incoming, answer: Answer) -> Answer:
+    def _fitting(self, incoming: Incoming, answer: EncodedReply) -> EncodedReply:
         """Return an answer that the server will take."""
         size, limit = len(answer.payload), self._max_payload()
         if size + LARGEST_HEADERS <= limit:

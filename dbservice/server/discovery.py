@@ -7,7 +7,7 @@ contract. What is told here are the operations as endpoints, and how often each 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -65,6 +65,7 @@ class Discovery:
     Args:
         nats: the service's connection.
         version: the installed version of the service.
+        may_answer: tells whether a reply subject may be answered.
 
     Attributes:
         id: tells this replica from the others; also in the subject that reaches it alone.
@@ -72,13 +73,14 @@ class Discovery:
         metadata: what else is told of the service.
     """
 
-    def __init__(self, nats: Client, version: str) -> None:
+    def __init__(self, nats: Client, version: str, may_answer: Callable[[str], bool]) -> None:
         self.id = uuid4().hex
         self.tallies: Mapping[type[Request], Tally] = {
             operation.request: Tally() for operation in OPERATIONS.values()
         }
         self._nats = nats
         self._version = _semantic(version)
+        self._may_answer = may_answer
         self.metadata = Metadata(place=place())
         self._subscriptions: list[Subscription] = []
         self._verbs = {"PING": self._ping, "INFO": self._info, "STATS": self._stats}
@@ -116,7 +118,7 @@ class Discovery:
 
     async def _answer(self, message: Msg) -> None:
         verb = self._verbs.get(message.subject.split(".")[1])
-        if verb is None or not message.reply:
+        if verb is None or not message.reply or not self._may_answer(message.reply):
             return
         await self._nats.publish(message.reply, encode_json({**self._identity(), **verb()}))
 

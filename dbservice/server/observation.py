@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dbservice.protocol.errors import ErrorCode
 from dbservice.protocol.messages import Request
+from dbservice.runtime.logs import SparingLog
 from dbservice.server.discovery import Tally
 from dbservice.server.incoming import Incoming
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from dbservice.runtime.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
+sparing_log = SparingLog(log)
 
 
 @dataclass(slots=True)
@@ -80,6 +82,15 @@ class Observation:
         log.debug("dropped: its deadline has passed", extra={"subject": incoming.subject})
         if self._metrics is not None:
             self._metrics.late()
+
+    def misdirected(self, subject: str) -> None:
+        """Report a request that was dropped because it wants its answer where nobody waits."""
+        sparing_log.warning(
+            "misdirected",
+            "dropped a request on %.120s: its reply subject is no inbox; clients with an inbox "
+            "prefix of their own need --inbox-prefix",
+            subject,
+        )
 
     def swept(self, keys: int) -> None:
         """Report how many expired keys were removed."""

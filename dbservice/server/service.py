@@ -30,8 +30,9 @@ from dbservice.runtime.barrier import barrier
 from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
+from dbservice.runtime.logs import SparingLog
 from dbservice.server.admission import Admission, Limits
-from dbservice.server.answering import LARGEST_HEADERS, Answer, Answering, refusing
+from dbservice.server.answering import LARGEST_HEADERS, Answering, EncodedReply, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
 from dbservice.server.handlers import Migrations, handlers
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from dbservice.runtime.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
+sparing_log = SparingLog(log)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
@@ -92,7 +94,7 @@ class DatabaseService:
         self.clock = clock or SystemClock()
         self.settings = settings or Settings()
         self._nats = nats
-        self._discovery = Discovery(nats, self.version)
+        self._discovery = Discovery(nats, self.version, self.settings.may_answer)
         self._private_bus = private_bus
         self._observation = Observation(self._discovery.tallies, metrics, observe)
         self._admission: Admission[Incoming] = Admission(
@@ -330,6 +332,9 @@ class DatabaseService:
         """Start a request or let it wait; nats-py delivers the next when this returns."""
         if subjects.is_event(message.subject):
             return
+        if not self.settings.may_answer(message.reply):
+            self._observation.misdirected(message.subject)
+            return
         incoming = read(
             message.subject,
             message.data,
@@ -363,14 +368,16 @@ class DatabaseService:
         with bound_request_id(incoming.request_id):
             await self._reply(incoming, refusing(error))
 
-    async def _reply(self, incoming: Incoming, answer: Answer) -> None:
+    async def _reply(self, incoming: Incoming, answer: EncodedReply) -> None:
         try:
             if incoming.reply_to:
                 await self._nats.publish(
                     incoming.reply_to, answer.payload, headers=incoming.reply_headers
                 )
-        except Exception:
-            log.exception("the answer to %s could not be sent", incoming.subject)
+        except Exception as error:  # noqa: BLE001 - logged, and whoever asked gives up by itself
+            sparing_log.exception(
+                type(error).__name__, "the answer to %s could not be sent", incoming.subject
+            )
         seconds = time.perf_counter() - incoming.taken_at
         self._observation.answered(incoming, answer.payload, answer.code, seconds)
 

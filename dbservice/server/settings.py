@@ -11,6 +11,9 @@ from dbservice.protocol import limits
 DRAIN_TIMEOUT: Final = 30.0
 PEER_INTERVAL: Final = 30.0
 
+_ACROSS_ACCOUNTS: Final = "_R_."
+"""What nats-server replaces the inbox of a request by that comes from another account."""
+
 WORKERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2)) if hasattr(os, "pidfd_open") else 0
 """Processes that search a database file where the service has the machine's cores to itself."""
 
@@ -33,6 +36,8 @@ class Settings:
         sweep_interval: Seconds between two removals of expired keys.
         peer_interval: Seconds between two looks whether a service of another database answers on
             this bus.
+        inbox_prefix: What reply subjects begin with. A request that wants its answer elsewhere is
+            dropped, so that nobody sends the service to a place where they may not publish.
 
     Raises:
         ValueError: a value is out of its range; the text names it.
@@ -47,10 +52,21 @@ class Settings:
     drain_timeout: float = DRAIN_TIMEOUT
     sweep_interval: float = limits.KV_SWEEP_INTERVAL
     peer_interval: float = PEER_INTERVAL
+    inbox_prefix: str = "_INBOX"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, str):
+                continue
             if value < 0 or (value == 0 and field.name != "max_queued"):
                 least = "0 or more" if field.name == "max_queued" else "more than 0"
                 raise ValueError(f"{field.name}: expected {least}, got {value:g}.")
+
+    def may_answer(self, reply_to: str) -> bool:
+        """Return whether a reply subject is an inbox, and no subject that somebody listens on.
+
+        Args:
+            reply_to: as it came; empty if nobody waits for an answer.
+        """
+        return not reply_to or reply_to.startswith((self.inbox_prefix, _ACROSS_ACCOUNTS))

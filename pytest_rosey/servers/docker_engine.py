@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dbservice.runtime.redaction import redacted
+
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 PROBE_TIMEOUT = 0.4
 """Seconds for connecting and for the answer, each."""
@@ -36,7 +38,7 @@ class DockerEngine:
     @property
     def name(self) -> str:
         """The address for a reader: the bare path of a socket, else the URL."""
-        return self.url.removeprefix("unix://")
+        return redacted(self.url).removeprefix("unix://")
 
 
 def probe() -> DockerEngine:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reference_plugin_quote_db import moderation
 from reference_plugin_quote_db.errors import ValidationError
 from reference_plugin_quote_db.moderation import Moderator, words_in
 
@@ -92,3 +93,43 @@ def test_the_list_is_a_file_and_can_be_another(tmp_path: Path) -> None:
     assert not Moderator(words_in(file)).is_unwanted("shit")
     assert not Moderator([]).is_unwanted("anything")
     assert Moderator().is_unwanted("bullshit")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["see https://example.com/badword1", "www.badword1.example", "so badword1", "bad*word1*"],
+)
+def test_what_sanitizing_takes_away_is_judged_too(text: str) -> None:
+    with pytest.raises(ValidationError, match="inappropriate content"):
+        Moderator().approved(text)
+
+
+@pytest.mark.parametrize("text", ["anything goes!", "", "so! what?", "badword1"])
+def test_without_words_nothing_is_unwanted(text: str) -> None:
+    assert not Moderator(words=[]).is_unwanted(text)
+    assert not Moderator(words=["", " "]).is_unwanted(text)
+
+
+def test_every_look_alike_is_seen_through() -> None:
+    for letter, alikes in moderation._ALIKE.items():  # noqa: SLF001 - the list is what is tested
+        unwanted = Moderator(words=[f"zz{letter}"]).is_unwanted
+        assert all(unwanted(f"zz{alike}") for alike in alikes), letter
+        assert not unwanted("zz"), letter
+
+
+@pytest.mark.parametrize(
+    ("disguised", "letter"), list(zip("01345789@$!|+(€£", "oieastbgasiltcel", strict=True))
+)
+def test_every_digit_and_sign_for_a_letter_is_seen_through(disguised: str, letter: str) -> None:
+    assert Moderator(words=[f"z{letter}z"]).is_unwanted(f"z{disguised}z")
+
+
+@pytest.mark.parametrize("mark", ["\u0301", "\u20dd", "\u200b"], ids=ascii)
+def test_marks_within_a_word_do_not_hide_it(mark: str) -> None:
+    assert Moderator().is_unwanted(f"bad{mark}word1")
+
+
+def test_the_refusal_says_no_more_than_it_must() -> None:
+    with pytest.raises(ValidationError) as told:
+        Moderator().approved("so badword1")
+    assert str(told.value) == "Quote contains inappropriate content"

@@ -94,6 +94,13 @@ async def test_the_limit_of_users_is_a_setting(
     assert sum(isinstance(result, int) for result in results) == added
 
 
+async def test_the_setting_is_for_users_alone(plugin: QuoteDBPlugin, client: StorageClient) -> None:
+    await client.kv.set("max_quotes_per_user", 1)
+    for role, added in (("moderator", 3), ("admin", 3), ("guest", 1), ("user", 1)):
+        results = await add_many(plugin, 3, role, user=role)
+        assert sum(isinstance(result, int) for result in results) == added, role
+
+
 async def test_what_is_not_valid_does_not_count(
     plugin: QuoteDBPlugin, client: StorageClient
 ) -> None:

@@ -104,7 +104,9 @@ async def test_what_is_no_tag(plugin: QuoteDBPlugin, line: str) -> None:
 
 
 async def test_what_is_no_quote(plugin: QuoteDBPlugin) -> None:
-    assert await say(plugin, "tag 99 x", role="admin") == "Quote #99 not found"
+    for role in ("admin", "user"):
+        assert await say(plugin, "tag 99 x", role=role) == "Quote #99 not found"
+        assert await say(plugin, "delete 99", role=role) == "Quote #99 not found"
     assert "Invalid quote ID" in await say(plugin, "tag x y", role="admin")
     with pytest.raises(QuoteNotFound):
         await plugin.untag_quote(99, "x")

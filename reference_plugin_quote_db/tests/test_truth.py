@@ -414,3 +414,26 @@ async def test_quotes_are_deleted_together(plugin: QuoteDBPlugin) -> None:
         await plugin.delete_quotes(range(1, 102))
     with pytest.raises(QuoteNotFound):
         await plugin.upvote_quote(2)
+
+
+@pytest.mark.parametrize(("matching", "truncated"), [(9, False), (10, False), (11, True)])
+async def test_a_search_of_the_cache_tells_whether_it_shows_all(
+    plugin: QuoteDBPlugin, nats_faults: Any, matching: int, truncated: bool
+) -> None:
+    ids = await plugin.add_quotes([{"text": "needle", "added_by": "ada"}] * matching)
+    await plugin.search_quotes("e", limit=100)
+    await go_away(plugin, nats_faults)
+    page, complete = await plugin.fallback.search("NEEDLE", 10)
+    assert complete is False
+    assert (page.total, page.truncated) == (matching, truncated)
+    assert [quote["id"] for quote in page.rows] == ids[::-1][:10]
+    assert (", …\n" in await say(plugin, "search needle")) is truncated
+
+
+async def test_a_search_of_the_cache_looks_into_texts_and_authors_alone(
+    plugin: QuoteDBPlugin, nats_faults: Any
+) -> None:
+    await plugin.get_quote(await plugin.add_quote("Text", "Author", "somebody"))
+    await go_away(plugin, nats_faults)
+    for query, found in (("tex", 1), ("AUTH", 1), ("somebody", 0), ("text author", 0)):
+        assert len(await plugin.search_quotes_degraded(query)) == found, query

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--fuzz", type=int, default=0, help="send so many generated requests")
     parser.add_argument("--seed", type=int, default=1, help="of those")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rosey-attack-", dir=".") as directory:
+    with tempfile.TemporaryDirectory(prefix="rosey-attack-") as directory:
         asyncio.run(_play(options, Path(directory).resolve()))
 
 

@@ -67,13 +67,13 @@ def test_the_subject_reference_is_current():
 
 
 def test_links_in_the_documents_lead_somewhere():
+    """Links to generated pages are checked by the build of the site, which makes those pages."""
     for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
-            if "://" not in target:
+            if "://" not in target and "generated/" not in target:
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
-@pytest.mark.process
 def test_the_command_line_of_the_readme_exists():
     for command in re.findall(r"`rosey (\w+)", README):
         shown = subprocess.run(

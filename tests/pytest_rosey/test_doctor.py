@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from dbservice.cli.app import run
 from dbservice.cli.options import Output
@@ -14,6 +16,7 @@ from pytest_rosey import doctor
 from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.errors import ServerUnavailable
 from pytest_rosey.servers.nats.binary import BinarySearch
+from tests import ROOT
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
@@ -65,8 +68,27 @@ def test_what_is_needed_and_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor.sqlite3, "sqlite_version_info", (3, 34, 0))
-    monkeypatch.setattr(doctor, "_NEEDED", ("no-such-package",))
+    needs = ["no-such-package>=1", "msgspec>=999", "no-extra; extra == 'http'"]
+    monkeypatch.setattr(doctor, "_requirements", lambda: needs)
     assert doctor.doctor(output=Output(json=True)) == 1
     parts = report(capsys)
     assert parts["SQLite"]["state"] == "broken"
-    assert parts["no-such-package"]["remedy"] == "pip install no-such-package"
+    assert parts["no-such-package"]["state"] == "broken"
+    assert parts["no-such-package"]["remedy"] == "pip install 'no-such-package>=1'"
+    assert parts["msgspec"]["state"] == "broken"
+    assert ">=999 is needed" in parts["msgspec"]["found"]
+    assert parts["no-extra"]["state"] == "missing"
+    assert parts["no-extra"]["remedy"] == "pip install 'pytest-rosey[http]'"
+
+
+def test_every_package_of_the_project_file_is_looked_for(
+    bare: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    doctor.doctor(output=Output(json=True))
+    parts = report(capsys)
+    for requirement in map(Requirement, project["dependencies"]):
+        assert requirement.name.lower() in parts
+    for extra in ("http", "time", "real", "container", "postgres", "otel"):
+        for requirement in map(Requirement, project["optional-dependencies"][extra]):
+            assert requirement.name.lower() in parts

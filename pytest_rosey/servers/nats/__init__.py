@@ -11,7 +11,6 @@ from pytest_rosey.servers.nats.banner import (
     BannerError,
     address_of,
     read_banner,
-    without_credentials,
 )
 from pytest_rosey.servers.nats.binary import BinaryServer, find_binary
 from pytest_rosey.servers.nats.choice import Choice, choose
@@ -36,5 +35,4 @@ __all__ = [
     "choose",
     "find_binary",
     "read_banner",
-    "without_credentials",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dbservice.bus import wire
+from dbservice.runtime.redaction import redacted
 from pytest_rosey.servers.address import Address
 from pytest_rosey.servers.errors import ServerUnavailable
 
@@ -59,18 +60,11 @@ def address_of(url: str) -> Address:
         parts, host, port = urlsplit(""), None, None
     if parts.scheme not in {"nats", "tls"} or not host:
         raise ServerUnavailable(
-            f"{without_credentials(url)!r} is not the URL of a NATS server.\n"
+            f"{redacted(url)!r} is not the URL of a NATS server.\n"
             "Expected one server as nats://HOST:PORT or tls://HOST:PORT, "
             "with USER:PASSWORD@ or TOKEN@ in front of HOST if it asks for them."
         )
     return Address(host, DEFAULT_PORT if port is None else port)
-
-
-def without_credentials(url: str) -> str:
-    """Return `url` fit for a report: user, password or token replaced by `***`."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}***@{host}" if at and credentials else url
 
 
 def read_banner(address: Address, timeout: float) -> Banner:

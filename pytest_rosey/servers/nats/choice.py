@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from dbservice.runtime.redaction import redacted
 from pytest_rosey.servers.docker_container import ensure_image, require_usable
 from pytest_rosey.servers.docker_engine import probe
 from pytest_rosey.servers.errors import ServerUnavailable
-from pytest_rosey.servers.nats.banner import without_credentials
 from pytest_rosey.servers.nats.binary import BinaryServer, binary_version, find_binary
 from pytest_rosey.servers.nats.container import DEFAULT_IMAGE, ContainerServer
 from pytest_rosey.servers.nats.provider import NatsServer
@@ -119,7 +119,7 @@ def _binary(path: Path, config: Path | None, why: str) -> Choice:
 
 
 def _url(url: str, config: Path | None, worker: str, workers: int) -> Choice:
-    shown = without_credentials(url)
+    shown = redacted(url)
     if config is not None:
         raise ServerUnavailable(
             f"--rosey-nats-config={config} cannot be used with --rosey-nats={shown}: "

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from dbservice.runtime.redaction import redacted
 from pytest_rosey.servers.errors import ServerControlError, ServerUnavailable
 from pytest_rosey.servers.nats.banner import (
     BannerError,
     address_of,
     read_banner,
-    without_credentials,
 )
 from pytest_rosey.servers.nats.provider import NatsServer
 from pytest_rosey.servers.nats.responder import SILENT, answer_to
@@ -39,7 +39,7 @@ class UrlServer(NatsServer):
     def __init__(self, url: str, *, worker: str = "master", workers: int = 1) -> None:
         if workers > 1 and WORKER not in url:
             raise ServerUnavailable(
-                f"{workers} workers would share {without_credentials(url)}, and answer each "
+                f"{workers} workers would share {redacted(url)}, and answer each "
                 "other's requests.\n"
                 "Give each one a server or an account of its own with {worker} in the URL, as in "
                 "--rosey-nats='nats://{worker}:PASSWORD@HOST:PORT' ({worker} becomes gw0, gw1, …), "
@@ -89,7 +89,7 @@ class UrlServer(NatsServer):
         self._refuse("resumed")
 
     def __str__(self) -> str:
-        return without_credentials(self._url)
+        return redacted(self._url)
 
     def _refuse(self, participle: str) -> NoReturn:
         raise ServerControlError(

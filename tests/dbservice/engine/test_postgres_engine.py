@@ -531,7 +531,7 @@ async def test_no_driver(postgres: PostgresServer, monkeypatch: pytest.MonkeyPat
         (asyncpg.TooManyConnectionsError("no"), "The server has no connection left"),
         (asyncpg.CannotConnectNowError("no"), "The server at h:5432 is starting up"),
         (OSError("refused"), "No PostgreSQL server answers at h:5432"),
-        (KeyError("odd"), "The database postgresql://me:***@h/db cannot be opened"),
+        (KeyError("odd"), "The database postgresql://***@h/db cannot be opened"),
     ],
 )
 def test_what_is_wrong_is_told_without_the_password(error: Exception, begins: str) -> None:

@@ -10,7 +10,7 @@ import math
 import pytest
 
 from dbservice.runtime.correlation import bound_request_id
-from dbservice.runtime.logs import JsonFormatter, configure_logging
+from dbservice.runtime.logs import JsonFormatter, SparingLog, configure_logging
 
 
 @pytest.fixture
@@ -139,3 +139,30 @@ def test_configuring_leaves_the_handlers_of_others(root):
 def test_an_unknown_level_is_refused(root):
     with pytest.raises(ValueError, match="Unknown level: 'LOUD'"):
         configure_logging("LOUD")
+
+
+def test_a_kind_is_logged_once_an_interval_and_says_what_it_left_out(caplog, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("dbservice.runtime.logs.time.monotonic", lambda: now)
+    log = SparingLog(logging.getLogger("sparing"), interval=10)
+    for _ in range(765):
+        log.warning("disk", "the disk is full: %s", "here")
+    log.warning("other", "something else")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the disk is full: here",
+        "something else",
+    ]
+    now += 10
+    log.warning("disk", "the disk is full: %s", "still")
+    assert caplog.records[-1].getMessage() == "the disk is full: still"
+    assert caplog.records[-1].left_out == 764
+
+
+def test_a_traceback_is_logged_with_an_exception(caplog):
+    log = SparingLog(logging.getLogger("sparing"))
+    for _ in range(2):
+        try:
+            int("odd")
+        except ValueError:
+            log.exception("odd", "it failed")
+    assert [record.exc_info[0] for record in caplog.records] == [ValueError]

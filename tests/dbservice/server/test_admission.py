@@ -118,6 +118,14 @@ def test_the_longest_queue_gives_way_to_a_plugin_that_waits_less():
     assert [bus.finish() for _ in range(4)] == ["noisy", "quiet", "noisy", "quiet"]
 
 
+def test_nobody_gives_way_to_a_plugin_that_would_then_wait_for_as_much():
+    bus = Counterpart(1, 5)
+    bus.send("noisy", 6)
+    assert bus.send("quiet", 2) == [6, 5]
+    assert bus.send("quiet", 1) == [9]  # it waits for two, the other for three
+    assert bus.send("noisy", 1) == [10]
+
+
 def test_one_plugin_has_so_many_bytes_and_no_more():
     bus = Counterpart(1, 100, size=100, plugin_size=30)
     assert bus.send("noisy", 4, size=10) == [4]

@@ -17,12 +17,13 @@ import pytest
 
 from dbservice.client import StorageClient
 from dbservice.client.errors import DatabaseUnavailable, RequestTimeout, ValueTooLarge
-from dbservice.engine.errors import UnavailableError
+from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.runtime.clock import ManualClock, system_time
 from dbservice.runtime.logs import JsonFormatter
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
 from dbservice.storage.database import Database
+from dbservice.storage.keys import KeyStore
 from pytest_rosey.servers.nats import BinaryServer, find_binary
 from tests.dbservice.server.own_service import MEMORY, Gate, running
 
@@ -35,7 +36,7 @@ async def _publish_incr(bus, **headers):
     """Send an increment whose answer nobody needs, and one that is surely served after it."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     await bus.client.publish(
-        "rosey.db.kv.shop.incr", b'{"key": "n"}', reply="nobody.listens", headers=sent
+        "rosey.db.kv.shop.incr", b'{"key": "n"}', reply="_INBOX.nobody", headers=sent
     )
     return (await bus.ask("kv.shop.incr", {"key": "n", "by": 100}))["value"]
 
@@ -60,7 +61,7 @@ async def test_a_deadline_that_passes_while_a_request_waits_counts():
             await bus.client.publish(
                 "rosey.db.kv.shop.incr",
                 b'{"key": "n"}',
-                "nobody",
+                "_INBOX.nobody",
                 headers={"Rosey-Deadline": "1000500"},
             )
             later = bus.asking("kv.shop.incr", {"key": "n", "by": 100})
@@ -412,3 +413,19 @@ async def test_an_error_of_the_driver_never_reaches_the_plugin(monkeypatch):
         reply = await bus.ask("kv.shop.get", {"key": "k"})
     assert reply["error"]["code"] == "INTERNAL_ERROR"
     assert "secrets" not in json.dumps(reply)
+
+
+async def test_a_fault_that_lasts_is_logged_once(caplog, monkeypatch):
+    """A full disk fails each request; hundreds of tracebacks a second would fill another."""
+
+    def fail(_self, _namespace, _request):
+        yield from ()
+        raise EngineError("disk I/O error")
+
+    monkeypatch.setattr(KeyStore, "get", fail)
+    async with running() as bus:
+        for number in range(50):
+            reply = await bus.ask("kv.shop.get", {"key": f"k{number}"})
+            assert reply["error"]["code"] == "INTERNAL_ERROR"
+    assert caplog.text.count("the database failed on") == 1
+    assert caplog.text.count("Traceback") == 1

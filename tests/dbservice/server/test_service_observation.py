@@ -126,7 +126,9 @@ async def test_late_requests_and_sweeps_are_counted():
 
         bus.service.database.sweep = sweep
         await bus.service.start()
-        await bus.client.publish("rosey.db.ping", b"", "no.body", headers={"Rosey-Deadline": "1"})
+        await bus.client.publish(
+            "rosey.db.ping", b"", "_INBOX.nobody", headers={"Rosey-Deadline": "1"}
+        )
         await bus.ask("ping")
         await both.wait()
     assert value(metrics, "rosey_db_requests_late_total") == 1

@@ -584,7 +584,7 @@ def test_nobody_answers(project: pytest.Pytester, free_port: int) -> None:
     assert error.startswith(
         f"--rosey-db: No PostgreSQL server answers at 127.0.0.1:{free_port} ([Errno "
     )
-    shown = f"postgresql+asyncpg://me:***@127.0.0.1:{free_port}/db"
+    shown = f"postgresql+asyncpg://***@127.0.0.1:{free_port}/db"
     assert error.endswith(f"). Start it, or check host and port in the URL {shown}.\n{OR_OURS}")
 
 

@@ -16,7 +16,6 @@ from pytest_rosey.servers.nats import (
     ServerUnavailable,
     address_of,
     read_banner,
-    without_credentials,
 )
 from pytest_rosey.servers.nats.banner import connect, receive_banner
 from tests.pytest_rosey.servers.process_watch import PATIENCE
@@ -194,17 +193,3 @@ def test_address_of_no_nats_url(url):
         "Expected one server as nats://HOST:PORT or tls://HOST:PORT, "
         "with USER:PASSWORD@ or TOKEN@ in front of HOST if it asks for them."
     )
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("nats://h:1", "nats://h:1"),
-        ("nats://me:secret@h:1", "nats://***@h:1"),
-        ("nats://s3cr3t-token@h:1", "nats://***@h:1"),
-        ("nats://me:p@ss@h:1", "nats://***@h:1"),
-        ("nats://a:pw1@h:1,nats://b:pw2@i:1", "nats://***@i:1"),
-    ],
-)
-def test_credentials_are_not_shown(url, shown):
-    assert without_credentials(url) == shown

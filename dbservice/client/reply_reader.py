@@ -15,7 +15,7 @@ R = TypeVar("R", bound=Reply)
 _SHOWN = 200
 
 
-class Answer(Generic[R]):
+class ReplyReader(Generic[R]):
     """Reads the reply to one kind of request.
 
     A reader is more tolerant than the contract: fields it does not know are passed over (a newer
