@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import unittest
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from pytest_rosey.fixtures.harness import loop_scope_of
 from pytest_rosey.marks import Run, run_of
+
+__tracebackhide__ = True
 
 Callback = Callable[[Msg], Awaitable[None]]
 
@@ -71,7 +75,28 @@ class Home:
             return
         raise WrongLoopError(
             f"'{self.fixture}' lives on the event loop of this test, whose loop scope is "
-            f"'{self.loop_scope}', and was used on another loop.\n"
+            f"'{self.loop_scope}', and was used on another loop.\n{self._what_to_do()}"
+        )
+
+    def _what_to_do(self) -> str:
+        item = self.run.item
+        test_class = getattr(item, "cls", None)
+        if test_class is not None and issubclass(test_class, unittest.TestCase):
+            return (
+                f"{test_class.__name__} is a unittest.TestCase, which runs coroutines on a loop of "
+                "its own. Write the test as a function, or in a class without that base."
+            )
+        if item.get_closest_marker("anyio") is not None and not pytest_asyncio.is_async_test(item):
+            return (
+                "The test is marked @pytest.mark.anyio, so anyio runs it on a loop of its own. "
+                "Mark it @pytest.mark.asyncio instead."
+            )
+        if not inspect.iscoroutinefunction(getattr(item, "obj", None)):
+            return (
+                "The test is a plain function and has started that loop itself, as by "
+                "asyncio.run(). Write it as `async def`, and await there."
+            )
+        return (
             "An async fixture that uses it must run on the test's loop, but "
             f"asyncio_default_fixture_loop_scope is '{self.fixture_default}'. Do one of these:\n"
             f'  - @pytest_asyncio.fixture(loop_scope="{self.loop_scope}") on that fixture\n'

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LIFTED_BY = "`rosey_strict_cleanup = false` in the ini file lifts this check."
 
 _NATS_PY = str(Path(nats.__file__).parent)
+_NOT_A_PLACE = (_NATS_PY, str(Path(asyncio.__file__).parent), str(Path(__file__).parent))
 _TURNS = 20
 _GRACE = 0.05
 
@@ -154,7 +155,8 @@ def _created(task: asyncio.Task[Any]) -> str:
     stack = getattr(task, "_source_traceback", None)
     if not stack:
         return ""
-    return f", created at {stack[-1].filename}:{stack[-1].lineno}"
+    theirs = [f for f in stack if not f.filename.startswith(_NOT_A_PLACE)]
+    return f", created at {theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
 
 
 def _frames(coroutine: Any) -> Iterator[Any]:

@@ -27,6 +27,8 @@ from dbservice.protocol.filters import kind
 from dbservice.protocol.messages import Problem, Reply, Request
 from dbservice.protocol.subjects import is_event
 
+__tracebackhide__ = True
+
 LIFTED_BY = (
     "contract=False in the respond() call lifts this check, "
     "`rosey_contract = off` in the ini file lifts it everywhere."

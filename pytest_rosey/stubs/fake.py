@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pytest_rosey.buses import InProcessBus
     from pytest_rosey.marks import Run
 
+__tracebackhide__ = True
+
 _ALLOWED_BY = "mark the test with @pytest.mark.rosey_fake(assert_all_called=False)"
 _ANSWERED = "_ROSEY.STUBBED"
 _BROKEN_JSON = Malformed(b'{"success": tru')

@@ -14,6 +14,8 @@ from dbservice.protocol.subjects import is_storage_subject
 from pytest_rosey.stubs.contract import check_reply, check_request, completed, wants_envelope
 from pytest_rosey.stubs.requests import SentRequest, difference, short, subject_matches
 
+__tracebackhide__ = True
+
 Answer: TypeAlias = Mapping[str, Any] | bytes | BaseException | type[BaseException]
 """What one request gets: an object, a payload as it is, or an exception that is raised."""
 

@@ -226,6 +226,7 @@ async def test_each_outcome_is_an_event_with_fields(
         "quote.delete.success",
     ]
     assert logged[0]["quote_id"] == quote_id
+    assert all(event["quote_id"] for event in logged if event["event"].endswith("success"))
     assert logged[0]["added_by"] == "bob"
     assert logged[0]["ip_address"] == "192.0.2.1"
     assert logged[0]["timestamp"].endswith("Z")

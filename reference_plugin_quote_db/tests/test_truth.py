@@ -214,11 +214,22 @@ async def test_a_switch_is_set_to_true_or_false(plugin: QuoteDBPlugin, enabled: 
     ["banned", "BANNED", " banned", "banned\u200b", "ban\u00adned", "b\u0430nned", "\uff42anned"],
     ids=ascii,
 )
-@pytest.mark.parametrize("line", ["add x -- y", "upvote 1", "downvote 1", "delete 1", "tag 1 x"])
+@pytest.mark.parametrize(
+    ("line", "doing"),
+    [
+        ("add x -- y", "adding quotes"),
+        ("upvote 1", "voting"),
+        ("downvote 1", "voting"),
+        ("delete 1", "deleting quotes"),
+        ("tag 1 x", "tagging quotes"),
+        ("untag 1 x", "tagging quotes"),
+    ],
+)
 async def test_banned_is_banned_in_any_spelling(
-    plugin: QuoteDBPlugin, role: str, line: str
+    plugin: QuoteDBPlugin, role: str, line: str, doing: str
 ) -> None:
-    assert "banned from" in await say(plugin, line, user="system", role=role)
+    told = await say(plugin, line, user="system", role=role)
+    assert told == f"User is banned from {doing}"
     assert await plugin.count_quotes() == SHIPPED
 
 

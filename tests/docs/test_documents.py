@@ -173,7 +173,7 @@ def test_configuration_blocks_parse(block: Block) -> None:
 @pytest.mark.parametrize("block", [block for block in EVERY_BLOCK if block.kind == "from"], ids=str)
 def test_code_from_the_plugins_stands_in_them(block: Block) -> None:
     assert block.source == verbatim.current(block), (
-        f"{block} shows {block.argument} as it was: run `python tests/docs/verbatim.py`"
+        f"{block} shows {block.argument} as it was: run `python -m tests.docs.verbatim`"
     )
 
 

@@ -1,6 +1,6 @@
 """Code in the documents that is taken from the plugins: `<!-- from: legacy add_quote -->`.
 
-`python tests/docs/verbatim.py` writes the present code into the documents.
+`python -m tests.docs.verbatim` writes the present code into the documents.
 """
 
 from __future__ import annotations

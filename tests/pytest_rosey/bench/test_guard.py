@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dbservice.cli.failure import CommandFailed
 from pytest_rosey.bench import command, guard
 from pytest_rosey.bench.figures import Run
 from tests import ROOT
@@ -72,10 +73,11 @@ def test_the_command_fails_when_a_ratio_is_off_in_every_run(
 ) -> None:
     guard.save(a_whole_run(), tmp_path / "ratios.json")
     runs += [a_run_that_is_off()] * 3
-    assert command.guard(tmp_path / "ratios.json") == 1
-    told = capsys.readouterr()
-    assert "get: plugin / client: 6.00, stored 1.09, at most 2.18" in told.out
-    assert "4 ratios are off in 3 runs" in told.err
+    with pytest.raises(CommandFailed, match="4 ratios are off in 3 runs") as failure:
+        command.guard(tmp_path / "ratios.json")
+    assert failure.value.exit_code == 1
+    told = capsys.readouterr().out
+    assert "get: plugin / client: 6.00, stored 1.09, at most 2.18" in told
 
 
 def test_the_command_believes_a_second_run(runs: list[Run], tmp_path: Path) -> None:

@@ -321,8 +321,8 @@ async def test_what_fixtures_do_is_not_hit(
     rosey_migrations: Any,
 ) -> None:
     everything = nats_faults.drop_request(">")
-    await cleanup_plugin_namespace("notes")
-    await rosey_migrations.status("notes")
+    await cleanup_plugin_namespace("quote-db")
+    await rosey_migrations.status("quote-db")
     assert everything.hits == []
 
 
