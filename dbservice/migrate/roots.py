@@ -89,9 +89,9 @@ def no_migrations(roots: Sequence[Path], plugin: str) -> RequestError:
 def places_told(roots: Sequence[Path], plugin: str) -> str:
     """Return where migrations of a plugin were looked for, and what is called nearly like it."""
     lines = [f"There are no migrations for '{plugin}'. Looked in:"]
-    lines += [f"  - {_told(root, plugin)}" for root in dict.fromkeys(roots)] or [
-        "  - nowhere: there is no root"
-    ]
+    # A checkout and its installed package may name the same folder.
+    places = [f"  - {_told(root, plugin)}" for root in dict.fromkeys(roots)]
+    lines += places or ["  - nowhere: there is no root"]
     hint = did_you_mean(plugin, list(plugins(roots))).strip()
     advice = "A root is a folder with PLUGIN/001_name.sql or PLUGIN/migrations/001_name.sql in it."
     return "\n".join([*lines, hint or advice])
