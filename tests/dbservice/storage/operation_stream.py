@@ -407,7 +407,7 @@ class OperationStream:
             (self.transfer, 1.2),
             (self.exhausted, 0.8),
             (self.rare, 0.12),
-            (self._typed.draw, 24),
+            (self._typed.draw, 28),
         ]
         self._makers = [maker for maker, _ in rows + others]
         self._weights = [weight for _, weight in rows + others]

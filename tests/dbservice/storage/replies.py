@@ -11,6 +11,7 @@ UNDER_PRESSURE = (
     ErrorCode.LOCK_TIMEOUT,
     ErrorCode.OVERLOADED,
     ErrorCode.SHUTTING_DOWN,
+    ErrorCode.DATABASE_UNAVAILABLE,
     ErrorCode.INTERNAL_ERROR,
 )
 """Refusals that need time, company or a fault: `test_engines_under_pressure.py` makes them come."""

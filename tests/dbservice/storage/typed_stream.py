@@ -185,18 +185,18 @@ class TypedRows:
         if self._files >= _FILES_AT_MOST:
             self.begin_anew()
         makers = [
-            (self.rows_by_sql, 4),
-            (self.change_by_sql, 3),
-            (self.insert, 3),
+            (self.filter, 30),
+            (self.rows_by_sql, 5),
+            (self.change_by_sql, 5),
+            (self.insert, 5),
             (self.update, 3),
-            (self.filter, 12),
-            (self.view, 4),
-            (self.generated, 4),
-            (self.refused, 4),
-            (self.search, 4),
-            (self.query, 4),
-            (self.export, 4),
-            (self.foreign_cursor, 4),
+            (self.view, 5),
+            (self.generated, 5),
+            (self.refused, 5),
+            (self.search, 5),
+            (self.query, 5),
+            (self.export, 5),
+            (self.foreign_cursor, 5),
             (self.delete, 1),
         ]
         self.rng.choices([make for make, _ in makers], [weight for _, weight in makers])[0]()
@@ -274,7 +274,10 @@ class TypedRows:
         self.row("delete", {"filters": {"id": {"$gt": self.rng.randint(4, _IDS)}}})
 
     def filter(self) -> None:
-        kind = self.rng.choice(KINDS)
+        for kind in self.rng.sample(KINDS, 2):
+            self._filter(kind)
+
+    def _filter(self, kind: Kind) -> None:
         operators = ["$eq", "$ne"]
         if kind.name != "j":
             operators += ["$in", "$nin"]
@@ -292,6 +295,8 @@ class TypedRows:
         if kind.orders and self.rng.random() < 0.5:
             body["sort"] = {"field": kind.name, "order": self.rng.choice(["asc", "desc"])}
         self.row("search", body, f"type {kind.name}")
+        if self.rng.random() < 0.7:
+            return
         if kind.orders:
             compute = {"low": {"$min": kind.name}, "high": {"$max": kind.name}}
             self.row("aggregate", {"compute": compute, "filters": body["filters"]})
@@ -320,15 +325,13 @@ class TypedRows:
         self.row("search", body, "generated column")
 
     def refused(self) -> None:
-        if self.rng.random() < 0.5:
-            body: Json = {"table": "seen", "data": {"n": 3}, "filters": {"n": 7}}
-            operation = self.rng.choice(["update", "delete"])
-            if operation == "delete":
-                del body["data"]
-            self.row(operation, body, what="written view")
-        else:
-            data = {"id": 50, "twice": 4}
-            self.row("insert", {"data": data}, what="written generated column")
+        body: Json = {"table": "seen", "filters": {"n": 7}}
+        operation = self.rng.choice(["update", "delete"])
+        if operation == "update":
+            body["data"] = {"n": 3}
+        self.row(operation, body, what="written view")
+        data = {"id": 50, "twice": 4}
+        self.row("insert", {"data": data}, what="written generated column")
 
     def query(self) -> None:
         names = ", ".join(_NAMES)
