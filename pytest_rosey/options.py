@@ -200,6 +200,31 @@ class Settings:
         return self.real_nats is not None or is_on_postgres(self.database)
 
 
+CHECKED_MIGRATIONS = "rosey-migrations"
+CHECKED_STORAGE_ACCESS = "rosey-storage-access"
+_NAMED = "rosey_named_checks"
+
+
+def take_named_checks(config: pytest.Config) -> None:
+    """Take the node ids of generated checks out of what pytest looks for among the files."""
+    ours = tuple(f"{name}/" for name in (CHECKED_MIGRATIONS, CHECKED_STORAGE_ACCESS))
+    if not hasattr(config.option, _NAMED):  # which the workers of pytest-xdist are given
+        named = [argument for argument in config.args if argument.startswith(ours)]
+        setattr(config.option, _NAMED, named)
+    config.args[:] = [argument for argument in config.args if not argument.startswith(ours)]
+
+
+def named_checks(config: pytest.Config) -> list[str]:
+    """Return the node ids of generated checks that the command line names."""
+    named: list[str] = getattr(config.option, _NAMED, [])
+    return named
+
+
+def names_single_tests(config: pytest.Config) -> bool:
+    """Return whether the command line selects tests one by one, and none of ours among them."""
+    return bool(config.args) and all("::" in argument for argument in config.args)
+
+
 _SETTINGS = pytest.StashKey[Settings]()
 
 

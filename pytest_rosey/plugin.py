@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_rosey import connections, fixtures, marks
-from pytest_rosey.options import add_options, is_on_postgres, settings
+from pytest_rosey.options import (
+    add_options,
+    is_on_postgres,
+    named_checks,
+    settings,
+    take_named_checks,
+)
 
 if TYPE_CHECKING:
     from pytest_rosey.faults.injection import NatsFaults
@@ -32,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and register the fixtures."""
     marks.declare(config)
+    take_named_checks(config)
     connections.watch(config)
     for home in fixtures.homes(config):
         config.pluginmanager.register(home)
@@ -76,7 +83,7 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Add the generated checks, before -k and -m select among all items."""
     chosen = settings(config)
-    if chosen.check_migrations or chosen.check_storage_access:
+    if named_checks(config) or chosen.check_migrations or chosen.check_storage_access:
         from pytest_rosey.checks import collection
 
         items += collection.generated(session)

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from pytest_rosey.checks.failure import CheckFailed, listed
-from pytest_rosey.options import settings
-
-MIGRATIONS = "rosey-migrations"
-STORAGE_ACCESS = "rosey-storage-access"
+from pytest_rosey.options import (
+    CHECKED_MIGRATIONS,
+    CHECKED_STORAGE_ACCESS,
+    named_checks,
+    names_single_tests,
+    settings,
+)
 
 
 class Checks(pytest.Collector):
@@ -52,20 +55,39 @@ class CheckItem(pytest.Item):
 
 
 def generated(session: pytest.Session) -> list[pytest.Item]:
-    """Return the items that the options ask for.
+    """Return the items that the options ask for, or those that the command line names.
 
     They are sorted, so that the workers of pytest-xdist agree.
 
     Raises:
-        pytest.UsageError: there is nothing to look at.
+        pytest.UsageError: there is nothing to look at, or no such check.
     """
+    named = named_checks(session.config)
+    if not named and names_single_tests(session.config):
+        return []
     chosen = settings(session.config)
     items: list[pytest.Item] = []
-    if chosen.check_migrations:
+    if chosen.check_migrations or _is_named(CHECKED_MIGRATIONS, named):
         items += _migration_items(session)
-    if chosen.check_storage_access:
+    if chosen.check_storage_access or _is_named(CHECKED_STORAGE_ACCESS, named):
         items += _storage_access_items(session)
-    return items
+    return _selected(items, named) if named else items
+
+
+def _is_named(subject: str, named: Sequence[str]) -> bool:
+    return any(name.startswith(f"{subject}/") for name in named)
+
+
+def _selected(items: Sequence[pytest.Item], named: Sequence[str]) -> list[pytest.Item]:
+    for name in named:
+        if not any(_is_below(item.nodeid, name) for item in items):
+            known = "".join(f"\n  {item.nodeid}" for item in items)
+            raise pytest.UsageError(f"rosey: there is no check {name}. There are:{known}")
+    return [item for item in items if any(_is_below(item.nodeid, name) for name in named)]
+
+
+def _is_below(nodeid: str, name: str) -> bool:
+    return nodeid == name or nodeid.startswith(f"{name}::")
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -81,7 +103,7 @@ def _migration_items(session: pytest.Session) -> Iterator[pytest.Item]:
     for subject in _plugins(session.config):
         yield from _items(
             session,
-            f"{MIGRATIONS}/{subject.plugin}",
+            f"{CHECKED_MIGRATIONS}/{subject.plugin}",
             subject.directory,
             [
                 (name.removeprefix("test_"), partial(getattr(migrations, name), subject))
@@ -122,7 +144,7 @@ def _storage_access_items(session: pytest.Session) -> Iterator[pytest.Item]:
     named = sorted((Path(os.path.relpath(file, root)).as_posix(), file) for file in files)
     yield from _items(
         session,
-        STORAGE_ACCESS,
+        CHECKED_STORAGE_ACCESS,
         root,
         [(name, partial(_check_access, Path(name), file)) for name, file in named],
     )

@@ -122,7 +122,7 @@ def _told(place: Place, call: Call, sent: Sent, verdict: Verdict) -> PlaceFound:
         call.name,
         _request(sent),
         place.fault.name,
-        verdict.mark,
+        verdict.mark.value,
         verdict.expected,
         verdict.found,
     )

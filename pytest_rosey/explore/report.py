@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 _QUIET_SECONDS = 3.0
-_SUBTEST = "SubTestReport"
 
 
 class Reporter:
@@ -65,14 +64,14 @@ class Reporter:
 
 def _subtest(item: pytest.Item, place: PlaceFound) -> pytest.TestReport | None:
     """Return a failed subtest, or None where pytest has none."""
-    failure = _failure(item, told(item, place))
-    data = item.config.hook.pytest_report_to_serializable(config=item.config, report=failure)
-    data["_report_type"] = _SUBTEST
+    if not item.config.pluginmanager.hasplugin("subtests"):
+        return None
+    failure, hook = _failure(item, told(item, place)), item.config.hook
+    data = hook.pytest_report_to_serializable(config=item.config, report=failure)
+    data["_report_type"] = "SubTestReport"
     data["_subtest.context"] = {"msg": f"{place.name} {place.place}", "kwargs": {}}
-    known: pytest.TestReport | None = item.config.hook.pytest_report_from_serializable(
-        config=item.config, data=data
-    )
-    return known
+    subtest: pytest.TestReport = hook.pytest_report_from_serializable(config=item.config, data=data)
+    return subtest
 
 
 def _failure(item: pytest.Item, text: str) -> pytest.TestReport:

@@ -18,6 +18,7 @@ from pytest_rosey.explore.effects import Effect, effect_of, state_of
 from pytest_rosey.explore.invariants import Invariant
 from pytest_rosey.explore.tap import Place, Tap
 from pytest_rosey.explore.values import leaves_of
+from pytest_rosey.fixtures.harness import RUNNER
 from pytest_rosey.leaks import is_of_nats_py
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ class Run:
         """Take note of what a fixture of the test has made."""
         if name == "db_service":
             self._found_service = value
+        elif name == RUNNER:
+            _work_in_place(value.get_loop())
         elif name == marks.HARNESS:
             self.tap.harness = value
             value.tap = self.tap
@@ -181,6 +184,7 @@ class Run:
         for watched, read in self._reads_of_plugins():
             with suppress(Exception):
                 await read.again(watched.plugin)
+        await asyncio.sleep(_SETTLING)  # past the deadline of a client that sends one
         before = state_of(self._service)
         await self.tap.release()
         await asyncio.sleep(_SETTLING)
@@ -245,6 +249,20 @@ async def _stop(plugin: Any) -> None:
     from dbservice.runtime.plugin import stop
 
     await stop(plugin)
+
+
+def _work_in_place(loop: asyncio.AbstractEventLoop) -> None:
+    """Let what a loop gives to threads be done at once, so that no run waits for real time."""
+
+    def run_in_executor(_executor: Any, function: Callable[..., Any], *args: Any) -> Any:
+        done = loop.create_future()
+        try:
+            done.set_result(function(*args))
+        except Exception as error:  # noqa: BLE001 - the waiting coroutine's to handle
+            done.set_exception(error)
+        return done
+
+    loop.run_in_executor = run_in_executor  # type: ignore[assignment,method-assign]
 
 
 def _said(error: BaseException) -> str:

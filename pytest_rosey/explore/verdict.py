@@ -149,21 +149,20 @@ def _wrong_effects(
     run: Run, call: Call, clean: Comparison, rules: Rules
 ) -> Iterator[tuple[str, str]]:
     effect, wanted = effect_on(run, call, clean), clean.effects[call.number - 1]
+    changed = f"{_outcome(call)}, and changed: {described(effect)}"
     same = clean.is_same_answer(call)
+    must_be_whole = same or (call.error is None and not _matches(call.name, rules.degrades))
+    if must_be_whole and effect != wanted:
+        yield described(wanted), changed
     if same:
-        if effect != wanted:
-            yield described(wanted), f"{_outcome(call)}, and changed: {described(effect)}"
         return
-    if call.error is None and not _matches(call.name, rules.degrades):
+    if must_be_whole:
         yield "the answer that it gives without the fault", _outcome(call)
     best_effort = getattr(type(call.owner), "best_effort", ()) if call.owner is not None else ()
     partial = (*rules.partial, *best_effort)
     effect, wanted = without(effect, partial), without(wanted, partial)
     if effect and effect != wanted:
-        yield (
-            f"nothing, or all of it: {described(wanted)}",
-            f"{_outcome(call)}, and changed: {described(effect)}",
-        )
+        yield f"nothing, or all of it: {described(wanted)}", changed
     if wanted and not effect and call.events:
         yield (
             "no event of what did not happen",
@@ -182,7 +181,7 @@ def effect_on(run: Run, call: Call, clean: Comparison) -> Effect:
 
 def _wrong_later(run: Run, call: Call, clean: Comparison) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the calls after one that went as without the fault."""
-    if not clean.is_same_answer(call):
+    if call.asks_for_chance or not clean.is_same_answer(call):
         return
     for later in run.calls.all[call.number :]:
         if later.number > len(clean.calls) or later.overlaps:

@@ -194,6 +194,13 @@ async def test_moderation_is_on_when_its_flag_is_neither_yes_nor_no(
     assert REFUSED in await say(plugin, UNWANTED)
 
 
+async def test_a_moderated_author_is_judged_too(plugin: QuoteDBPlugin) -> None:
+    await plugin.set_feature_flag("moderation_enabled", True)
+    assert await say(plugin, "add Hello -- badword1") == (
+        'Quote contains inappropriate content (author). Type: !quote add "text" Author'
+    )
+
+
 async def test_a_switch_that_does_not_protect_keeps_what_was_known(
     plugin: QuoteDBPlugin, client: StorageClient
 ) -> None:

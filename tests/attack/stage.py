@@ -261,6 +261,8 @@ def _service(
     finally:
         process.kill()  # what the attacker still has in its queue is of no interest
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 async def _started(*arguments: str) -> asyncio.subprocess.Process:

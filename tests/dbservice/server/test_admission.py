@@ -94,6 +94,17 @@ def test_one_plugin_alone_leaves_an_eighth_of_the_places_to_the_others():
     assert bus.admission.active == 16
 
 
+def test_a_share_is_counted_right_after_requests_have_finished():
+    bus = Counterpart(8, 100)
+    bus.send("noisy", 9)
+    for _ in range(3):
+        bus.finish()
+    bus.send("noisy", 5)
+    assert len(bus.running) == 7
+    bus.send("quiet", 1)
+    assert len(bus.running) == 8
+
+
 def test_a_plugin_that_holds_its_share_does_not_block_the_turn_of_others():
     bus = Counterpart(16, 100)
     bus.send("noisy", 20)

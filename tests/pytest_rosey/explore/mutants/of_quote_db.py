@@ -29,76 +29,72 @@ MUTANTS = (
     PluginMutant(
         "the counter beside the row",
         "quotes.py",
-        """                counters=ADDED_ONE,
-                idempotency_key=idempotency_key,
-                timeout=self.TIMEOUT_ADD,
-            )
+        """                row, counters, idempotency_key=key, timeout=self.TIMEOUT_ADD
+            ),
         )
 """,
-        """                idempotency_key=idempotency_key,
-                timeout=self.TIMEOUT_ADD,
-            )
+        """                row, idempotency_key=key, timeout=self.TIMEOUT_ADD
+            ),
         )
-        await self._total._kv.incr(schema.TOTAL_COUNT)
+        await self._storage.kv.incr(schema.TOTAL_COUNT)
 """,
     ),
     PluginMutant(
         "the cache is dropped only when the deletion was acknowledged",
         "quotes.py",
-        """        finally:  # a request that failed may have been carried out
-            self._cache.drop(quote_id)
-        if deleted:
+        """        with self._cache.dropping(ids, lambda: self._bus.reached):
+            deleted = await counting(
+                self._total,
+                -1,
+                lambda counters: self._quotes.delete(
+                    filters, counters=counters, timeout=self.TIMEOUT_DELETE
+                ),
+            )
 """,
-        """        finally:
-            pass
-        self._cache.drop(quote_id)
-        if deleted:
+        """        deleted = await counting(
+            self._total,
+            -1,
+            lambda counters: self._quotes.delete(
+                filters, counters=counters, timeout=self.TIMEOUT_DELETE
+            ),
+        )
+        for quote_id in ids:
+            self._cache.drop(quote_id)
 """,
     ),
     PluginMutant(
         "the event before the commit",
         "quotes.py",
-        """        quote_id = int(
-            await quotes.insert(
+        """        rows = rows or self._quotes
 """,
-        """        await self._events.added(0, row[schema.ADDED_BY])
-        quote_id = int(
-            await quotes.insert(
+        """        rows = rows or self._quotes
+        await self._events.publish("added", 1, row[schema.ADDED_BY])
 """,
     ),
     PluginMutant(
         "a vote that is sent again without a key",
         "quotes.py",
         """            rows = await self._quotes.update(
-                with_id(quote_id),
-                {schema.SCORE: {"$inc": by}},
-                returning=[schema.SCORE],
-                timeout=self.TIMEOUT_UPDATE,
+                with_id(quote_id), operations, returning=[column], timeout=self.TIMEOUT_UPDATE
             )
 """,
         """            try:
                 rows = await self._quotes.update(
-                    with_id(quote_id),
-                    {schema.SCORE: {"$inc": by}},
-                    returning=[schema.SCORE],
-                    timeout=self.TIMEOUT_UPDATE,
+                    with_id(quote_id), operations, returning=[column], timeout=self.TIMEOUT_UPDATE
                 )
             except TimeoutError:
                 rows = await self._quotes.update(
-                    with_id(quote_id),
-                    {schema.SCORE: {"$inc": by}},
-                    returning=[schema.SCORE],
-                    timeout=self.TIMEOUT_UPDATE,
+                    with_id(quote_id), operations, returning=[column], timeout=self.TIMEOUT_UPDATE
                 )
 """,
     ),
     PluginMutant(
         "a write queue that acknowledges early",
         "parts/write_queue.py",
-        """        if self._breaker.state is CircuitState.CLOSED and not self._waiting:
+        """        if self.breaker.state is CircuitState.CLOSED and not self._waiting:
             return await write()
 """,
-        """        if self._breaker.state is CircuitState.CLOSED and not self._waiting:
+        """        if self.breaker.state is CircuitState.CLOSED and not self._waiting:
             try:
                 return await write()
             except Exception:
@@ -108,11 +104,16 @@ MUTANTS = (
     PluginMutant(
         "a rate limit that is taken twice",
         "parts/rate_limit.py",
-        "count = await self._kv.incr(key, ttl_seconds=HOUR, idempotency_key=idempotency_key)",
-        """try:
-            count = await self._kv.incr(key, ttl_seconds=HOUR)
+        """        try:
+            return await self._kv.incr(key, ttl_seconds=HOUR, idempotency_key=idempotency_key)
+        except ValidationError:
+""",
+        """        try:
+            return await self._kv.incr(key, ttl_seconds=HOUR)
         except TimeoutError:
-            count = await self._kv.incr(key, ttl_seconds=HOUR)""",
+            return await self._kv.incr(key, ttl_seconds=HOUR)
+        except ValidationError:
+""",
     ),
     PluginMutant(
         "a breaker that never closes",
@@ -125,12 +126,12 @@ MUTANTS = (
     PluginMutant(
         "a total that counts what failed",
         "parts/total.py",
-        """        total = _number(await self._kv.get(TOTAL_COUNT))
-""",
+        """        kept = whole_number(await self._kv.get(self._key))
+        if kept is None""",
         """        try:
-            total = _number(await self._kv.get(TOTAL_COUNT))
+            kept = whole_number(await self._kv.get(self._key))
         except Exception:
             return 0
-""",
+        if kept is None""",
     ),
 )
