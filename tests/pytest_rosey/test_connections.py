@@ -135,3 +135,25 @@ def test_it_waits_for_whoever_imports_nats_first(project: pytest.Pytester) -> No
 def test_without_the_plugin_nothing_is_watched(project: pytest.Pytester) -> None:
     project.makepyfile(CONNECTS)
     project.runpytest_subprocess("-p", "no:rosey").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1.nip.io",
+        "localhost.example.com",
+        "notlocalhost",
+        "x127.0.0.1",
+        "127.0.0.1000",
+        "128.0.0.1",
+    ],
+)
+async def test_a_name_that_only_looks_like_loopback_is_refused(host: str) -> None:
+    with pytest.raises(REFUSED, match="which is not on this machine"):
+        await nats.connect(f"nats://{host}:1", **ONCE)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "[::1]"])
+async def test_loopback_is_the_users_own(host: str) -> None:
+    with pytest.raises(NoServersError):
+        await nats.connect(f"nats://{host}:1", allow_reconnect=False, **ONCE)

@@ -360,3 +360,25 @@ async def test_headers_and_large_payloads_pass(nats_faults: NatsFaults, nats_cli
     large = b"\r\n".join([b"PUB x 3", b"y" * 300_000])
     answer = await nats_client.request("echo", large, headers={"a": "b"}, timeout=PATIENCE)
     assert (answer.data, answer.headers) == (large, {"a": "b"})
+
+
+async def test_faults_of_answers_leave_events_alone(
+    nats_faults: NatsFaults, nats_client: Any
+) -> None:
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def hear(message: Any) -> None:
+        heard.set_result(message.data)
+
+    await nats_client.subscribe("events.a", cb=hear)
+    faults = [
+        nats_faults.error("events.*", "TIMEOUT"),
+        nats_faults.no_responders("events.*"),
+        nats_faults.drop_reply("events.*"),
+        nats_faults.malformed("events.*"),
+        nats_faults.wrong_shape("events.*"),
+        nats_faults.delay("events.*", 60),
+    ]
+    await nats_client.publish("events.a", b"1")
+    assert await asyncio.wait_for(heard, 5) == b"1"
+    assert [fault.hits for fault in faults] == [[]] * 6
