@@ -74,6 +74,7 @@ def test_links_in_the_documents_lead_somewhere():
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+@pytest.mark.process
 def test_the_command_line_of_the_readme_exists():
     for command in re.findall(r"`rosey (\w+)", README):
         shown = subprocess.run(
