@@ -194,7 +194,8 @@ def _print(parts: Sequence[Part]) -> None:
     print_parts(parts)
     lacking = [part for part in parts if part.state != "ok"]
     if lacking:
-        sys.stdout.write("\n" + "".join(f"For {p.purpose}: {p.remedy}\n" for p in lacking))
+        remedies = dict.fromkeys(f"For {p.purpose}: {p.remedy}\n" for p in lacking)  # each once
+        sys.stdout.write("\n" + "".join(remedies))
 
 
 def _print_lines(parts: Sequence[Part]) -> None:

