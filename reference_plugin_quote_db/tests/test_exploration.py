@@ -6,6 +6,7 @@ each fault at each of its requests, and judged is what the plugin did then.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.bus import MATRIX
 from reference_plugin_quote_db.schema import QUOTES, TOTAL_COUNT
 
+# A few places of each test, for those who only run the suite; 500 explores all of them.
+PLACES = int(os.environ.get("ROSEY_EXPLORE_PLACES", "5"))
+
 pytestmark = [
     pytest.mark.asyncio,
     # What is said in the chat is an answer whatever happens: that it did not work, in plain words.
     # The safe and degraded reads answer from the cache, or with nothing, while the service is away.
     pytest.mark.rosey_explore(
+        places=PLACES,
         degrades=[
             "handle_command",
             "rosey.command.*",
@@ -28,7 +33,7 @@ pytestmark = [
             "search_*_degraded",
             "add_quotes_batch_parallel",
             "is_search_enabled",
-        ]
+        ],
     ),
 ]
 

@@ -84,3 +84,12 @@ def test_the_command_line_of_the_readme_exists():
             check=False,
         )
         assert shown.returncode == 0, shown.stderr
+
+
+def test_every_knob_of_the_tests_is_explained():
+    suites = (ROOT / "tests", ROOT / "reference_plugin_quote_db/tests")
+    sources = "\n".join(path.read_text() for suite in suites for path in suite.rglob("*.py"))
+    read = set(re.findall(r'environ(?:\.get)?[\[(]"(ROSEY_[A-Z_]+)"', sources))
+    explained = set(re.findall(r"`(ROSEY_[A-Z_]+)(?:=1)?`", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert read <= explained
+    assert all(f'"{knob}"' in sources for knob in explained)
