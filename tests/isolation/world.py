@@ -69,10 +69,11 @@ class World:
         return answer
 
     async def belongings(self, plugin: str) -> str:
-        """Return all lines that a plugin has, the moment of looking aside."""
+        """Return all that a plugin has: its export without the lines about the export itself."""
         answer = await self.directly(f"rosey.db.namespace.{plugin}.export")
         assert "next" not in answer
-        return "\n".join(answer["text"].split("\n")[1:])
+        _about, *lines, _end = answer["text"].splitlines()
+        return "\n".join(lines)
 
     async def assert_victim_is_untouched(self) -> None:
         """Check that the victim has what it had."""
