@@ -128,11 +128,12 @@ class Tap:
         self, client: LoopBound, ask: Send, subject: str, payload: bytes, seconds: float | None
     ) -> Msg:
         """Make a call of what the test itself asks; the same again after a failure is the same."""
+        kind: Kind = "storage" if subject.startswith(STORAGE) else "message"
+        answer_in = _answer_in if kind == "storage" else bytes
 
         async def again(_: object | None = None) -> Any:
-            return (await client.request(subject, payload, seconds)).data
+            return answer_in((await client.request(subject, payload, seconds)).data)
 
-        kind: Kind = "storage" if subject.startswith(STORAGE) else "message"
         last = self._last_of_test
         if last is not None and last[:2] == (subject, payload) and last[2].error is not None:
             call = self._calls.resumed(last[2])
@@ -142,7 +143,7 @@ class Tap:
         with call as going_on:
             self._last_of_test = (subject, payload, going_on)
             reply = await ask()
-            going_on.answer = reply.data
+            going_on.answer = answer_in(reply.data)
         if kind == "storage":
             going_on.error = _failure_in(reply.data)
         return reply
@@ -235,6 +236,12 @@ class _Request:
 
     def take_service_away(self, seconds: float) -> None:
         self._tap.take_away(seconds)
+
+
+def _answer_in(reply: bytes) -> Any:
+    """Return what a storage client sees: not that the service knew the request already."""
+    told = payload_of(reply)
+    return {k: v for k, v in told.items() if k != "replayed"} if isinstance(told, dict) else told
 
 
 def _failure_in(reply: bytes) -> StorageError | None:
