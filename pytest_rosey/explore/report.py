@@ -133,7 +133,7 @@ def _headline(explored: list[TestFound]) -> str:
     marks = Counter(place.mark for test in explored for place in test.places)
     count, seconds = marks.total(), sum(test.seconds for test in explored)
     text = (
-        f"{count} places in {len(explored)} tests: {marks[Mark.FINE]} as without the fault (✓), "
+        f"{count} places in {_tests(len(explored))}: {marks[Mark.FINE]} as without the fault (✓), "
         f"{marks[Mark.ALLOWED]} allowed (a), {marks[Mark.BROKEN]} broken (✗)"
     )
     if marks[Mark.NOT_REPRODUCED]:
@@ -142,6 +142,10 @@ def _headline(explored: list[TestFound]) -> str:
     if count and plain:
         text += f"; {seconds:.1f} s, {seconds / plain:.1f} x a plain run each"
     return text
+
+
+def _tests(count: int) -> str:
+    return "1 test" if count == 1 else f"{count} tests"
 
 
 def _left_out(explored: list[TestFound]) -> list[str]:
@@ -202,5 +206,5 @@ def _allowances(explored: list[TestFound]) -> list[str]:
         given.update(f"degrades {name}" for name in test.degrades)
         given.update(f"partial {name}" for name in test.partial)
     return (
-        ["", "allowed:", *(f"  {what} ({n} tests)" for what, n in given.items())] if given else []
+        ["", "allowed:", *(f"  {what} ({_tests(n)})" for what, n in given.items())] if given else []
     )

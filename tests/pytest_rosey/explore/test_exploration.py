@@ -105,7 +105,7 @@ def test_one_place_is_run_again_by_its_command(counters, project):
 def test_the_table(counters):
     counters(TWICE).stdout.fnmatch_lines(
         [
-            "32 places in 1 tests: * as without the fault (✓), * allowed (a), * broken (✗); *",
+            "32 places in 1 test: * as without the fault (✓), * allowed (a), * broken (✗); *",
             "twice  kv.incr a  ✗  ✗  ✓*",
             "  1 request-lost: the service never saw it, the caller waited in vain",
         ]
@@ -247,7 +247,7 @@ def test_findings_travel_from_xdist_workers(counters, project):
     project.makepyfile(test_it=HEAD + TWICE)
     run = project.runpytest_subprocess("--rosey-explore-json=found.json", "-n", "1")
     assert len(marks(project)) == 32
-    run.stdout.fnmatch_lines(["32 places in 1 tests: *", "twice  kv.incr a *"])
+    run.stdout.fnmatch_lines(["32 places in 1 test: *", "twice  kv.incr a *"])
 
 
 def test_without_subtests_one_failure_lists_the_places(counters):
