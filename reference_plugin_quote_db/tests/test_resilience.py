@@ -259,7 +259,7 @@ async def test_a_quote_that_arrives_while_waiting_is_the_fallback(
 
     async def slow(_: Any) -> Any:
         await plugin.search_quotes("tapes")
-        raise TimeoutError
+        return TimeoutError()
 
     fake_nats.respond(SELECT, slow)
     assert await plugin.get_quote_with_fallback(42) == QUOTE

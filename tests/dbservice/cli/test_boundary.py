@@ -27,7 +27,7 @@ WRONG = [
     (["serve", "--nats", "h:1", "--db", "x", "--migrations", "gone"], 2, "is not a folder"),
     (["serve", "--nats", "h:1", "--db", "mysql://x/y"], 2, "'mysql' is not an engine"),
     (["serve", "--nats", "nats://h:99999", "--db", "x"], 2, "is not the URL of a NATS server"),
-    (["serve", "--nats", "nats://u:secret@", "--db", "x"], 2, "'nats://' is not the URL"),
+    (["serve", "--nats", "nats://u:secret@", "--db", "x"], 2, "'nats://***@' is not the URL"),
     (["serve", "--nats", "http://h:1", "--db", "x"], 2, "is not the URL of a NATS server"),
     (["serve", "--max-in-flight", "0"], 2, "--max-in-flight: expected more than 0, got 0"),
     (["serve", "--drain-timeout", "soon"], 2, 'unable to convert "soon" into float'),

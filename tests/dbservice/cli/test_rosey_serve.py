@@ -187,7 +187,11 @@ async def test_health_over_http(serve, nats_server, database):
         (("migrate", "quote-db", "status"), 2, "Say where: --nats nats://"),
         (("migrate", "quote-db", "apply", "99", "--db", ":memory:"), 1, "MIGRATION_NOT_FOUND"),
         (("migrate", "Quote DB", "status", "--db", ":memory:"), 1, "is not a plugin name"),
-        (("migrate", "quote-db", "status", "--db", "no/such/folder/x.db"), 3, "cannot be opened"),
+        (
+            ("migrate", "quote-db", "status", "--db", "no/such/folder/x.db"),
+            3,
+            "There is no database",
+        ),
         (("migrate", "quote-db", "status", "--db", "mysql://x/y"), 2, "'mysql' is not an engine"),
     ],
 )

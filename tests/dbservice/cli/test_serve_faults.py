@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import nats
 import pytest
@@ -26,6 +27,14 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
 PATIENCE = 20.0
 """Seconds after which a wait is given up; it bounds a broken run and measures nothing."""
+
+
+class Serving:
+    """A service that finds no reason to withdraw."""
+
+    async def withdrawn(self) -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -117,7 +126,7 @@ async def test_a_connection_that_is_closed_for_good_ends_the_command():
     ends = _Ends()
     await ends.callbacks()["closed_cb"]()
     with pytest.raises(CommandFailed, match="ended the connection for good") as ended:
-        await ends.wait()
+        await ends.wait_for_one(Serving())
     assert ended.value.exit_code == 3
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-import sqlalchemy as sa
 
+from dbservice.runtime.redaction import redacted
 from pytest_rosey.databases.administration import Administration
 from pytest_rosey.servers.docker_engine import DockerEngine
 from pytest_rosey.servers.postgres import PostgresServer, choice, search, unavailable_reason
@@ -617,7 +617,7 @@ def with_password(own_postgres: PostgresServer) -> str:
 @needs_postgres
 def test_who_may_not_come_in_or_not_create(project: pytest.Pytester, with_password: str) -> None:
     wrong = with_password.replace("right", "wrong")
-    shown = sa.make_url(with_password).render_as_string(hide_password=True)
+    shown = redacted(with_password)
 
     def settled() -> bool:
         try:

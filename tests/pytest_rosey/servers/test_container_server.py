@@ -86,7 +86,8 @@ def test_start_and_stop(running):
 def test_what_the_engine_is_asked_for(running, started):
     (spec,) = running.fake.created
     assert spec["Image"] == DEFAULT_IMAGE
-    assert spec["Cmd"] == ["-a", "0.0.0.0", "-p", "4222"]
+    assert spec["Cmd"][:4] == ["-a", "0.0.0.0", "-p", "4222"]
+    assert spec["Cmd"][4:6] == ["-js", "-sd"], "JetStream, with a store that goes with it"
     assert spec["Labels"][LABEL] == run_id()
     assert spec["HostConfig"]["PortBindings"] == {
         "4222/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]
