@@ -81,6 +81,13 @@ class KeptTotal:
             StorageError: if the service cannot be asked.
         """
         self._doubted = False
+        try:
+            return await self._counted()
+        except BaseException:
+            self._doubted = True  # nothing was counted, so the doubt stays
+            raise
+
+    async def _counted(self) -> int:
         self.moved = 0
         total = 0
         for _ in range(_ATTEMPTS):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dbservice.client import StorageClient
+from dbservice.client import StorageClient, StorageError
 from dbservice.runtime.clock import ManualClock
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.errors import (
@@ -98,6 +98,15 @@ async def test_a_total_of_before_a_rollback_is_not_told(
     assert await plugin.count_quotes() == SHIPPED
     await plugin.add_quote("After it", "Joel", "ada")
     assert await plugin.count_quotes() == SHIPPED + 1
+
+
+async def test_a_total_is_in_doubt_until_it_was_counted(
+    plugin: QuoteDBPlugin, rosey_migrations: Any
+) -> None:
+    await rosey_migrations.rollback_all("quote-db")
+    for _ in range(2):  # the first failure is no count
+        with pytest.raises(StorageError):
+            await plugin.count_quotes()
 
 
 async def test_a_total_that_nobody_told_of_is_counted_again_in_time(
