@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 @dataclass
 class Served:
-    """A `rosey serve` process that said that it is ready."""
+    """A `rosey` process that said that it is ready."""
 
     process: subprocess.Popen[str]
     ready_line: str
@@ -69,16 +70,17 @@ def rosey(tmp_path):
 
 
 @pytest.fixture
-def serve(tmp_path) -> Iterator[Callable[..., Served]]:
-    """Start `rosey serve` and wait for the line that says that it is ready."""
+def start(tmp_path) -> Iterator[Callable[..., Served]]:
+    """Start a `rosey` command that goes on, and wait for the line that says that it is ready."""
     started: list[Served] = []
 
-    def start(*arguments: str) -> Served:
-        log = tmp_path / f"serve-{len(started)}.log"
+    def start(command: str, *arguments: str, **environment: str) -> Served:
+        log = tmp_path / f"{command}-{len(started)}.log"
         with log.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dbservice", "serve", *arguments],
+                [sys.executable, "-m", "dbservice", command, *arguments],
                 cwd=tmp_path,
+                env={**os.environ, **environment},
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -88,7 +90,7 @@ def serve(tmp_path) -> Iterator[Callable[..., Served]]:
             if line.startswith("rosey: ready"):
                 started.append(Served(process, line, log))
                 return started[-1]
-        pytest.fail(f"rosey serve ended with {process.wait()}: {log.read_text()}")
+        pytest.fail(f"rosey {command} ended with {process.wait()}: {log.read_text()}")
 
     yield start
     for served in started:
@@ -97,6 +99,12 @@ def serve(tmp_path) -> Iterator[Callable[..., Served]]:
         served.process.wait()
         assert served.process.stdout is not None
         served.process.stdout.close()
+
+
+@pytest.fixture
+def serve(start: Callable[..., Served]) -> Callable[..., Served]:
+    """Start `rosey serve`, as `start()` does."""
+    return partial(start, "serve")
 
 
 @pytest.fixture
