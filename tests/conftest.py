@@ -7,6 +7,7 @@ start any.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,18 @@ _running_unmarked: list[str] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_refuse_processes)
+    _let_children_be_signalled()
+
+
+def _let_children_be_signalled() -> None:
+    """Give children the default dispositions where this run ignores a signal, as under nohup.
+
+    What is ignored stays ignored in a child, which then waits for ever for the signal that a test
+    sends; a handler does not outlive exec, and here it ignores the signal all the same.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)
