@@ -91,7 +91,9 @@ class Migrator:
 
         Raises:
             RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.
+            FileGoneError: what could be read is a database that nobody will find again.
         """
+        self._engine.check_place()
         files, history = await self._files_and_history(namespace)
         return plan.status(files, history)
 

@@ -39,6 +39,7 @@ SLOW: Obstacles = frozenset(
 )
 NO_TABLES: Obstacles = frozenset({"migrations are not applied"})
 NO_FILE: Obstacles = frozenset({"its file is not the one any more that was opened"})
+NO_DATABASE: Obstacles = frozenset({"the database service answers DATABASE_UNAVAILABLE"})
 LEFT_ALONE = "circuit breaker open"
 """What quote-db may say besides: requests failed, and it sends no more."""
 
@@ -54,6 +55,7 @@ class Moment(NamedTuple):
         polls: the same of the plugin of another package.
         count: a part of what `!quote count` says.
         status: a part of what `rosey migrate quote-db status` says.
+        reads: reads are answered although writes are not.
     """
 
     name: str
@@ -63,16 +65,17 @@ class Moment(NamedTuple):
     polls: Obstacles = WELL
     count: str = COUNTED
     status: str = UP_TO_DATE
+    reads: bool = False
 
     def is_true(self, who: str, yes: bool, words: str) -> bool:
         """Return whether an answer is what a request would meet."""
         match who.split():
             case ["!quote", "count"]:
-                return yes is not bool(self.quotes) and self.count in words
+                return yes is (self.reads or not self.quotes) and self.count in words
             case ["migrate", "quote-db", "status"]:
                 return yes is not bool(self.quotes) and self.status in words
             case ["polls", "read"]:
-                return yes is not bool(self.polls)
+                return yes is (self.reads or not self.polls)
             case ["polls", "write"]:
                 return yes is not bool(self.polls or self.service)
             case ["service", _]:
@@ -176,17 +179,24 @@ MOMENTS = [
         status=BEHIND,
     ),
     Moment("tables applied again", lambda here: here.rosey("migrate", "quote-db", "apply")),
-    # Reads are still answered, from the file that is open, and writes are refused. The pages of the
-    # plugins ask what reads; only those of the service tell that its file is gone.
+    # Reads are still answered, from the file that is open, and writes are refused: not ready.
     Moment(
         "database file gone",
         lambda here: move(here, DATABASE, "aside.db"),
         service=NO_FILE,
+        quotes=NO_DATABASE,
+        polls=NO_DATABASE,
+        status="DATABASE_UNAVAILABLE",
+        reads=True,
     ),
     Moment(
         "database file replaced",
         copy_back,
         service=NO_FILE,
+        quotes=NO_DATABASE,
+        polls=NO_DATABASE,
+        status="DATABASE_UNAVAILABLE",
+        reads=True,
     ),
     Moment("database file put back", lambda here: move(here, "aside.db", DATABASE)),
     Moment("a second database on the bus", serve_a_second_database),
