@@ -32,7 +32,7 @@ from typing_extensions import override
 from dbservice.bus import wire
 from dbservice.runtime.logs import SparingLog
 
-log: Final = SparingLog(logging.getLogger(__name__))
+log: Final = logging.getLogger(__name__)
 
 
 class SurvivingClient(Client):
@@ -48,6 +48,7 @@ class SurvivingClient(Client):
         super().__init__(*args)
         self.dropped = 0
         self.mended = 0
+        self._log = SparingLog(log)
         self._ps: Parser = _Reader(self)
         self._mending: asyncio.Task[None] | None = None
         self.on_renewal: Callable[[], None] | None = None
@@ -55,7 +56,7 @@ class SurvivingClient(Client):
     def drop(self, frame: wire.Frame, error: Exception) -> None:
         """Count a frame that could not be digested."""
         self.dropped += 1
-        log.warning(
+        self._log.warning(
             "unreadable message",
             "dropped a message that cannot be read (%s): %.200r",
             type(error).__name__,
@@ -92,7 +93,7 @@ class SurvivingClient(Client):
                 await super()._attempt_reconnect()
             except Exception as error:  # noqa: BLE001 - whatever a server or a callback did
                 self.mended += 1
-                log.warning("reconnecting", "reconnecting failed, trying again: %r", error)
+                self._log.warning("reconnecting", "reconnecting failed, trying again: %r", error)
                 await asyncio.sleep(self.options["reconnect_time_wait"])
             else:
                 if self.is_connected and self.on_renewal is not None:
@@ -108,7 +109,7 @@ class SurvivingClient(Client):
         if task.cancelling() or not self.is_connected or task not in self._background:
             return
         self.mended += 1
-        log.warning("task", "a task of the NATS connection ended; connecting anew: %r", task)
+        self._log.warning("task", "a task of the NATS connection ended; connecting anew: %r", task)
         self._mending = asyncio.create_task(self._process_op_err(StaleConnectionError()))
 
     def _watch(self, subscription: Subscription) -> None:
@@ -122,7 +123,7 @@ class SurvivingClient(Client):
         if task.cancelling() or self.is_closed or not is_wanted:
             return
         self.mended += 1
-        log.warning("delivery", "a callback ended its delivery; going on: %r", task)
+        self._log.warning("delivery", "a callback ended its delivery; going on: %r", task)
         subscription._start(self._error_cb)  # type: ignore[no-untyped-call]  # noqa: SLF001
         self._watch(subscription)
 

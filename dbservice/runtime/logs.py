@@ -76,6 +76,7 @@ class SparingLog:
     """Logs one record of a kind in an interval, and then how many it has left out.
 
     What others can cause as often as they like (a message, a full disk) must not fill the log.
+    Whoever logs has one of its own: what one service left out is no reason for another's silence.
     Kinds are named in the code: what came in a message is none, since each is remembered.
 
     Args:

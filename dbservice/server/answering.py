@@ -20,7 +20,7 @@ from dbservice.server.failures import internal_error, on_global_kv, reply_to, re
 from dbservice.server.handlers import At, Handler
 from dbservice.server.incoming import Call, Incoming
 
-log: Final = SparingLog(logging.getLogger(__name__))
+log: Final = logging.getLogger(__name__)
 
 LARGEST_HEADERS: Final = 256
 """Bytes that the headers of a reply take at the most, but for a very long request id."""
@@ -68,6 +68,7 @@ class Answering:
         self._engine = engine
         self._max_payload = max_payload
         self._long = asyncio.Lock()
+        self._log = SparingLog(log)
         self.tracing: Tracing | None = None
 
     async def answer(self, incoming: Incoming) -> EncodedReply:
@@ -94,10 +95,10 @@ class Answering:
             failure = reply_to(error, call.address.namespace if call else None)
             if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
                 kind = type(error).__name__
-                log.exception(kind, "the database failed on %s", incoming.subject)
-        except Exception as error:
+                self._log.exception(kind, "the database failed on %s", incoming.subject)
+        except Exception as error:  # noqa: BLE001 - a bug is logged, and answered without its words
             failure = internal_error()
-            log.exception(type(error).__name__, "serving %s failed", incoming.subject)
+            self._log.exception(type(error).__name__, "serving %s failed", incoming.subject)
         if _takes_global_shape(incoming, call):
             failure = on_global_kv(failure)
         return refusing(failure)

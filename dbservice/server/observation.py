@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dbservice.runtime.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
-sparing_log = SparingLog(log)
 
 
 @dataclass(slots=True)
@@ -59,6 +58,7 @@ class Observation:
         self._tallies = tallies
         self._metrics = metrics
         self._observe = observe
+        self._log = SparingLog(log)
 
     def answered(
         self, incoming: Incoming, reply: bytes, code: ErrorCode | None, seconds: float
@@ -85,7 +85,7 @@ class Observation:
 
     def misdirected(self, subject: str) -> None:
         """Report a request that was dropped because it wants its answer where nobody waits."""
-        sparing_log.warning(
+        self._log.warning(
             "misdirected",
             "dropped a request on %.120s: its reply subject is no inbox; clients with an inbox "
             "prefix of their own need --inbox-prefix",

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from dbservice.runtime.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
-sparing_log = SparingLog(log)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
@@ -97,6 +96,7 @@ class DatabaseService:
         self._discovery = Discovery(nats, self.version, self.settings.may_answer)
         self._private_bus = private_bus
         self._observation = Observation(self._discovery.tallies, metrics, observe)
+        self._sparing_log = SparingLog(log)
         self._admission: Admission[Incoming] = Admission(
             Limits(
                 in_flight=self.settings.max_in_flight,
@@ -375,7 +375,7 @@ class DatabaseService:
                     incoming.reply_to, answer.payload, headers=incoming.reply_headers
                 )
         except Exception as error:  # noqa: BLE001 - logged, and whoever asked gives up by itself
-            sparing_log.exception(
+            self._sparing_log.exception(
                 type(error).__name__, "the answer to %s could not be sent", incoming.subject
             )
         seconds = time.perf_counter() - incoming.taken_at

@@ -157,6 +157,18 @@ async def test_an_internal_error_says_under_which_id_the_log_has_it(log_lines, m
     assert told["request_id"] == request_id
 
 
+async def test_what_one_service_has_logged_silences_no_other(log_lines, monkeypatch):
+    async def broken(*_args: object, **_named: object) -> None:
+        raise RuntimeError("a bug of both")
+
+    monkeypatch.setattr(Database, "execute", broken)
+    for _ in range(2):
+        async with running() as bus:
+            await bus.ask("kv.shop.get", {"key": "k"})
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    assert len([line for line in lines if "a bug of both" in line.get("exception", "")]) == 2
+
+
 # -- replies that the server would not take -------------------------------------------------------
 
 SMALL = 4096
