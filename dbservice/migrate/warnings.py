@@ -305,7 +305,7 @@ def _left_behind(
 # --- single changes ------------------------------------------------------------------------------
 
 
-def _drop_table(change: SchemaChange, _shape: Schema) -> Finding:
+def _drop_table(change: SchemaChange, _schema: Schema) -> Finding:
     return Finding(
         "DROP_TABLE",
         f"drops the table {change.table} with all its rows",
@@ -314,7 +314,7 @@ def _drop_table(change: SchemaChange, _shape: Schema) -> Finding:
     )
 
 
-def _drop_column(change: SchemaChange, _shape: Schema) -> Finding:
+def _drop_column(change: SchemaChange, _schema: Schema) -> Finding:
     return Finding(
         "DROP_COLUMN",
         f"drops the column {change.table}.{change.name} with its values",
@@ -323,7 +323,7 @@ def _drop_column(change: SchemaChange, _shape: Schema) -> Finding:
     )
 
 
-def _add_column(change: SchemaChange, _shape: Schema) -> Finding | None:
+def _add_column(change: SchemaChange, _schema: Schema) -> Finding | None:
     if not change.risky:
         return None
     return Finding(
@@ -335,7 +335,7 @@ def _add_column(change: SchemaChange, _shape: Schema) -> Finding | None:
     )
 
 
-def _forbid_null(change: SchemaChange, _shape: Schema) -> Finding:
+def _forbid_null(change: SchemaChange, _schema: Schema) -> Finding:
     return Finding(
         "NOT_NULL_WITHOUT_DEFAULT",
         f"makes {change.table}.{change.name} NOT NULL, which fails when a row has no value there",
@@ -357,7 +357,7 @@ def _change_type(change: SchemaChange, schema: Schema) -> Finding | None:
     )
 
 
-def _drop_index(change: SchemaChange, _shape: Schema) -> Finding | None:
+def _drop_index(change: SchemaChange, _schema: Schema) -> Finding | None:
     if not change.table:
         return None  # dropped on purpose
     return Finding(
@@ -378,7 +378,7 @@ def _drop_constraints(change: SchemaChange, _schema: Schema) -> Finding:
     )
 
 
-def _delete_all(change: SchemaChange, _shape: Schema) -> Finding:
+def _delete_all(change: SchemaChange, _schema: Schema) -> Finding:
     return Finding(
         "DELETE_WITHOUT_WHERE",
         f"deletes every row of {change.table}",
@@ -387,7 +387,7 @@ def _delete_all(change: SchemaChange, _shape: Schema) -> Finding:
     )
 
 
-def _update_all(change: SchemaChange, _shape: Schema) -> Finding:
+def _update_all(change: SchemaChange, _schema: Schema) -> Finding:
     return Finding(
         "UPDATE_WITHOUT_WHERE",
         f"changes every row of {change.table}",
