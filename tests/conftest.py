@@ -7,6 +7,7 @@ start any.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ _running_unmarked: list[str] = []
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_refuse_processes)
     _let_children_be_signalled()
+    _let_children_print_as_at_a_terminal()
 
 
 def _let_children_be_signalled() -> None:
@@ -48,6 +50,12 @@ def _let_children_be_signalled() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+def _let_children_print_as_at_a_terminal() -> None:
+    """Hide from children that this run is one of CI, where pytest tells its summaries in full."""
+    for name in ("CI", "BUILD_NUMBER"):
+        os.environ.pop(name, None)
 
 
 @pytest.hookimpl(tryfirst=True)
