@@ -1,4 +1,4 @@
-"""What all of the project's own tests share: PostgreSQL, and the mark of who starts processes.
+"""What all of the project's own tests share: how a run is spread, PostgreSQL, the mark `process`.
 
 `pytest -m "not process"` is the fast loop. A test that starts a child or a server is marked
 `process`, by hand or because it asks for a fixture that starts one; one that is not marked cannot
@@ -7,6 +7,7 @@ start any.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -35,10 +36,23 @@ SERVERS = frozenset(
 _running_unmarked: list[str] = []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Spread a run of everything over the cores; a run of what is named stays in this process."""
+    option = config.option
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    looked_at = option.usepdb or option.trace or option.capture == "no" or option.collectonly
+    chosen = getattr(option, "numprocesses", 0) is not None  # 0 without pytest-xdist
+    if everything and not looked_at and not chosen:
+        option.numprocesses = "auto"
+        option.dist = "worksteal"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_refuse_processes)
     _let_children_be_signalled()
     _let_children_print_as_at_a_terminal()
+    _let_modules_be_compiled_once()
 
 
 def _let_children_be_signalled() -> None:
@@ -56,6 +70,23 @@ def _let_children_print_as_at_a_terminal() -> None:
     """Hide from children that this run is one of CI, where pytest tells its summaries in full."""
     for name in ("CI", "BUILD_NUMBER"):
         os.environ.pop(name, None)
+
+
+def _let_modules_be_compiled_once() -> None:
+    """Keep bytecode although the environment says no: the suite starts Python hundreds of times."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep what is collected, thousands of items, from being looked through for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
