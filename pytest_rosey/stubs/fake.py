@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,7 +47,8 @@ class FakeNats(LoopBound, EmbeddedClient):
 
     A request is answered by the newest stub that matches it and is not used up, else by whoever
     subscribed to its subject on the broker, else it raises `UnstubbedRequest`. Everything but
-    `request` is the real client.
+    `request` is the real client. Stubs answer the other clients of the test as well, those of
+    `storage` and `rosey_plugin`, before the service does.
 
     Args:
         bus: the bus to connect to.
@@ -66,6 +67,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         self._bus = bus
         self._contract = contract
         self._answering: set[asyncio.Task[None]] = set()
+        self._clients: set[int | None] = set()
         self._raised: dict[str, BaseException] = {}
         self._unstubbed: set[str] = set()
         self._stubs: list[Stub] = []
@@ -201,7 +203,7 @@ class FakeNats(LoopBound, EmbeddedClient):
 
     @property
     def requests(self) -> list[SentRequest]:
-        """All requests of this client so far, the oldest first."""
+        """All requests of the test's clients so far, the oldest first, but for `rosey_chat`'s."""
         return list(self._requests)
 
     def requests_to(self, subject: str) -> list[SentRequest]:
@@ -298,24 +300,56 @@ class FakeNats(LoopBound, EmbeddedClient):
             nats.errors.Error: as nats-py does.
         """
         __tracebackhide__ = True
+        return await self.answered(
+            self, super().request, subject, payload, timeout, old_style, headers
+        )
+
+    async def answered(
+        self,
+        client: LoopBound,
+        send: Callable[..., Awaitable[Msg]],
+        subject: str,
+        payload: bytes = b"",
+        timeout: float | None = 0.5,  # noqa: ASYNC109 - as nats-py has it
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """Return the answer to a request: a stub's, else what `send` gets from the bus.
+
+        Args:
+            client: of the test, whose request it is.
+            send: nats-py's own `request` of that client.
+            subject: as `send` takes it, and so are the others.
+            payload: of the request.
+            timeout: in seconds.
+            old_style: without headers.
+            headers: of the request.
+
+        Raises:
+            UnstubbedRequest: neither stub nor subscriber answers a request of `fake_nats` itself.
+            ContractError: the request, or the reply to it, breaks the contract.
+            nats.errors.Error: as nats-py does.
+        """
+        __tracebackhide__ = True
         # Under a subject that nobody has, the client refuses what it would refuse anyway: bad
         # subjects, payloads and headers, a closed connection.
         checked = f"{_ANSWERED}.{subject}" if subject else subject
-        await self.publish(checked, payload, headers=headers)
+        await client.publish(checked, payload, headers=headers)
         request = SentRequest(subject, bytes(payload), {} if old_style else dict(headers or {}))
         self._requests.append(request)
         stub = self._stub_for(request)
         try:
             if stub is not None and not self._bus.is_tapped:
                 reply = await stub.answer(request, timeout)
-                return Msg(self, subject=self.new_inbox(), data=reply, headers=stub.headers)
-            return await self._over_the_bus(subject, payload, timeout, old_style, headers)
+                return Msg(client, subject=client.new_inbox(), data=reply, headers=stub.headers)
+            self._clients.add(client.client_id)
+            return await self._over_the_bus(send, subject, payload, timeout, old_style, headers)
         except ContractError as error:
             self.refused.append(error)
             raise
         except NoRespondersError:
             by_a_fault = self._bus.is_tapped and subject not in self._unstubbed
-            if stub is not None or by_a_fault:
+            if client is not self or stub is not None or by_a_fault:
                 raise
             self.refused.append(UnstubbedRequest(unstubbed(request, self._stubs)))
             raise self.refused[-1] from None
@@ -325,10 +359,12 @@ class FakeNats(LoopBound, EmbeddedClient):
 
     # -- stubs behind faults: the request goes over the bus, and is answered where it arrives ------
 
-    async def _over_the_bus(self, subject: str, payload: bytes, *arguments: Any) -> Msg:
+    async def _over_the_bus(
+        self, send: Callable[..., Awaitable[Msg]], subject: str, *arguments: Any
+    ) -> Msg:
         self._unstubbed.discard(subject)
         try:
-            reply = await super().request(subject, payload, *arguments)
+            reply = await send(subject, *arguments)
         finally:
             for answering in self._answering:
                 answering.cancel()
@@ -337,8 +373,8 @@ class FakeNats(LoopBound, EmbeddedClient):
         return reply
 
     def _answer_publication(self, publication: Publication) -> bool:
-        """Answer a request of this client that has come through, if there is a stub for it."""
-        if not publication.reply or publication.source.client_id != self.client_id:
+        """Answer a request of the test that has come through, if there is a stub for it."""
+        if not publication.reply or publication.source.client_id not in self._clients:
             return False
         request = SentRequest(publication.subject.decode(), publication.payload)
         if (stub := self._stub_for(request)) is None:
@@ -362,6 +398,28 @@ class FakeNats(LoopBound, EmbeddedClient):
         if not self._requests:
             return "No request was sent."
         return f"Requests that were sent:\n{listed(self._requests)}"
+
+
+class StubsFirst:
+    """The tap by which stubs answer the other clients of a test.
+
+    Args:
+        fake: whose stubs.
+    """
+
+    def __init__(self, fake: FakeNats) -> None:
+        self._fake = fake
+
+    def published(self, subject: str, payload: bytes, reply: str) -> None:
+        """Stubs answer requests only."""
+
+    async def request(
+        self, client: LoopBound, send: Callable[..., Awaitable[Msg]], *args: Any, **kwargs: Any
+    ) -> Msg:
+        """Return the answer to a request; what `rosey_chat` sends is for the plugin."""
+        if client.home.fixture == "rosey_chat":
+            return await send(*args, **kwargs)
+        return await self._fake.answered(client, send, *args, **kwargs)
 
 
 def unstubbed(request: SentRequest, stubs: Sequence[Stub]) -> str:

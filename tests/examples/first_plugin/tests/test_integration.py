@@ -27,3 +27,10 @@ async def test_no_point_is_lost(rosey_plugin):
     board = await rosey_plugin(KarmaBoard, namespace="karma-board")
     await asyncio.gather(*(board.give("alice") for _ in range(20)))
     assert await board.points("alice") == 20
+
+
+async def test_the_chat(rosey_plugin, rosey_chat):
+    await rosey_plugin(KarmaBoard, namespace="karma-board")
+    assert await rosey_chat("!karma-board best") == "nobody yet"
+    assert await rosey_chat("!karma-board give alice") == "alice: 1"
+    assert not (await rosey_chat("!karma-board take alice")).success

@@ -20,3 +20,9 @@ async def test_a_silent_service(fake_nats):
     fake_nats.timeout(SELECT)
     with pytest.raises(RequestTimeout):
         await KarmaBoard(fake_nats).points("alice")
+
+
+async def test_the_chat_is_told_of_a_silent_service(rosey_plugin, rosey_chat, fake_nats):
+    await rosey_plugin(KarmaBoard, namespace="karma-board", migrate=False)
+    fake_nats.timeout(SELECT)
+    assert await rosey_chat("!karma-board best") == "The points cannot be reached right now."
