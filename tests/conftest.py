@@ -39,6 +39,8 @@ _running_unmarked: list[str] = []
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Spread a run of everything over the cores; a run of what is named stays in this process."""
+    if hasattr(config, "workerinput"):
+        return  # a worker, which gets the arguments of the run, would start workers without end
     option = config.option
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     looked_at = option.usepdb or option.trace or option.capture == "no" or option.collectonly
