@@ -28,7 +28,7 @@ EXAMPLES = ROOT / "tests/examples"
 
 TESTS = {
     "first_plugin": 7,
-    "from_mocks": 7,
+    "from_mocks": 80,
     "generated_checks": 14,
     "loop_scopes": 13,
     "own_fixtures": 4,
