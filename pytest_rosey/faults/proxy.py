@@ -7,11 +7,10 @@ as it is, one protocol message at a time, so that something of our own fits in b
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 
 from dbservice.bus import wire
+from dbservice.embedded.listener import refuse
 from pytest_rosey.faults.message import Message, Take, subscription_to
 from pytest_rosey.servers.address import Address
 
@@ -72,12 +71,12 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._is_cut():
-            _refuse(writer)
+            refuse(writer.transport)
             return
         try:
             from_server, to_server = await asyncio.open_connection(*self._target())
         except OSError:
-            _refuse(writer)
+            refuse(writer.transport)
             return
         connection = _Connection(writer, to_server, self._take)
         if self._is_cut():
@@ -90,19 +89,6 @@ class Proxy:
             )
         finally:
             self._connections.discard(connection)
-
-
-def _refuse(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection that was just accepted.
-
-    nats-py forgets to close its socket when it reads EOF in place of a greeting; a reset closes
-    it without its doing.
-    """
-    no_lingering = struct.pack("ii", 1, 0)
-    if not writer.is_closing():
-        accepted = writer.get_extra_info("socket")
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_lingering)
-    writer.transport.abort()
 
 
 class _Connection:
@@ -122,7 +108,7 @@ class _Connection:
         if self._is_greeted:
             self._client.transport.abort()
         else:
-            _refuse(self._client)
+            refuse(self._client.transport)
         self._server.transport.abort()
 
     def send(self, data: bytes) -> None:
