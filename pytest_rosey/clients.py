@@ -167,12 +167,14 @@ class LoopBound(Client):
             kwargs["cb"] = self.home.watched(callback)
         return await super().subscribe(*args, **kwargs)
 
-    async def request(self, *args: Any, **kwargs: Any) -> Msg:
+    async def request(self, subject: str, *args: Any, **kwargs: Any) -> Msg:
         """Send a request and wait for the reply; see nats-py."""
         self.home.check()
+        if subject.startswith("$JS."):
+            self.home.run.asked_jetstream = True
         if self.tap is not None:
-            return await self.tap.request(self, super().request, *args, **kwargs)
-        return await super().request(*args, **kwargs)
+            return await self.tap.request(self, super().request, subject, *args, **kwargs)
+        return await super().request(subject, *args, **kwargs)
 
     async def flush(self, *args: Any, **kwargs: Any) -> None:
         """Flush what is buffered; see nats-py."""

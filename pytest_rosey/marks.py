@@ -50,6 +50,7 @@ class Run:
         harness: what it has on a bus, once it has something.
         clock: the clock of its service, once somebody asked for it.
         uses_server: whether that is a real server.
+        asked_jetstream: whether one of our clients has asked its JetStream for something.
         is_complete: whether the test came to its end; one that stopped half-way (failed, skipped,
             interrupted) had no chance to use what it prepared, nor to clean up.
         failures: the exceptions of what failed, subtests included.
@@ -62,6 +63,7 @@ class Run:
     harness: Harness | None = None
     clock: RoseyClock | None = None
     uses_server: bool = False
+    asked_jetstream: bool = False
     is_complete: bool = False
     failures: list[BaseException] = field(default_factory=list)
     broken_callbacks: list[Exception] = field(default_factory=list)

@@ -57,6 +57,10 @@ def start_server(config: pytest.Config) -> NatsServer:
     if _STARTED not in config.stash:
         config.add_cleanup(server.stop)
         config.stash[_STARTED] = True
+        if server.provider != "url" and settings(config).strict_cleanup:
+            from pytest_rosey.streams import StreamWatch
+
+            config.pluginmanager.register(StreamWatch(server), "rosey-streams")
     try:
         server.start()
     except ServerUnavailable as error:
