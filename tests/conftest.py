@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from pytest_rosey.bench.machine import IN_MEMORY, file_system
 from pytest_rosey.servers.postgres import PostgresServer, unavailable_reason
+from tests import ROOT
 
 SERVERS = frozenset(
     {"accounts_url", "durable_postgres", "empty_postgres", "nats_binary", "nats_server"}
@@ -55,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _let_children_be_signalled()
     _let_children_print_as_at_a_terminal()
     _let_modules_be_compiled_once()
+    _let_no_file_wait_for_the_disk()
 
 
 def _let_children_be_signalled() -> None:
@@ -78,6 +84,16 @@ def _let_modules_be_compiled_once() -> None:
     """Keep bytecode although the environment says no: the suite starts Python hundreds of times."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def _let_no_file_wait_for_the_disk() -> None:
+    """Keep temporary files in memory: to wait for each write costs more than the tests do.
+
+    Who needs a disk asks for one: the fixture `disk`.
+    """
+    memory = Path("/dev/shm")
+    if os.access(memory, os.W_OK | os.X_OK) and shutil.disk_usage(memory).free > 2**30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -160,3 +176,13 @@ def durable_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server as it is used outside of tests: it waits for the disk."""
     with _running(durable=True) as server:
         yield server
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a file system that an fsync means something to."""
+    places = (tmp_path, Path(tempfile.gettempdir()), ROOT.parent)
+    parent = next(place for place in places if file_system(place) not in IN_MEMORY)
+    directory = Path(tempfile.mkdtemp(prefix="rosey-disk-", dir=parent))
+    yield directory
+    shutil.rmtree(directory)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_rosey.servers.nats import BinaryServer, find_binary
-from tests import ROOT
 from tests.kill.replica import Replica
-
-_IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 @pytest.fixture
@@ -27,17 +22,6 @@ def real_nats() -> Iterator[str]:
     server.start()
     yield server.url
     server.stop()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory on a file system that an fsync means something to."""
-    if file_system_of(tmp_path) not in _IN_MEMORY:
-        yield tmp_path
-        return
-    beside = tempfile.mkdtemp(prefix="rosey-kill-", dir=ROOT.parent)
-    yield Path(beside)
-    shutil.rmtree(beside)
 
 
 @pytest.fixture
@@ -56,10 +40,3 @@ def replica(disk: Path, real_nats: str) -> Iterator[Callable[..., Replica]]:
     yield make
     for each in made:
         each.close()
-
-
-def file_system_of(path: Path) -> str:
-    """Return the type of the file system that a path is on."""
-    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    _, kind = max((len(place), kind) for place, kind in mounts if path.is_relative_to(place))
-    return kind

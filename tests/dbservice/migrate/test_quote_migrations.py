@@ -23,8 +23,9 @@ from dbservice.protocol.names import Namespace
 from dbservice.sqltext.dialects import Dialect
 from tests.dbservice.migrate.migrated_database import SHIPPED, Database
 
+LONG = os.environ.get("ROSEY_LONG") == "1"
 QUOTES = "quote_db__quotes"
-ROWS = 10_000
+ROWS = 10_000 if LONG else 500
 COLUMNS = {
     1: ["id", "text", "author", "added_by", "timestamp"],
     2: ["id", "text", "author", "added_by", "timestamp", "score"],
@@ -130,7 +131,7 @@ PATHS = [path for size in (1, 2, 3) for path in itertools.product((1, 2, 3), rep
 SOME_PATHS = [*(path for path in PATHS if len(path) < 3), (2, 1, 2), (3, 1, 3), (3, 2, 3)]
 PATHS_OF = {
     Dialect.SQLITE: PATHS,
-    Dialect.POSTGRESQL: PATHS if os.environ.get("ROSEY_LONG") == "1" else SOME_PATHS,
+    Dialect.POSTGRESQL: PATHS if LONG else SOME_PATHS,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -39,8 +40,10 @@ Row = dict[str, Any]
 
 SCHEMA = {"fields": [{"name": name, "type": TYPES[name]} for name in COLUMNS]}
 
+LONG = os.environ.get("ROSEY_LONG") == "1"
+
 given_often = settings(
-    max_examples=150,
+    max_examples=150 if LONG else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -309,5 +312,6 @@ def test_a_long_life_of_writes_agrees_with_the_model(make_engine: MakeEngine) ->
 
     OnThisEngine.make_engine = staticmethod(make_engine)
     run_state_machine_as_test(
-        OnThisEngine, settings=settings(max_examples=50, stateful_step_count=30, deadline=None)
+        OnThisEngine,
+        settings=settings(max_examples=50 if LONG else 15, stateful_step_count=30, deadline=None),
     )

@@ -48,10 +48,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.process
 @needs_server
-def test_a_comparison_from_the_command_to_its_reports(tmp_path: Path) -> None:
-    files = {name: tmp_path / f"run.{name}" for name in ("json", "html", "markdown")}
+def test_a_comparison_from_the_command_to_its_reports(disk: Path) -> None:
+    files = {name: disk / f"run.{name}" for name in ("json", "html", "markdown")}
     options = [part for name, path in files.items() for part in (f"--{name}", str(path))]
-    places = ["--quick", "--no-postgres", "--directory", str(tmp_path)]
+    places = ["--quick", "--no-postgres", "--directory", str(disk)]
     assert rosey_bench(["compare", *places, *options]) == 0
     found = load(files["json"])
     assert found.seats("latency") == ["legacy", "sqlite", "echo", "service", "client", "plugin"]
@@ -68,7 +68,7 @@ def test_a_comparison_from_the_command_to_its_reports(tmp_path: Path) -> None:
     assert all(min(one.empty, one.filled, one.peak) > 0 for one in found.memory), "it had ended"
     assert found.restarts[0].rows == 100
     assert found.left_out == ["PostgreSQL: --no-postgres"]
-    assert "rosey-bench" not in " ".join(path.name for path in tmp_path.iterdir())
+    assert "rosey-bench" not in " ".join(path.name for path in disk.iterdir())
     assert "comparisons" in files["html"].read_text()
     assert "### 14.2 Latency" in files["markdown"].read_text()
 
@@ -85,9 +85,9 @@ def test_the_command_is_found_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.process
-def test_the_legacy_side_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "run.json"
-    places = ["--quick", "--directory", str(tmp_path), "--json", str(out)]
+def test_the_legacy_side_alone(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = disk / "run.json"
+    places = ["--quick", "--directory", str(disk), "--json", str(out)]
     assert rosey_bench(["legacy", *places]) == 0
     found = json.loads(out.read_text())
     assert found["command"] == "legacy"
@@ -119,8 +119,8 @@ def test_memory_is_no_disk(
     assert "is on tmpfs, where nothing waits for a disk" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert rosey_bench(["legacy", "--directory", str(tmp_path / "none")]) == 2
+def test_what_cannot_be_measured(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rosey_bench(["legacy", "--directory", str(disk / "none")]) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert rosey_bench(["legacy", "--plugin", "quote-bd"]) == 2
     assert "No installed package has a benchmark of 'quote-bd'" in capsys.readouterr().err
@@ -140,20 +140,20 @@ def test_sizes_are_powers_of_ten() -> None:
 
 
 @pytest.mark.process
-def test_a_run_with_other_sizes_says_so(tmp_path: Path) -> None:
-    out = tmp_path / "run.json"
-    places = ["--quick", "--largest", "200", "--directory", str(tmp_path), "--json", str(out)]
+def test_a_run_with_other_sizes_says_so(disk: Path) -> None:
+    out = disk / "run.json"
+    places = ["--quick", "--largest", "200", "--directory", str(disk), "--json", str(out)]
     assert rosey_bench(["legacy", *places]) == 0
     assert load(out).preset == "quick --largest 200"
 
 
 def test_a_loop_that_is_not_installed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert rosey_bench(["legacy", "--directory", str(tmp_path), "--loop", "uvloop"]) == 2
+    assert rosey_bench(["legacy", "--directory", str(disk), "--loop", "uvloop"]) == 2
     assert "uvloop is not installed" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(disk.iterdir()) == []
 
 
 def test_the_file_system_is_found_from_the_mounts(tmp_path: Path) -> None:
