@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from pytest_rosey.checks.failure import CheckFailed
     from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations
     from pytest_rosey.clients import WrongLoopError
+    from pytest_rosey.clock import RoseyClock
     from pytest_rosey.explore.invariants import RoseyExplore
     from pytest_rosey.faults.injection import Fault, NatsFaults
     from pytest_rosey.fixtures.chat import ChatReply, RoseyChat, RoseyEvents
-    from pytest_rosey.fixtures.clock import RoseyClock
     from pytest_rosey.fixtures.migration_runner import MigrationRunner
     from pytest_rosey.fixtures.namespace_cleaner import NamespaceCleaner
     from pytest_rosey.fixtures.plugin_factory import PluginFactory
-    from pytest_rosey.fixtures.service_under_test import ServedRequest, ServiceUnderTest
     from pytest_rosey.servers.nats import NatsServer
+    from pytest_rosey.service.under_test import ServedRequest, ServiceUnderTest
     from pytest_rosey.stubs.contract import ContractError
     from pytest_rosey.stubs.fake import FakeNats, UnstubbedRequest
     from pytest_rosey.stubs.mocks import make_nats_response
@@ -71,11 +71,11 @@ _HOMES = {
     "RoseyBenchmark": "benchmarks",
     "RoseyExplore": "explore.invariants",
     "RoseyChat": "fixtures.chat",
-    "RoseyClock": "fixtures.clock",
+    "RoseyClock": "clock",
     "RoseyEvents": "fixtures.chat",
     "SentRequest": "stubs.requests",
-    "ServedRequest": "fixtures.service_under_test",
-    "ServiceUnderTest": "fixtures.service_under_test",
+    "ServedRequest": "service.under_test",
+    "ServiceUnderTest": "service.under_test",
     "Stub": "stubs.stub",
     "UnstubbedRequest": "stubs.fake",
     "WrongLoopError": "clients",

@@ -17,8 +17,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from pytest_rosey.fixtures.harness import loop_scope_of
-from pytest_rosey.marks import Run, run_of
+from pytest_rosey.loops import loop_scope_of
+from pytest_rosey.runs import Run, run_of
 
 __tracebackhide__ = True
 

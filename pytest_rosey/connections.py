@@ -20,6 +20,7 @@ import pytest
 
 from pytest_rosey import marks
 from pytest_rosey.options import settings
+from pytest_rosey.runs import Run, current_run
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -68,7 +69,7 @@ class Opening(NamedTuple):
     """
 
     place: str
-    run: marks.Run | None
+    run: Run | None
 
 
 class Connections:
@@ -147,7 +148,7 @@ class Connections:
         async def connect(client: Client, *args: Any, **kwargs: Any) -> None:
             __tracebackhide__ = True
             place = _place(sys._getframe(1))  # noqa: SLF001
-            self._opened[client] = Opening(place, marks.current_run.get())
+            self._opened[client] = Opening(place, current_run.get())
             await original(client, *args, **kwargs)
 
         return connect
@@ -163,9 +164,8 @@ class Connections:
             _refuse(_FORGOTTEN.format(host=host))
 
     def _is_on_the_in_process_bus(self) -> bool:
-        run = marks.current_run.get()
-        harness = None if run is None else run.harness
-        return harness is not None and not harness.is_on_real_server
+        run = current_run.get()
+        return run is not None and run.bus == marks.FAKE
 
     def _is_allowed(self, host: str) -> bool:
         chosen = settings(self._config)
@@ -179,7 +179,7 @@ class Connections:
 def _refuse(text: str) -> NoReturn:
     """Fail the test, whoever swallows this."""
     __tracebackhide__ = True
-    run = marks.current_run.get()
+    run = current_run.get()
     # Not an Exception: nats-py and the code under test would swallow it and try again.
     refusal = pytest.fail.Exception(text)
     if run is not None:

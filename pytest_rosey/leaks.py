@@ -19,14 +19,14 @@ from dbservice.protocol import namespace
 from dbservice.storage.catalog import Catalog
 from pytest_rosey.clients import LoopBound
 from pytest_rosey.connections import connections
-from pytest_rosey.faults.database import spared
-from pytest_rosey.marks import Run, current_run
 from pytest_rosey.options import settings
+from pytest_rosey.runs import Run, current_run
+from pytest_rosey.service.faulty_engine import spared
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 LIFTED_BY = "`rosey_strict_cleanup = false` in the ini file lifts this check."
 

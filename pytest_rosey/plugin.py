@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from pytest_rosey import connections, fixtures, marks
+from pytest_rosey import connections, fixtures, loops, marks, runs
 from pytest_rosey.options import (
     add_options,
     is_on_postgres,
@@ -20,10 +20,6 @@ from pytest_rosey.options import (
     settings,
     take_named_checks,
 )
-
-if TYPE_CHECKING:
-    from pytest_rosey.faults.injection import NatsFaults
-
 
 _EXPLORE = "rosey-explore"
 _NOTES = "rosey notes"
@@ -122,7 +118,7 @@ def _explore(config: pytest.Config) -> Any:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let go of all that was kept about a test when it is over."""
-    with marks.runs_of(item):
+    with runs.runs_of(item):
         return (yield)
 
 
@@ -130,7 +126,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin a run of a test. It is here that its markers are judged, so that only it fails."""
     # No wrapper: what that raises keeps the wrappers of other plugins from being set up.
-    marks.begin(item)
+    runs.begin(item)
     fixtures.harness.be_first(item)
     connections.connections(item.config).allow_for_a_test(marks.allowed_hosts(item))
     if "nats_server" in getattr(item, "fixturenames", ()) or marks.uses_real_bus(item):
@@ -149,9 +145,9 @@ def pytest_fixture_setup(
 ) -> Generator[None, object, object]:
     """Make the loop of a test virtual at once, and what a broader scope makes nobody's."""
     if fixturedef.scope != "function":
-        with marks.outside_of_tests():
+        with runs.outside_of_tests():
             return (yield)
-    if fixturedef.argname != fixtures.harness.RUNNER or not marks.is_in_virtual_time(request.node):
+    if fixturedef.argname != loops.RUNNER or not marks.is_in_virtual_time(request.node):
         return (yield)
     from pytest_rosey import virtual_time
 
@@ -175,7 +171,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """End the faults of a test before its fixtures are torn down."""
-    if (faults := _faults(item)) is not None:
+    if (faults := runs.run_of(item).faults) is not None:
         faults.lift()
 
 
@@ -185,14 +181,16 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember how the test went; if it failed, show its faults and the real server's log."""
     report = yield
-    run = marks.run_of(item)
+    run = runs.run_of(item)
     run.note(report, call)
-    if report.failed and (run.uses_server or "nats_server" in getattr(item, "fixturenames", ())):
+    if report.failed and (
+        run.bus == marks.REAL or "nats_server" in getattr(item, "fixturenames", ())
+    ):
         from pytest_rosey import provision
 
         if log := provision.log_of_server(item):
             report.sections.append(("nats-server log", log))
-    if report.failed and (faults := _faults(item)) and (text := faults.report()):
+    if report.failed and run.faults and (text := run.faults.report()):
         report.sections.append(("nats_faults", text))
     if run.notes:
         report.sections.append((_NOTES, "\n".join(run.notes)))
@@ -207,8 +205,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for title, text in getattr(report, "sections", ()):
             if title == _NOTES:
                 terminalreporter.write_line(f"rosey: {report.nodeid}: {text}")
-
-
-def _faults(item: pytest.Item) -> NatsFaults | None:
-    harness = marks.run_of(item).harness
-    return None if harness is None else harness.started("nats_faults")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from dbservice.engine.engine import Engine
     from dbservice.protocol.migrations import Applied
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 Migrate = Callable[["Engine"], Awaitable["Applied"]]
 """Applies migrations to an open engine."""

@@ -30,8 +30,8 @@ from pytest_rosey.servers.errors import ServerUnavailable
 if TYPE_CHECKING:
     from dbservice.protocol.migrations import Applied
     from pytest_rosey.databases import Migrate
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
     from pytest_rosey.servers.postgres import PostgresProvider
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 PREFIX = "rosey_test_"
 """How the names of all our databases begin: `rosey_test_1f9c2ab4_gw0_3`."""

@@ -16,7 +16,7 @@ from dbservice.engine.sqlite import SqliteEngine
 if TYPE_CHECKING:
     from dbservice.protocol.migrations import Applied
     from pytest_rosey.databases import Migrate
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 _DRIVER = "sqlite+aiosqlite"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbservice.engine.sqlite import SqliteEngine
 
 if TYPE_CHECKING:
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 
 class Row(NamedTuple):

@@ -23,6 +23,7 @@ from pytest_rosey.explore.run import Run
 from pytest_rosey.explore.tap import Place, Sent
 from pytest_rosey.explore.values import payload_of
 from pytest_rosey.explore.verdict import Verdict, verdict_on
+from pytest_rosey.runs import runs_of
 
 RUN = pytest.StashKey[Run]()
 
@@ -169,7 +170,7 @@ def _run(item: pytest.Function, run: Run) -> Run:
     twin.stash[RUN] = run
     virtual_time.begin(twin, run.start)
     # Keep what stands around the test (its module's fixtures) for the next run.
-    with marks.runs_of(twin):
+    with runs_of(twin):
         reports = runtestprotocol(twin, log=False, nextitem=_twin(item))
     failed = next((report for report in reports if not report.passed), None)
     if failed is not None:

@@ -18,12 +18,12 @@ from pytest_rosey.explore.effects import Effect, effect_of, state_of
 from pytest_rosey.explore.invariants import Invariant
 from pytest_rosey.explore.tap import Place, Tap
 from pytest_rosey.explore.values import leaves_of
-from pytest_rosey.fixtures.harness import RUNNER
 from pytest_rosey.leaks import is_of_nats_py
+from pytest_rosey.loops import RUNNER
 
 if TYPE_CHECKING:
     from pytest_rosey.clients import LoopBound
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 PATIENCE = 120.0
 """Virtual seconds that everything has to recover in, before it is looked at."""
@@ -114,7 +114,6 @@ class Run:
         elif name == RUNNER:
             _work_in_place(value.get_loop())
         elif name == marks.HARNESS:
-            self.tap.harness = value
             value.tap = self.tap
         elif name == "rosey_explore":
             self.invariants = value.invariants

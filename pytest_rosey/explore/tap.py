@@ -17,14 +17,13 @@ from dbservice.client import StorageError
 from dbservice.client.errors import error_for
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.codec import encode_failure
-from pytest_rosey.buses import InProcessBus
+from pytest_rosey.buses.bus import InProcessClient
 from pytest_rosey.explore.calls import Call, Calls, Kind
 from pytest_rosey.explore.values import payload_of
 
 if TYPE_CHECKING:
     from pytest_rosey.clients import LoopBound
     from pytest_rosey.explore.faults import Fault
-    from pytest_rosey.fixtures.harness import Harness
 
 STORAGE = "rosey.db."
 OF_THE_TEST = "nats_client"
@@ -75,13 +74,11 @@ class Tap:
         place: where what goes wrong; None for a run without faults.
 
     Attributes:
-        harness: what the test has on its bus, once it has something.
         sent: the requests to the storage, in order.
         is_hit: whether the place was reached.
     """
 
     def __init__(self, calls: Calls, place: Place | None) -> None:
-        self.harness: Harness | None = None
         self.sent: list[Sent] = []
         self.is_hit = False
         self._calls = calls
@@ -229,10 +226,8 @@ class _Request:
         return errors.TimeoutError()
 
     def cut_off(self) -> None:
-        assert self._tap.harness is not None  # the client was made by it
-        bus = self._tap.harness.bus
-        assert isinstance(bus, InProcessBus)  # a test on another one is not explored
-        bus.hang_up(self._client)
+        assert isinstance(self._client, InProcessClient)  # a test on another bus is not explored
+        self._client.hang_up()
 
     def take_service_away(self, seconds: float) -> None:
         self._tap.take_away(seconds)

@@ -13,14 +13,14 @@ from dbservice.embedded.interest import covers, is_valid_pattern
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.codec import encode_failure
 from dbservice.protocol.errors import did_you_mean
-from pytest_rosey.buses import until_back, until_gone
-from pytest_rosey.faults.database import FaultyEngine
-from pytest_rosey.faults.message import Message
+from pytest_rosey.buses.bus import until_back, until_gone
+from pytest_rosey.buses.message import Message
+from pytest_rosey.service.faulty_engine import FaultyEngine
 
 if TYPE_CHECKING:
-    from pytest_rosey.buses import Bus
+    from pytest_rosey.buses.bus import Bus
     from pytest_rosey.clients import LoopBound
-    from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+    from pytest_rosey.service.under_test import ServiceUnderTest
 
 MALFORMED = b'{"success": tru'
 WRONG_SHAPE = b'{"success": "yes", "rows": 17}'

@@ -16,7 +16,7 @@ from dbservice.embedded.connection import Publication
 from dbservice.protocol import ErrorCode
 from dbservice.protocol.errors import nearest
 from pytest_rosey.clients import LoopBound
-from pytest_rosey.fixtures.harness import told
+from pytest_rosey.runs import Run, told
 from pytest_rosey.stubs.contract import ContractError
 from pytest_rosey.stubs.requests import (
     SentRequest,
@@ -28,8 +28,7 @@ from pytest_rosey.stubs.requests import (
 from pytest_rosey.stubs.stub import SILENCE, Malformed, Reply, Stub
 
 if TYPE_CHECKING:
-    from pytest_rosey.buses import InProcessBus
-    from pytest_rosey.marks import Run
+    from pytest_rosey.buses.bus import InProcessBus
 
 __tracebackhide__ = True
 

@@ -79,7 +79,7 @@ IN_TURNS = """
 import json, time, nats, pytest
 from pytest_rosey.databases.sqlite import SqliteCopies
 from pytest_rosey.bench.floors import ECHO
-from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+from pytest_rosey.service.under_test import ServiceUnderTest
 from pytest_rosey.fixtures.migration_runner import MigrationRunner
 from pytest_rosey.databases.templates import Templates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 # Imported here once, so that projects run inside this process need not import them again.
-import pytest_rosey.buses
+import pytest_rosey.buses.bus
 import pytest_rosey.stubs.fake  # noqa: F401
 
 # Without the plugins that take longer to load than these projects to run, or shuffle them.

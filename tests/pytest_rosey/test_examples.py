@@ -14,8 +14,8 @@ import pytest
 import pytest_rosey.checks.migrations
 import pytest_rosey.databases.templates
 import pytest_rosey.fixtures.plugin_factory
-import pytest_rosey.fixtures.service_under_test
 import pytest_rosey.leaks
+import pytest_rosey.service.under_test
 import pytest_rosey.stubs.mocks  # noqa: F401
 from pytest_rosey.servers.nats import find_binary
 from tests import ROOT

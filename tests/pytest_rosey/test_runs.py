@@ -276,7 +276,7 @@ class TestCleanUp:
         result = run(
             project,
             """
-from pytest_rosey.fixtures.service_under_test import ServiceUnderTest
+from pytest_rosey.service.under_test import ServiceUnderTest
 
 CLIENTS = []
 

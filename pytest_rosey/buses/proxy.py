@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dbservice.bus import wire
 from dbservice.embedded.listener import refuse
-from pytest_rosey.faults.message import Message, Take, subscription_to
+from pytest_rosey.buses.message import Message, Take, subscription_to
 from pytest_rosey.servers.address import Address
 
 LOOPBACK = "127.0.0.1"

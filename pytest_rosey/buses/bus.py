@@ -15,9 +15,9 @@ from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Connection, Publication
 from dbservice.embedded.interest import covers
 from dbservice.runtime.barrier import barrier
+from pytest_rosey.buses.message import Message, Take, subscription_to
+from pytest_rosey.buses.proxy import Proxy
 from pytest_rosey.clients import Home, LoopBound
-from pytest_rosey.faults.message import Message, Take, subscription_to
-from pytest_rosey.faults.proxy import Proxy
 from pytest_rosey.servers.nats import NatsServer, address_of
 
 C = TypeVar("C", bound=LoopBound)
@@ -32,6 +32,12 @@ _POLL = 0.002
 
 class InProcessClient(LoopBound, EmbeddedClient):
     """nats-py's client on the in-process broker."""
+
+    _broker: Broker
+
+    def hang_up(self) -> None:
+        """End its connection, as a server does."""
+        self._broker.disconnect(lambda info: info.client_id == self.client_id)
 
 
 class InProcessSurvivor(SurvivingClient, InProcessClient):
@@ -124,10 +130,6 @@ class InProcessBus:
         """Look no more; see `Bus`."""
         self.broker.intercept = None
         self.is_tapped = False
-
-    def hang_up(self, client: LoopBound) -> None:
-        """End the connection of one client."""
-        self.broker.disconnect(lambda info: info.client_id == client.client_id)
 
     def hang_up_on(self, subject: bytes) -> None:
         """End connections; see `Bus`."""
