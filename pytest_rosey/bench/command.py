@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -14,7 +15,6 @@ from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dbservice.cli.options import LoopName
     from pytest_rosey.bench.figures import Run
     from pytest_rosey.bench.plan import Plan
     from pytest_rosey.bench.run import Options, Sides
@@ -35,58 +35,45 @@ bench = App(
     ),
 )
 
-_Quick = Annotated[
-    bool, Parameter(negative=(), help="Fewer calls: a minute, for a first impression.")
-]
-_Full = Annotated[
-    bool, Parameter(negative=(), help="More calls, and up to a million rows: half an hour.")
-]
-_PluginName = Annotated[
-    str | None,
-    Parameter(
-        help="Whose benchmark, from the entry-point group rosey.benchmarks. May be left out while "
-        "only one is installed."
-    ),
-]
+_Flag = Parameter(negative=())
+_Html = Annotated[Path | None, Parameter(help="Write a report with plots.")]
+_Markdown = Annotated[Path | None, Parameter(help="Write the report as a page of the documents.")]
 _Directory = Annotated[
     Path,
     Parameter(help="Where the databases are made, and removed again: the disk that is measured."),
 ]
-_Loop = Annotated[
-    Literal["asyncio", "uvloop"], Parameter(help="The event loop of all processes of the run.")
-]
-_Largest = Annotated[
-    int | None,
-    Parameter(
-        validator=Number(gte=100, lte=1_000_000),
-        help="The largest table, in rows: 100 to 1000000. By default 10000, 100000, 1000000.",
-    ),
-]
-_Postgres = Annotated[
-    bool, Parameter(negative="--no-postgres", help="Measure on PostgreSQL too, if it is here.")
-]
-_Json = Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file.")]
-_Html = Annotated[Path | None, Parameter(name="--html", help="Write a report with plots.")]
-_Markdown = Annotated[
-    Path | None,
-    Parameter(name="--markdown", help="Write the report as a page of the documents."),
-]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What to measure, and where to write what was found.
+
+    Attributes:
+        plugin: Whose benchmark, from the entry-point group rosey.benchmarks. May be left out while
+            only one is installed.
+        quick: Fewer calls: a minute, for a first impression.
+        full: More calls, and up to a million rows: half an hour.
+        loop: The event loop of all processes of the run.
+        largest: The largest table, in rows: 100 to 1000000. By default 10000, 100000, 1000000.
+        postgres: Measure on PostgreSQL too, if it is here.
+        json: Write all figures to this file.
+    """
+
+    plugin: str | None = None
+    quick: Annotated[bool, _Flag] = False
+    full: Annotated[bool, _Flag] = False
+    loop: Literal["asyncio", "uvloop"] = "asyncio"
+    directory: _Directory = Path()
+    largest: Annotated[int | None, Parameter(validator=Number(gte=100, lte=1_000_000))] = None
+    postgres: bool = True
+    json: Path | None = None
+    html: _Html = None
+    markdown: _Markdown = None
 
 
 @bench.command
-def compare(
-    *,
-    plugin: _PluginName = None,
-    quick: _Quick = False,
-    full: _Full = False,
-    loop: _Loop = "asyncio",
-    directory: _Directory = Path(),
-    largest: _Largest = None,
-    postgres: _Postgres = True,
-    json: _Json = None,
-    html: _Html = None,
-    markdown: _Markdown = None,
-) -> int:
+def compare(*, asked: Measure = Measure()) -> int:
     """Measure both sides and the floors in turns, and hold the ratios against the targets.
 
     Takes about four minutes; --quick one, --full half an hour. Both sides wait for the disk at
@@ -97,59 +84,29 @@ def compare(
 
     Example: `rosey bench compare --json run.json --html report.html`
     """
-    return _measured(
-        "compare", plugin, _plan(quick, full, largest), loop, directory, postgres,
-        json=json, html=html, markdown=markdown,
-    )  # fmt: skip
+    return _measured("compare", asked)
 
 
 @bench.command
-def service(
-    *,
-    plugin: _PluginName = None,
-    quick: _Quick = False,
-    full: _Full = False,
-    loop: _Loop = "asyncio",
-    directory: _Directory = Path(),
-    largest: _Largest = None,
-    postgres: _Postgres = True,
-    json: _Json = None,
-    html: _Html = None,
-) -> int:
+def service(*, asked: Measure = Measure()) -> int:
     """Measure the service, and the plugin on it, against a bare NATS responder.
 
     As `compare` without the legacy plugin; the same options and exit codes.
 
     Example: `rosey bench service --quick --loop uvloop`
     """
-    return _measured(
-        "service", plugin, _plan(quick, full, largest), loop, directory, postgres,
-        json=json, html=html,
-    )  # fmt: skip
+    return _measured("service", asked)
 
 
 @bench.command
-def legacy(
-    *,
-    plugin: _PluginName = None,
-    quick: _Quick = False,
-    full: _Full = False,
-    loop: _Loop = "asyncio",
-    directory: _Directory = Path(),
-    largest: _Largest = None,
-    json: _Json = None,
-    html: _Html = None,
-) -> int:
+def legacy(*, asked: Measure = Measure()) -> int:
     """Measure the plugin as it was, on SQLite, against SQLite without anything around it.
 
     As `compare` without the service: needs no nats-server. The same options and exit codes.
 
     Example: `rosey bench legacy --quick`
     """
-    return _measured(
-        "legacy", plugin, _plan(quick, full, largest), loop, directory, postgres=False,
-        json=json, html=html,
-    )  # fmt: skip
+    return _measured("legacy", asked)
 
 
 @bench.command
@@ -220,7 +177,7 @@ def guard(
         raise CommandFailed(str(error), USAGE) from None
     wrong: dict[str, str] = {}
     for attempt in range(guarding.ATTEMPTS):
-        run = _run("compare", None, GUARD, "asyncio", directory, postgres=False)
+        run = _run("compare", Measure(directory=directory, postgres=False), GUARD)
         if store:
             guarding.save(run, stored)
             return 0
@@ -234,33 +191,20 @@ def guard(
     raise CommandFailed(f"{len(wrong)} ratios are off in {guarding.ATTEMPTS} runs.", REFUSED)
 
 
-def _measured(
-    sides: Sides,
-    plugin: str | None,
-    plan: Plan,
-    loop: LoopName,
-    directory: Path,
-    postgres: bool,
-    *,
-    json: Path | None = None,
-    html: Path | None = None,
-    markdown: Path | None = None,
-) -> int:
-    for path in (json, html, markdown):
+def _measured(sides: Sides, asked: Measure) -> int:
+    for path in (asked.json, asked.html, asked.markdown):
         if path is not None:
             _check_writable(path)
-    run = _run(sides, plugin, plan, loop, directory, postgres)
-    if json is not None:
+    run = _run(sides, asked, _plan(asked))
+    if asked.json is not None:
         from pytest_rosey.bench.figures import save
 
-        save(run, json)
+        save(run, asked.json)
     _show(run)
-    return _written(run, html=html, markdown=markdown)
+    return _written(run, html=asked.html, markdown=asked.markdown)
 
 
-def _run(
-    sides: Sides, plugin: str | None, plan: Plan, loop: LoopName, directory: Path, postgres: bool
-) -> Run:
+def _run(sides: Sides, asked: Measure, plan: Plan) -> Run:
     """Make a run, or say why there is none.
 
     Raises:
@@ -271,11 +215,11 @@ def _run(
     from pytest_rosey.bench.run import Options
     from pytest_rosey.servers.errors import ServerUnavailable
 
-    unusable = _unusable(directory)
+    unusable = _unusable(asked.directory)
     if unusable is not None:
         raise CommandFailed(unusable, USAGE)
     known = names()
-    if plugin is None and len(known) != 1:
+    if asked.plugin is None and len(known) != 1:
         raise CommandFailed(
             f"Name one with --plugin: {', '.join(known) or 'none is installed'}.", USAGE
         )
@@ -286,11 +230,11 @@ def _run(
             raise CommandFailed(str(error), UNREACHABLE) from None
     options = Options(
         sides=sides,
-        plugin=plugin or known[0],
+        plugin=asked.plugin or known[0],
         plan=plan,
-        directory=directory,
-        loop=loop,
-        with_postgres=postgres,
+        directory=asked.directory,
+        loop=asked.loop,
+        with_postgres=asked.postgres,
     )
     try:
         return _with_progress(options)
@@ -310,18 +254,16 @@ def _check_writable(path: Path) -> None:
         pass
 
 
-def _plan(quick: bool, full: bool, largest: int | None) -> Plan:
-    from dataclasses import replace
-
+def _plan(asked: Measure) -> Plan:
     from pytest_rosey.bench.plan import DEFAULT, FULL, QUICK, with_sizes
 
-    if quick and full:
+    if asked.quick and asked.full:
         raise CommandFailed("--quick and --full exclude each other: leave one out.", USAGE)
-    plan = QUICK if quick else FULL if full else DEFAULT
-    if largest is None:
+    plan = QUICK if asked.quick else FULL if asked.full else DEFAULT
+    if asked.largest is None:
         return plan
-    name = f"{plan.name} --largest {largest}"
-    return replace(plan, name=name, sizes=with_sizes(plan, largest))
+    name = f"{plan.name} --largest {asked.largest}"
+    return replace(plan, name=name, sizes=with_sizes(plan, asked.largest))
 
 
 def _unusable(directory: Path) -> str | None:
