@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,8 +107,7 @@ def _judged(changes: Sequence[SchemaChange], schema: Schema) -> Iterator[Finding
             (change.table, column) in new_columns for column in change.columns
         )
         is_exempt = change.table in new_tables or is_backfill
-        judge = _JUDGES.get(change.kind)
-        if judge and not is_exempt and (finding := judge(change, schema)):
+        if not is_exempt and (finding := _judge(change, schema)):
             yield finding
 
 
@@ -305,108 +304,79 @@ def _left_behind(
 # --- single changes ------------------------------------------------------------------------------
 
 
-def _drop_table(change: SchemaChange, _schema: Schema) -> Finding:
-    return Finding(
+_RISKS: Mapping[ChangeKind, tuple[str, str, str]] = {
+    ChangeKind.DROP_TABLE: (
         "DROP_TABLE",
-        f"drops the table {change.table} with all its rows",
+        "drops the table {table} with all its rows",
         "rename it first, and drop it in a later migration when nothing misses it",
-        change.line,
-    )
-
-
-def _drop_column(change: SchemaChange, _schema: Schema) -> Finding:
-    return Finding(
+    ),
+    ChangeKind.DROP_COLUMN: (
         "DROP_COLUMN",
-        f"drops the column {change.table}.{change.name} with its values",
+        "drops the column {table}.{name} with its values",
         "stop using it first, and drop it in a later migration",
-        change.line,
-    )
-
-
-def _add_column(change: SchemaChange, _schema: Schema) -> Finding | None:
-    if not change.risky:
-        return None
-    return Finding(
+    ),
+    ChangeKind.ADD_COLUMN: (
         "NOT_NULL_WITHOUT_DEFAULT",
-        f"adds {change.table}.{change.name} as NOT NULL without a default, which fails when the "
-        "table has rows",
+        "adds {table}.{name} as NOT NULL without a default, which fails when the table has rows",
         "give it a DEFAULT, or add it as nullable and fill it first",
-        change.line,
-    )
-
-
-def _forbid_null(change: SchemaChange, _schema: Schema) -> Finding:
-    return Finding(
+    ),
+    ChangeKind.FORBID_NULL: (
         "NOT_NULL_WITHOUT_DEFAULT",
-        f"makes {change.table}.{change.name} NOT NULL, which fails when a row has no value there",
+        "makes {table}.{name} NOT NULL, which fails when a row has no value there",
         "fill the empty values with an UPDATE first",
-        change.line,
-    )
-
-
-def _change_type(change: SchemaChange, schema: Schema) -> Finding | None:
-    old = schema.tables.get(change.table, {}).get(change.name, "")
-    if not narrows(old, change.type):
-        return None
-    return Finding(
+    ),
+    ChangeKind.CHANGE_TYPE: (
         "TYPE_NARROWED",
-        f"changes {change.table}.{change.name} from {old or 'an unknown type'} to {change.type}, "
-        "which may lose or refuse values",
+        "changes {table}.{name} from {old} to {type}, which may lose or refuse values",
         "add a new column, copy the values that fit, and drop the old one later",
-        change.line,
-    )
-
-
-def _drop_index(change: SchemaChange, _schema: Schema) -> Finding | None:
-    if not change.table:
-        return None  # dropped on purpose
-    return Finding(
+    ),
+    ChangeKind.DROP_INDEX: (
         "INDEX_LOST",
-        f"rebuilds {change.table} without its index {change.name}",
-        f"create {change.name} again after the rename, or drop it in so many words",
-        change.line,
-    )
-
-
-def _drop_constraints(change: SchemaChange, _schema: Schema) -> Finding:
-    lost = " and ".join(f"its {kind}" for kind in sorted(change.constraints))
-    return Finding(
+        "rebuilds {table} without its index {name}",
+        "create {name} again after the rename, or drop it in so many words",
+    ),
+    ChangeKind.DROP_CONSTRAINTS: (
         "CONSTRAINTS_LOST",
-        f"makes {change.table} anew without {lost}; CREATE TABLE … AS keeps no constraint",
+        "makes {table} anew without {lost}; CREATE TABLE … AS keeps no constraint",
         "write CREATE TABLE with all columns and constraints, and copy with INSERT … SELECT",
-        change.line,
-    )
-
-
-def _delete_all(change: SchemaChange, _schema: Schema) -> Finding:
-    return Finding(
+    ),
+    ChangeKind.DELETE_ALL: (
         "DELETE_WITHOUT_WHERE",
-        f"deletes every row of {change.table}",
+        "deletes every row of {table}",
         "add a WHERE that names the rows",
-        change.line,
-    )
-
-
-def _update_all(change: SchemaChange, _schema: Schema) -> Finding:
-    return Finding(
+    ),
+    ChangeKind.UPDATE_ALL: (
         "UPDATE_WITHOUT_WHERE",
-        f"changes every row of {change.table}",
+        "changes every row of {table}",
         "add a WHERE that names the rows",
-        change.line,
-    )
-
-
-_JUDGES: dict[ChangeKind, Callable[[SchemaChange, Schema], Finding | None]] = {
-    ChangeKind.DROP_TABLE: _drop_table,
-    ChangeKind.DROP_COLUMN: _drop_column,
-    ChangeKind.ADD_COLUMN: _add_column,
-    ChangeKind.FORBID_NULL: _forbid_null,
-    ChangeKind.CHANGE_TYPE: _change_type,
-    ChangeKind.DROP_INDEX: _drop_index,
-    ChangeKind.DROP_CONSTRAINTS: _drop_constraints,
-    ChangeKind.DELETE_ALL: _delete_all,
-    ChangeKind.UPDATE_ALL: _update_all,
+    ),
 }
+"""The code of each finding, what is lost or may fail, and what to do instead."""
+
+
+def _judge(change: SchemaChange, schema: Schema) -> Finding | None:
+    """Judge a single change."""
+    old = schema.tables.get(change.table, {}).get(change.name, "")
+    is_harmless = {
+        ChangeKind.ADD_COLUMN: not change.risky,
+        ChangeKind.CHANGE_TYPE: not narrows(old, change.type),
+        ChangeKind.DROP_INDEX: not change.table,  # dropped on purpose
+    }
+    if change.kind not in _RISKS or is_harmless.get(change.kind):
+        return None
+    code, *texts = _RISKS[change.kind]
+    message, safer = (
+        text.format(
+            table=change.table,
+            name=change.name,
+            type=change.type,
+            old=old or "an unknown type",
+            lost=" and ".join(f"its {kind}" for kind in sorted(change.constraints)),
+        )
+        for text in texts
+    )
+    return Finding(code, message, safer, change.line)
+
 
 _LADDERS = (
     ("SMALLINT", "INTEGER", "BIGINT", "NUMERIC"),
