@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -77,17 +79,8 @@ def allowed_hosts(item: pytest.Item) -> tuple[str, ...]:
     Raises:
         pytest.fail.Exception: a marker does not name hosts.
     """
-    hosts: list[str] = []
-    for marker in item.iter_markers("rosey_allow_hosts"):
-        if marker.kwargs or not marker.args or any(not isinstance(h, str) for h in marker.args):
-            given = ", ".join([*map(repr, marker.args), *marker.kwargs]) or "nothing"
-            pytest.fail(
-                f"{item.nodeid}: @pytest.mark.rosey_allow_hosts takes the names of hosts, "
-                f'such as "nats.example.com", got {given}.',
-                pytrace=False,
-            )
-        hosts += marker.args
-    return tuple(hosts)
+    takes = 'the names of hosts, such as "nats.example.com"'
+    return tuple(_listed(item, "rosey_allow_hosts", str, takes))
 
 
 def data_of(item: pytest.Item) -> list[Path]:
@@ -96,20 +89,9 @@ def data_of(item: pytest.Item) -> list[Path]:
     Raises:
         pytest.fail.Exception: a marker names no file, or one that is not there.
     """
-    files: list[Path] = []
-    for marker in reversed(list(item.iter_markers("rosey_data"))):
-        if (
-            marker.kwargs
-            or not marker.args
-            or not all(isinstance(f, str | Path) for f in marker.args)
-        ):
-            given = ", ".join([*map(repr, marker.args), *marker.kwargs]) or "nothing"
-            pytest.fail(
-                f"{item.nodeid}: @pytest.mark.rosey_data takes the paths of exports, such as "
-                f'"quotes.jsonl", got {given}.',
-                pytrace=False,
-            )
-        files += [item.path.parent / file for file in marker.args]
+    takes = 'the paths of exports, such as "quotes.jsonl"'
+    named = _listed(item, "rosey_data", (str, Path), takes)
+    files = [item.path.parent / file for file in named]
     for file in files:
         if not file.is_file():
             pytest.fail(
@@ -120,25 +102,42 @@ def data_of(item: pytest.Item) -> list[Path]:
     return files
 
 
+def _listed(
+    item: pytest.Item, name: str, kind: type | tuple[type, ...], takes: str
+) -> Iterator[Any]:
+    """Yield what the markers of a name list, those of the module and the class first."""
+    for marker in reversed(list(item.iter_markers(name))):
+        if marker.kwargs or not marker.args or not all(isinstance(a, kind) for a in marker.args):
+            refuse(item, marker, takes, marker.kwargs)
+        yield from marker.args
+
+
+def refuse(item: pytest.Item, marker: pytest.Mark, takes: str, wrong: Iterable[str]) -> NoReturn:
+    """Fail a test because of what one of its markers was given.
+
+    Args:
+        item: the test.
+        marker: which one.
+        takes: what it takes, in words.
+        wrong: the names of the keyword arguments that are wrong.
+    """
+    given = ", ".join([*map(repr, marker.args), *wrong]) or "nothing"
+    pytest.fail(
+        f"{item.nodeid}: @pytest.mark.{marker.name} takes {takes}, got {given}.", pytrace=False
+    )
+
+
 def fake_rules(item: pytest.Item) -> FakeRules:
     """Return how strict `fake_nats` is in a test; a marker on the test beats one on its class."""
     given: dict[str, bool] = {}
     for marker in reversed(list(item.iter_markers("rosey_fake"))):
-        _check_rules(item, marker)
+        unknown = [name for name in marker.kwargs if name not in FakeRules.__slots__]
+        if marker.args or unknown:
+            takes = "assert_all_called=True|False and contract=True|False"
+            refuse(item, marker, takes, unknown)
         given.update(marker.kwargs)
     rules = FakeRules(**given)
     return FakeRules(rules.assert_all_called, rules.contract and settings(item.config).contract)
-
-
-def _check_rules(item: pytest.Item, marker: pytest.Mark) -> None:
-    unknown = [name for name in marker.kwargs if name not in FakeRules.__slots__]
-    if marker.args or unknown:
-        given = ", ".join([*map(repr, marker.args), *unknown])
-        pytest.fail(
-            f"{item.nodeid}: @pytest.mark.rosey_fake takes assert_all_called=True|False and "
-            f"contract=True|False, got {given}.",
-            pytrace=False,
-        )
 
 
 def repeat_on_each_bus(metafunc: pytest.Metafunc) -> None:
@@ -155,11 +154,7 @@ def is_in_virtual_time(item: pytest.Item) -> bool:
     if marker is None:
         return settings(item.config).time == _VIRTUAL
     if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in _TIMES:
-        given = ", ".join([*map(repr, marker.args), *marker.kwargs]) or "nothing"
-        pytest.fail(
-            f'{item.nodeid}: @pytest.mark.{TIME} takes "virtual" or "real", got {given}.',
-            pytrace=False,
-        )
+        refuse(item, marker, '"virtual" or "real"', marker.kwargs)
     return bool(marker.args[0] == _VIRTUAL)
 
 

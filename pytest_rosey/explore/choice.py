@@ -55,21 +55,13 @@ def rules_of(item: pytest.Item) -> Rules:
     """Return the rules for a test; a marker on the test beats one on its class."""
     given: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers(marks.EXPLORE))):
-        _check(item, marker)
+        unknown = [name for name in marker.kwargs if name not in Rules.__slots__]
+        if marker.args or unknown:
+            takes = "degrades=[...], partial=[...], errors=[...] and places=N"
+            marks.refuse(item, marker, takes, unknown)
         given.update(marker.kwargs)
     limit = given.pop("places", None) or settings(item.config).explore_places
     return Rules(**{name: _tuple(value) for name, value in given.items()}, places=limit)
-
-
-def _check(item: pytest.Item, marker: pytest.Mark) -> None:
-    unknown = [name for name in marker.kwargs if name not in Rules.__slots__]
-    if marker.args or unknown:
-        given = ", ".join([*map(repr, marker.args), *unknown])
-        pytest.fail(
-            f"{item.nodeid}: @pytest.mark.{marks.EXPLORE} takes degrades=[...], partial=[...], "
-            f"errors=[...] and places=N, got {given}.",
-            pytrace=False,
-        )
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:
