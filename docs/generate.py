@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from operations import EXAMPLES, Exchange, exchanges
+from type_examples import EXAMPLES as EXAMPLE_VALUES
 
-from dbservice.engine.type_examples import EXAMPLES as EXAMPLE_VALUES
 from dbservice.engine.type_map import TYPE_MAP
 from dbservice.protocol import errors
 from dbservice.protocol.operations import OPERATIONS

@@ -39,15 +39,12 @@ class _Omitted:
 _OMITTED = _Omitted()
 
 
-def fill(
-    structure: Structure, dialect: Dialect, *, rows: int = ROWS, seed: int = 0
-) -> Steps[dict[str, str]]:
+def fill(structure: Structure, dialect: Dialect, *, seed: int = 0) -> Steps[dict[str, str]]:
     """Insert rows into every table, parents before children.
 
     Args:
         structure: the tables.
         dialect: of the engine.
-        rows: how many rows each table gets.
         seed: the same seed makes the same rows.
 
     Returns:
@@ -57,7 +54,7 @@ def fill(
     for table in structure.parents_first():
         maker = _Maker(table, dialect, random.Random(f"{seed} {table.name}"))  # noqa: S311
         taken = 0
-        for number in range(rows):
+        for number in range(ROWS):
             taken += yield from maker.insert(number)
         if not taken:
             refused[table.name] = maker.reason

@@ -27,7 +27,7 @@ from dbservice.migrate.execute import execute, failed
 from dbservice.migrate.files import Direction, MigrationFile, read_migrations
 from dbservice.migrate.orphans import Orphans
 from dbservice.migrate.roots import no_migrations, places_told
-from dbservice.migrate.scratch import Scratch, scratch_beside
+from dbservice.migrate.scratch import scratch_beside
 from dbservice.migrate.script import Script, prepare
 from dbservice.migrate.verify import verify
 from dbservice.migrate.warnings import warnings_of
@@ -65,8 +65,6 @@ class Migrator:
             request, so a new file needs no restart.
         clock: tells when a migration was applied.
         lock_timeout: seconds to wait while another migration of the same plugin runs.
-        scratch: opens the database on which `verify` tries migrations; by default one
-            of the same kind as the engine.
     """
 
     def __init__(
@@ -76,13 +74,12 @@ class Migrator:
         *,
         clock: Clock | None = None,
         lock_timeout: float = MIGRATION_LOCK_TIMEOUT,
-        scratch: Scratch | None = None,
     ) -> None:
         self._engine = engine
         self._roots = tuple(roots)
         self._clock = clock or SystemClock()
         self._lock_timeout = lock_timeout
-        self._scratch = scratch or scratch_beside(engine)
+        self._scratch = scratch_beside(engine)
         self._verifying = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

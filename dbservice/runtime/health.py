@@ -83,9 +83,7 @@ class Probe:
         return HEALTHY
 
 
-def health_endpoint(
-    checks: Mapping[str, Check], *, timeout: float = CHECK_TIMEOUT, shared_for: float = SHARED_FOR
-) -> Handler:
+def health_endpoint(checks: Mapping[str, Check], *, timeout: float = CHECK_TIMEOUT) -> Handler:
     """Return a handler that runs all checks at once and tells the outcome of each.
 
     It answers 200 `{"status": "healthy", "checks": {"nats": "healthy"}}`, or 503 with status
@@ -94,9 +92,8 @@ def health_endpoint(
     Args:
         checks: the checks by name.
         timeout: seconds each may take.
-        shared_for: seconds for which an answer is given to others, too.
     """
-    probe = Probe(checks, timeout=timeout, shared_for=shared_for)
+    probe = Probe(checks, timeout=timeout)
 
     async def health(_request: Request) -> Response:
         outcomes = await probe.outcomes()
@@ -107,9 +104,7 @@ def health_endpoint(
     return health
 
 
-def readiness_endpoint(
-    checks: Mapping[str, Check], *, timeout: float = CHECK_TIMEOUT, shared_for: float = SHARED_FOR
-) -> Handler:
+def readiness_endpoint(checks: Mapping[str, Check], *, timeout: float = CHECK_TIMEOUT) -> Handler:
     """Return a handler that says whether this process can take work.
 
     It answers 200 `{"status": "ready"}`, or 503 `{"status": "not ready", "reason": "nats:
@@ -118,9 +113,8 @@ def readiness_endpoint(
     Args:
         checks: the checks by name.
         timeout: seconds each may take.
-        shared_for: seconds for which an answer is given to others, too.
     """
-    probe = Probe(checks, timeout=timeout, shared_for=shared_for)
+    probe = Probe(checks, timeout=timeout)
 
     async def ready(_request: Request) -> Response:
         outcomes = await probe.outcomes()

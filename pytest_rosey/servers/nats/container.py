@@ -44,7 +44,6 @@ class ContainerServer(NatsServer):
         engine: an engine that answers.
         image: a nats-server image; its entry point must take nats-server's flags.
         config: a configuration file, copied into the container (what it includes is not).
-        start_timeout: seconds from the start of the container to the server's greeting.
     """
 
     provider = "container"
@@ -55,13 +54,11 @@ class ContainerServer(NatsServer):
         *,
         image: str = DEFAULT_IMAGE,
         config: Path | None = None,
-        start_timeout: float = START_TIMEOUT,
     ) -> None:
         super().__init__()
         self.engine = engine
         self.image = image
         self.config = config
-        self._start_timeout = start_timeout
         self._container: Container | None = None
         self._published: int | None = None
         self._owner = os.getpid()
@@ -126,7 +123,7 @@ class ContainerServer(NatsServer):
         recipe = Recipe(self.image, _PORT, "rosey-nats", command, files=files, in_memory=[_STORE])
         self._container = Container(self.engine, recipe, self._published)
         self._container.start()
-        self._await_banner(self._container, time.monotonic() + self._start_timeout)
+        self._await_banner(self._container, time.monotonic() + START_TIMEOUT)
 
     def _await_banner(self, container: Container, deadline: float) -> None:
         error: BannerError | None = None
@@ -147,9 +144,7 @@ class ContainerServer(NatsServer):
                     self._url = f"nats://{address}"
                     return
             time.sleep(_POLL)
-        raise ServerUnavailable(
-            self._failure(f"was not ready within {self._start_timeout:g} s: {error}")
-        )
+        raise ServerUnavailable(self._failure(f"was not ready within {START_TIMEOUT:g} s: {error}"))
 
     def _failure(self, what: str) -> str:
         config = "" if self.config is None else f"\nIts configuration file: {self.config}"

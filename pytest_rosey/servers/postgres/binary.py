@@ -83,14 +83,12 @@ class PostgresServer(PostgresProvider):
 
     Args:
         durable: use it as outside of tests: on the disk, and waiting for it.
-        start_timeout: seconds from the start of the process until it takes connections.
     """
 
     provider = "binary"
 
-    def __init__(self, *, durable: bool = False, start_timeout: float = START_TIMEOUT) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         self._durable = durable
-        self._start_timeout = start_timeout
         self._binaries: Path | None = None
         self._directory: Path | None = None
         self._watchdog: Watchdog | None = None
@@ -168,7 +166,7 @@ class PostgresServer(PostgresProvider):
 
     def _launch(self) -> None:
         directory = self._started_directory()
-        deadline = time.monotonic() + self._start_timeout
+        deadline = time.monotonic() + START_TIMEOUT
         self._watchdog = Watchdog(
             ["/bin/sh", "-c", _WATCHDOG_SCRIPT, "rosey-watchdog", str(directory)]
         )
@@ -197,7 +195,7 @@ class PostgresServer(PostgresProvider):
         code = self._process.poll()
         what = f"ended with exit code {code}" if code is not None else ""
         if not what and time.monotonic() > deadline:
-            what = f"took no connections within {self._start_timeout:g} s"
+            what = f"took no connections within {START_TIMEOUT:g} s"
         if what:
             raise ServerUnavailable(f"{self._binary('postgres')} {what}. {said(self._log_tail())}")
 

@@ -41,7 +41,6 @@ class PostgresContainer(PostgresProvider):
     Args:
         engine: an engine that answers.
         image: an image that takes the variables of the official one.
-        start_timeout: seconds from the start of the container until it takes connections.
     """
 
     provider = "container"
@@ -51,11 +50,9 @@ class PostgresContainer(PostgresProvider):
         engine: DockerEngine,
         *,
         image: str = DEFAULT_IMAGE,
-        start_timeout: float = START_TIMEOUT,
     ) -> None:
         self._engine = engine
         self._image = image
-        self._start_timeout = start_timeout
         self._password = secrets.token_urlsafe(16)
         self._container: Container | None = None
         self._address: Address | None = None
@@ -104,7 +101,7 @@ class PostgresContainer(PostgresProvider):
 
     def _awaited(self, container: Container) -> Address:
         began = time.monotonic()
-        while time.monotonic() - began < self._start_timeout:
+        while time.monotonic() - began < START_TIMEOUT:
             if container.state in {"exited", "dead"}:
                 raise self._failure("ended before it was ready")
             directly = time.monotonic() - began > _HEAD_START
@@ -112,7 +109,7 @@ class PostgresContainer(PostgresProvider):
                 if _takes_connections(address):
                     return address
             time.sleep(_POLL)
-        raise self._failure(f"took no connections within {self._start_timeout:g} s")
+        raise self._failure(f"took no connections within {START_TIMEOUT:g} s")
 
     def _failure(self, what: str) -> ServerUnavailable:
         log = "" if self._container is None else last_lines(self._container.log(), 20)

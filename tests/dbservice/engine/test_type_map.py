@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.type_examples import EXAMPLES, Cell, Example
 from dbservice.engine.type_map import TYPE_MAP
 from dbservice.protocol.subjects import Family
 from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.database import Database
+from docs.type_examples import EXAMPLES, Cell, Example
 from tests.dbservice.storage.caller import Caller
 
 
