@@ -30,8 +30,8 @@ class WrongLoopError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """Where a client belongs.
+class LoopOwner:
+    """What a client belongs to, and the loop that it lives on.
 
     Attributes:
         fixture: the fixture that made it.
@@ -106,11 +106,11 @@ class Home:
         )
 
 
-def home_of(request: pytest.FixtureRequest, fixture: str) -> Home:
-    """Return the running loop as the home of what a fixture of ours makes."""
+def loop_owner_of(request: pytest.FixtureRequest, fixture: str) -> LoopOwner:
+    """Return the owner of what a fixture of ours makes on the running loop."""
     default = request.config.getini("asyncio_default_fixture_loop_scope")
     item = request.node
-    return Home(fixture, loop_scope_of(item), default or "not set", run_of(item))
+    return LoopOwner(fixture, loop_scope_of(item), default or "not set", run_of(item))
 
 
 def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
@@ -135,7 +135,7 @@ class Tap(Protocol):
 class LoopBound(Client):
     """A nats-py client that says so when it is used on a foreign loop, where it would hang."""
 
-    home: Home
+    owner: LoopOwner
     tap: Tap | None = None
 
     async def _ping_interval(self) -> None:
@@ -155,38 +155,38 @@ class LoopBound(Client):
         headers: dict[str, str] | None = None,
     ) -> None:
         """Publish a message; see nats-py."""
-        self.home.check()
+        self.owner.check()
         if self.tap is not None:
             self.tap.published(subject, payload, reply)
         await super().publish(subject, payload, reply, headers)
 
     async def subscribe(self, *args: Any, **kwargs: Any) -> Subscription:
         """Subscribe to a subject; see nats-py."""
-        self.home.check()
+        self.owner.check()
         if callback := kwargs.get("cb"):
-            kwargs["cb"] = self.home.watched(callback)
+            kwargs["cb"] = self.owner.watched(callback)
         return await super().subscribe(*args, **kwargs)
 
     async def request(self, subject: str, *args: Any, **kwargs: Any) -> Msg:
         """Send a request and wait for the reply; see nats-py."""
-        self.home.check()
+        self.owner.check()
         if subject.startswith("$JS."):
-            self.home.run.asked_jetstream = True
+            self.owner.run.asked_jetstream = True
         if self.tap is not None:
             return await self.tap.request(self, super().request, subject, *args, **kwargs)
         return await super().request(subject, *args, **kwargs)
 
     async def flush(self, *args: Any, **kwargs: Any) -> None:
         """Flush what is buffered; see nats-py."""
-        self.home.check()
+        self.owner.check()
         await super().flush(*args, **kwargs)
 
     async def drain(self) -> None:
         """Finish what is pending and close; see nats-py."""
-        self.home.check()
+        self.owner.check()
         await super().drain()
 
     async def close(self) -> None:
         """Close the connection; see nats-py."""
-        self.home.check()
+        self.owner.check()
         await super().close()

@@ -17,7 +17,7 @@ from dbservice.embedded.interest import covers
 from dbservice.runtime.barrier import barrier
 from pytest_rosey.buses.message import Message, Take, subscription_to
 from pytest_rosey.buses.proxy import Proxy
-from pytest_rosey.clients import Home, LoopBound
+from pytest_rosey.clients import LoopBound, LoopOwner
 from pytest_rosey.servers.nats import NatsServer, address_of
 
 C = TypeVar("C", bound=LoopBound)
@@ -325,8 +325,8 @@ async def _until(condition: Callable[[], bool]) -> None:
                 timer.cancel()
 
 
-async def join(client: C, url: str, home: Home) -> C:
+async def join(client: C, url: str, owner: LoopOwner) -> C:
     """Connect a client of a fixture, and bind it to the running loop."""
-    client.home = home
-    await client.connect(servers=url, name=f"pytest-rosey {home.fixture}", **_PATIENCE)
+    client.owner = owner
+    await client.connect(servers=url, name=f"pytest-rosey {owner.fixture}", **_PATIENCE)
     return client

@@ -109,7 +109,7 @@ class Tap:
                 return pass_on()
             return self._storage_request(client, pass_on, subject, payload, timeout, headers)
 
-        if not self._calls.is_recording or client.home.fixture != OF_THE_TEST:
+        if not self._calls.is_recording or client.owner.fixture != OF_THE_TEST:
             return await ask()
         if self._calls.current is not None:
             return await ask()
