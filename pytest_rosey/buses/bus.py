@@ -15,7 +15,7 @@ from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Connection, Publication
 from dbservice.embedded.interest import covers
 from dbservice.runtime.barrier import barrier
-from pytest_rosey.buses.message import Message, Take, subscription_to
+from pytest_rosey.buses.message import Interceptor, Message, subscription_to
 from pytest_rosey.buses.proxy import Proxy
 from pytest_rosey.clients import LoopBound, LoopOwner
 from pytest_rosey.servers.nats import NatsServer, address_of
@@ -64,8 +64,8 @@ class Bus(Protocol):
     def client(self, *, survives: bool = False) -> LoopBound:
         """Return a new client, not connected: nats-py's own, or one that no message ends."""
 
-    async def tap(self, take: Take) -> None:
-        """Let `take` look at every message that a client publishes from now on."""
+    async def tap(self, intercept: Interceptor) -> None:
+        """Let `intercept` look at every message that a client publishes from now on."""
 
     async def untap(self) -> None:
         """Take back `tap()`."""
@@ -108,17 +108,17 @@ class InProcessBus:
         self.clients.append(client)
         return client
 
-    async def tap(self, take: Take) -> None:
+    async def tap(self, intercept: Interceptor) -> None:
         """Look at every message; see `Bus`."""
 
-        def intercept(publication: Publication) -> bool:
+        def on_publication(publication: Publication) -> bool:
             if self._held is not None:
                 self._held.append(publication)
-            elif not take(_message(self, publication)):
+            elif not intercept(_message(self, publication)):
                 self.deliver(publication)
             return True
 
-        self.broker.intercept = intercept
+        self.broker.intercept = on_publication
         self.is_tapped = True
 
     def deliver(self, publication: Publication) -> None:
@@ -198,9 +198,9 @@ class RealBus:
         self.clients.append(client)
         return client
 
-    async def tap(self, take: Take) -> None:
+    async def tap(self, intercept: Interceptor) -> None:
         """Put a proxy before the server; see `Bus`."""
-        proxy = Proxy(lambda: address_of(self._server.url), take)
+        proxy = Proxy(lambda: address_of(self._server.url), intercept)
         self._proxied = _elsewhere(self._server.url, str(await proxy.open()))
         self._proxy = proxy
 

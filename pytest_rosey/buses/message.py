@@ -60,7 +60,7 @@ class Message:
         self.publisher.send(wire.error(wire.denied_publication(self.subject)))
 
 
-Take = Callable[[Message], bool]
+Interceptor = Callable[[Message], bool]
 """Looks at a message before the server does; True takes it out of the server's way."""
 
 

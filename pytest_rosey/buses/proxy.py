@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dbservice.bus import wire
 from dbservice.embedded.listener import refuse
-from pytest_rosey.buses.message import Message, Take, subscription_to
+from pytest_rosey.buses.message import Interceptor, Message, subscription_to
 from pytest_rosey.servers.address import Address
 
 LOOPBACK = "127.0.0.1"
@@ -23,13 +23,13 @@ class Proxy:
 
     Args:
         target: where the server listens now.
-        take: looks at every published message.
+        intercept: looks at every published message.
     """
 
-    def __init__(self, target: Callable[[], Address], take: Take) -> None:
+    def __init__(self, target: Callable[[], Address], intercept: Interceptor) -> None:
         self._lets_in = True
         self._target = target
-        self._take = take
+        self._intercept = intercept
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,7 +78,7 @@ class Proxy:
         except OSError:
             refuse(writer.transport)
             return
-        connection = _Connection(writer, to_server, self._take)
+        connection = _Connection(writer, to_server, self._intercept)
         if self._is_cut():
             connection.close()
         self._connections.add(connection)
@@ -95,11 +95,11 @@ class _Connection:
     """One client and its connection to the server."""
 
     def __init__(
-        self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, take: Take
+        self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, intercept: Interceptor
     ) -> None:
         self._client = client
         self._server = server
-        self._take = take
+        self._intercept = intercept
         self._subscriptions: dict[bytes, bytes] = {}
         self._is_greeted = False
 
@@ -146,7 +146,7 @@ class _Connection:
     def on_client(self, frame: wire.Frame) -> None:
         """Look at what the client says, and hand it on."""
         if frame.verb in wire.PUBLICATIONS and frame.head is not None:
-            if not self._take(self._message(frame.head, frame.body)):
+            if not self._intercept(self._message(frame.head, frame.body)):
                 self._to_server(frame.raw)
             return
         words = wire.words(frame.arguments)
