@@ -12,7 +12,7 @@ from pytest_rosey.explore.values import agree, payload_of
 
 if TYPE_CHECKING:
     from pytest_rosey.explore.calls import Call
-    from pytest_rosey.explore.run import Run
+    from pytest_rosey.explore.run import ExploredRun
     from pytest_rosey.explore.tap import Sent
 
 _CHANGING = re.compile(r"[0-9a-f]{8,}|\d+")
@@ -31,7 +31,7 @@ class Comparison:
         effects: what each call has changed, as `normal()` returns it.
     """
 
-    def __init__(self, first: Run, second: Run) -> None:
+    def __init__(self, first: ExploredRun, second: ExploredRun) -> None:
         self.first = first
         self.calls: list[Call] = first.calls.all
         self.sent: list[Sent] = first.tap.sent
@@ -65,7 +65,7 @@ class Comparison:
         return None
 
     @property
-    def _runs(self) -> tuple[Run, Run]:
+    def _runs(self) -> tuple[ExploredRun, ExploredRun]:
         return self.first, self._second
 
     def normal(self, effect: Effect) -> Effect:

@@ -19,13 +19,13 @@ from pytest_rosey.explore.choice import Rules, rules_of, why_not
 from pytest_rosey.explore.comparison import Comparison
 from pytest_rosey.explore.faults import FAULTS
 from pytest_rosey.explore.findings import PlaceFound, TestFound
-from pytest_rosey.explore.run import Run
+from pytest_rosey.explore.run import ExploredRun
 from pytest_rosey.explore.tap import Place, Sent
 from pytest_rosey.explore.values import payload_of
 from pytest_rosey.explore.verdict import Verdict, verdict_on
 from pytest_rosey.runs import runs_of
 
-RUN = pytest.StashKey[Run]()
+RUN = pytest.StashKey[ExploredRun]()
 
 _START = datetime(2026, 1, 5, 12, 30, tzinfo=UTC).timestamp()
 _ANOTHER_CLOCK = 9 * 86400.0 + 7 * 3600 + 11 * 60 + 13.5
@@ -59,7 +59,7 @@ def explore(
     rules = rules_of(item)
     found.degrades = rules.degrades
     try:
-        first, second = _run(item, Run(_START)), _clean_run_under_another_clock(item)
+        first, second = _run(item, ExploredRun(_START)), _clean_run_under_another_clock(item)
         clean = Comparison(first, second)
         found.reason = clean.why_not() or ""
         if not found.reason:
@@ -94,7 +94,7 @@ def _explore_places(
             return
         audience.progress(done, len(chosen))
         began = time.perf_counter()
-        run = _run(item, Run(_START, place, call.number, reads))
+        run = _run(item, ExploredRun(_START, place, call.number, reads))
         result = _told(place, call, clean.sent[place.number - 1], verdict_on(run, clean, rules))
         found.seconds += time.perf_counter() - began
         found.places.append(result)
@@ -148,9 +148,9 @@ def _all_partial(rules: Rules, clean: Comparison) -> tuple[str, ...]:
 # -- running a test once more ---------------------------------------------------------------------
 
 
-def _clean_run_under_another_clock(item: pytest.Function) -> Run:
+def _clean_run_under_another_clock(item: pytest.Function) -> ExploredRun:
     with _shifted_machine_clock():
-        return _run(item, Run(_START + _ANOTHER_CLOCK))
+        return _run(item, ExploredRun(_START + _ANOTHER_CLOCK))
 
 
 @contextmanager
@@ -164,7 +164,7 @@ def _shifted_machine_clock() -> Iterator[None]:
         yield
 
 
-def _run(item: pytest.Function, run: Run) -> Run:
+def _run(item: pytest.Function, run: ExploredRun) -> ExploredRun:
     """Run a test from fresh fixtures, in virtual time, and fail nobody."""
     twin = _twin(item)
     twin.stash[RUN] = run

@@ -64,7 +64,7 @@ class Afterwards:
     hang: str | None = None
 
 
-class Run:
+class ExploredRun:
     """One run.
 
     Args:

@@ -15,7 +15,7 @@ from pytest_rosey.explore.calls import Call
 from pytest_rosey.explore.choice import Rules
 from pytest_rosey.explore.comparison import Comparison
 from pytest_rosey.explore.effects import Effect, described, effect_of, without
-from pytest_rosey.explore.run import PATIENCE, Run
+from pytest_rosey.explore.run import PATIENCE, ExploredRun
 from pytest_rosey.virtual_time import Hang
 
 _NEVER_ALLOWED = (
@@ -60,7 +60,7 @@ class Verdict:
     found: str = ""
 
 
-def verdict_on(run: Run, clean: Comparison, rules: Rules) -> Verdict:
+def verdict_on(run: ExploredRun, clean: Comparison, rules: Rules) -> Verdict:
     """Return what is to be said of a run with a fault.
 
     Args:
@@ -77,7 +77,7 @@ def verdict_on(run: Run, clean: Comparison, rules: Rules) -> Verdict:
     return Verdict(Mark.FINE if clean.is_same_answer(call) else Mark.ALLOWED)
 
 
-def _is_reproduced(run: Run, clean: Comparison) -> bool:
+def _is_reproduced(run: ExploredRun, clean: Comparison) -> bool:
     assert run.place is not None
     if not run.tap.is_hit:
         return False
@@ -86,7 +86,9 @@ def _is_reproduced(run: Run, clean: Comparison) -> bool:
     )
 
 
-def _objections(run: Run, call: Call, clean: Comparison, rules: Rules) -> Iterator[tuple[str, str]]:
+def _objections(
+    run: ExploredRun, call: Call, clean: Comparison, rules: Rules
+) -> Iterator[tuple[str, str]]:
     """Yield what is wrong, the plainest first: what was expected, and what was found."""
     yield from _hangs(run)
     for each in run.calls.all:
@@ -101,7 +103,7 @@ def _objections(run: Run, call: Call, clean: Comparison, rules: Rules) -> Iterat
     yield from _wrong_afterwards(run, clean)
 
 
-def _hangs(run: Run) -> Iterator[tuple[str, str]]:
+def _hangs(run: ExploredRun) -> Iterator[tuple[str, str]]:
     if isinstance(run.ended_by, Hang):
         waiting = next((call for call in run.calls.all if isinstance(call.error, Hang)), None)
         yield "an end", f"{waiting or 'the test'} waits for what never comes"
@@ -146,7 +148,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _wrong_effects(
-    run: Run, call: Call, clean: Comparison, rules: Rules
+    run: ExploredRun, call: Call, clean: Comparison, rules: Rules
 ) -> Iterator[tuple[str, str]]:
     effect, wanted = effect_on(run, call, clean), clean.effects[call.number - 1]
     changed = f"{_outcome(call)}, and changed: {described(effect)}"
@@ -170,7 +172,7 @@ def _wrong_effects(
         )
 
 
-def effect_on(run: Run, call: Call, clean: Comparison) -> Effect:
+def effect_on(run: ExploredRun, call: Call, clean: Comparison) -> Effect:
     """Return what a call has changed, what came late included."""
     assert call.before is not None
     assert call.after is not None  # the faulted call is looked at
@@ -179,7 +181,7 @@ def effect_on(run: Run, call: Call, clean: Comparison) -> Effect:
     return clean.normal(Counter({what: count for what, count in effect.items() if count}))
 
 
-def _wrong_later(run: Run, call: Call, clean: Comparison) -> Iterator[tuple[str, str]]:
+def _wrong_later(run: ExploredRun, call: Call, clean: Comparison) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the calls after one that went as without the fault."""
     if call.asks_for_chance or not clean.is_same_answer(call):
         return
@@ -193,7 +195,7 @@ def _wrong_later(run: Run, call: Call, clean: Comparison) -> Iterator[tuple[str,
             )
 
 
-def _wrong_afterwards(run: Run, clean: Comparison) -> Iterator[tuple[str, str]]:
+def _wrong_afterwards(run: ExploredRun, clean: Comparison) -> Iterator[tuple[str, str]]:
     found = run.afterwards
     left = found.tasks - clean.first.afterwards.tasks
     if left:
@@ -210,7 +212,7 @@ def _wrong_afterwards(run: Run, clean: Comparison) -> Iterator[tuple[str, str]]:
         )
 
 
-def _may_fail_again(run: Run, call: Call, clean: Comparison) -> bool:
+def _may_fail_again(run: ExploredRun, call: Call, clean: Comparison) -> bool:
     """Return whether a call need not work now: it never does, or all of it was done before."""
     number = call.number - 1
     if type(run.afterwards.again) is type(clean.calls[number].error):
