@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import traceback
 import unittest
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,8 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from pytest_rosey.loops import loop_scope_of
-from pytest_rosey.runs import Run, run_of
+from pytest_rosey.marks import Run, loop_scope_of, run_of
 
 __tracebackhide__ = True
 
@@ -111,6 +111,12 @@ def loop_owner_of(request: pytest.FixtureRequest, fixture: str) -> LoopOwner:
     default = request.config.getini("asyncio_default_fixture_loop_scope")
     item = request.node
     return LoopOwner(fixture, loop_scope_of(item), default or "not set", run_of(item))
+
+
+def told(error: BaseException) -> str:
+    """Return an exception in a line, and where it was raised in another."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error}\n  at {frame.filename}:{frame.lineno}"
 
 
 def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from pytest_rosey import marks
+from pytest_rosey.marks import Run, current_run
 from pytest_rosey.options import settings
-from pytest_rosey.runs import Run, current_run
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec

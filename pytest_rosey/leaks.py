@@ -19,8 +19,8 @@ from dbservice.protocol import namespace
 from dbservice.storage.catalog import Catalog
 from pytest_rosey.clients import LoopBound
 from pytest_rosey.connections import connections
+from pytest_rosey.marks import Run, current_run
 from pytest_rosey.options import settings
-from pytest_rosey.runs import Run, current_run
 from pytest_rosey.service.faulty_engine import spared
 
 if TYPE_CHECKING:

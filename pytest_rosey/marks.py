@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import pytest
 
 from pytest_rosey.options import settings
+
+if TYPE_CHECKING:
+    from pytest_rosey.clock import RoseyClock
 
 FAKE, REAL = "fake", "real"
 _BUSES = (FAKE, REAL)
@@ -22,6 +27,11 @@ _TIMES = (_VIRTUAL, "real")
 HARNESS = "_rosey"
 """The fixture that all fixtures on a bus depend on."""
 
+RUNNER = "_function_scoped_runner"
+"""pytest-asyncio's fixture that makes the loop of a test whose loop scope is `function`."""
+
+_RUN = pytest.StashKey["Run"]()
+
 
 @dataclass(frozen=True, slots=True)
 class FakeRules:
@@ -29,6 +39,101 @@ class FakeRules:
 
     assert_all_called: bool = True
     contract: bool = True
+
+
+class Faults(Protocol):
+    """What injects faults: `NatsFaults`."""
+
+    def lift(self) -> None:
+        """End all faults."""
+
+    def report(self) -> str:
+        """List what was injected; empty if nothing was."""
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One run of a test, from its set-up to its tear-down; a rerun is another one.
+
+    Whatever is kept about a test is kept here, so that nothing of it reaches the next run.
+
+    Attributes:
+        item: the test.
+        bus: which bus it is on, `fake` or `real`, once it has something there.
+        faults: what injects faults into it, once somebody asked for it.
+        clock: the clock of its service, once somebody asked for it.
+        asked_jetstream: whether one of our clients has asked its JetStream for something.
+        is_complete: whether the test came to its end; one that stopped half-way (failed, skipped,
+            interrupted) had no chance to use what it prepared, nor to clean up.
+        failures: the exceptions of what failed, subtests included.
+        broken_callbacks: what the test's own callbacks on the bus have raised.
+        notes: what the report of a failure says besides.
+        refusals: why it was kept from connecting to a server.
+    """
+
+    item: pytest.Item
+    bus: str | None = None
+    faults: Faults | None = None
+    clock: RoseyClock | None = None
+    asked_jetstream: bool = False
+    is_complete: bool = False
+    failures: list[BaseException] = field(default_factory=list)
+    broken_callbacks: list[Exception] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refusals: list[BaseException] = field(default_factory=list)
+    _has_stopped: bool = False
+
+    def note(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+        """Take in how a phase of the test went, or one of its subtests."""
+        if call.when == "teardown":
+            # They hold frames.
+            self.failures.clear()
+            return
+        if call.excinfo is not None:
+            self.failures.append(call.excinfo.value)
+        self._has_stopped |= not report.passed
+        self.is_complete = call.when == "call" and not self._has_stopped
+
+
+current_run: ContextVar[Run | None] = ContextVar("rosey_run", default=None)
+"""The run that is going on. A task belongs to the run in whose context it was made."""
+
+
+def begin(item: pytest.Item) -> Run:
+    """Return the new run of a test that is about to be set up."""
+    run = item.stash[_RUN] = Run(item)
+    current_run.set(run)
+    return run
+
+
+def run_of(item: pytest.Item) -> Run:
+    """Return the run of a test that is going on."""
+    # Where another plugin's hook has ended the set-up, ours was not reached.
+    return item.stash.get(_RUN, None) or begin(item)
+
+
+@contextmanager
+def runs_of(item: pytest.Item) -> Iterator[None]:
+    """Let go of all that was kept about a test when it is over."""
+    before = current_run.get()  # of a test that runs pytest itself
+    try:
+        yield
+    finally:
+        current_run.set(before)
+        if _RUN in item.stash:  # else somebody else has run it in another way
+            # A context that somebody keeps would keep the loop of the test with it.
+            item.stash[_RUN].faults = None
+            del item.stash[_RUN]
+
+
+@contextmanager
+def outside_of_tests() -> Iterator[None]:
+    """Let what is made here belong to no test, as what a session's fixture makes."""
+    token = current_run.set(None)
+    try:
+        yield
+    finally:
+        current_run.reset(token)
 
 
 def declare(config: pytest.Config) -> None:
@@ -156,6 +261,14 @@ def is_in_virtual_time(item: pytest.Item) -> bool:
     if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in _TIMES:
         refuse(item, marker, '"virtual" or "real"', marker.kwargs)
     return bool(marker.args[0] == _VIRTUAL)
+
+
+def loop_scope_of(item: pytest.Item) -> str:
+    """Return the loop scope of a test: its marker's, else the ini default."""
+    marker = item.get_closest_marker("asyncio")
+    named = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") if marker else None
+    scope: str = named or item.config.getini("asyncio_default_test_loop_scope")
+    return scope
 
 
 def bus_of(item: pytest.Item) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_rosey import connections, fixtures, loops, marks, runs
+from pytest_rosey import connections, fixtures, marks
 from pytest_rosey.options import (
     add_options,
     is_on_postgres,
@@ -118,7 +118,7 @@ def _explore(config: pytest.Config) -> Any:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let go of all that was kept about a test when it is over."""
-    with runs.runs_of(item):
+    with marks.runs_of(item):
         return (yield)
 
 
@@ -126,7 +126,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin a run of a test. It is here that its markers are judged, so that only it fails."""
     # No wrapper: what that raises keeps the wrappers of other plugins from being set up.
-    runs.begin(item)
+    marks.begin(item)
     fixtures.harness.be_first(item)
     connections.connections(item.config).allow_for_a_test(marks.allowed_hosts(item))
     if "nats_server" in getattr(item, "fixturenames", ()) or marks.uses_real_bus(item):
@@ -145,9 +145,9 @@ def pytest_fixture_setup(
 ) -> Generator[None, object, object]:
     """Make the loop of a test virtual at once, and what a broader scope makes nobody's."""
     if fixturedef.scope != "function":
-        with runs.outside_of_tests():
+        with marks.outside_of_tests():
             return (yield)
-    if fixturedef.argname != loops.RUNNER or not marks.is_in_virtual_time(request.node):
+    if fixturedef.argname != marks.RUNNER or not marks.is_in_virtual_time(request.node):
         return (yield)
     from pytest_rosey import virtual_time
 
@@ -171,7 +171,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """End the faults of a test before its fixtures are torn down."""
-    if (faults := runs.run_of(item).faults) is not None:
+    if (faults := marks.run_of(item).faults) is not None:
         faults.lift()
 
 
@@ -181,7 +181,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember how the test went; if it failed, show its faults and the real server's log."""
     report = yield
-    run = runs.run_of(item)
+    run = marks.run_of(item)
     run.note(report, call)
     if report.failed and (
         run.bus == marks.REAL or "nats_server" in getattr(item, "fixturenames", ())

@@ -18,7 +18,7 @@ from _pytest.outcomes import Failed
 
 from dbservice.runtime.clock import system_time
 from pytest_rosey import marks
-from pytest_rosey.loops import loop_scope_of
+from pytest_rosey.marks import loop_scope_of
 from pytest_rosey.options import MEMORY, settings
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pytest_rosey.explore.run import ExploredRun
 from pytest_rosey.explore.tap import Place, Sent
 from pytest_rosey.explore.values import payload_of
 from pytest_rosey.explore.verdict import Verdict, verdict_on
-from pytest_rosey.runs import runs_of
+from pytest_rosey.marks import runs_of
 
 RUN = pytest.StashKey[ExploredRun]()
 

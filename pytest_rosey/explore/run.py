@@ -19,7 +19,7 @@ from pytest_rosey.explore.invariants import Invariant
 from pytest_rosey.explore.tap import Place, Tap
 from pytest_rosey.explore.values import leaves_of
 from pytest_rosey.leaks import is_of_nats_py
-from pytest_rosey.loops import RUNNER
+from pytest_rosey.marks import RUNNER
 
 if TYPE_CHECKING:
     from pytest_rosey.clients import LoopBound

@@ -15,8 +15,8 @@ from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Publication
 from dbservice.protocol import ErrorCode
 from dbservice.protocol.errors import nearest
-from pytest_rosey.clients import LoopBound
-from pytest_rosey.runs import Run, told
+from pytest_rosey.clients import LoopBound, told
+from pytest_rosey.marks import Run
 from pytest_rosey.stubs.contract import ContractError
 from pytest_rosey.stubs.requests import (
     SentRequest,
