@@ -416,7 +416,7 @@ class StubsFirst:
         self, client: LoopBound, send: Callable[..., Awaitable[Msg]], *args: Any, **kwargs: Any
     ) -> Msg:
         """Return the answer to a request; what `rosey_chat` sends is for the plugin."""
-        if client.home.fixture == "rosey_chat":
+        if client.owner.fixture == "rosey_chat":
             return await send(*args, **kwargs)
         return await self._fake.answered(client, send, *args, **kwargs)
 
