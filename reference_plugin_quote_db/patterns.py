@@ -14,8 +14,9 @@ from dbservice.protocol.errors import did_you_mean
 from reference_plugin_quote_db import schema, validation
 from reference_plugin_quote_db.authorization import Authorization, refuse_banned
 from reference_plugin_quote_db.bus import at_most
-from reference_plugin_quote_db.errors import ServiceUnavailableError, ValidationError
+from reference_plugin_quote_db.errors import QuoteNotFound, ServiceUnavailableError, ValidationError
 from reference_plugin_quote_db.fallback import Fallback
+from reference_plugin_quote_db.favourites import Favourites
 from reference_plugin_quote_db.flags import SEARCH, FeatureFlags
 from reference_plugin_quote_db.metrics import observed
 from reference_plugin_quote_db.moderation import Moderator
@@ -37,11 +38,12 @@ TOGETHER: Final = 50
 
 
 class Patterns(Quotes):
-    """Quotes, by tags, pages, filters, flags, sessions, counters, repeats, limits and rights."""
+    """Quotes, by tags, favourites, pages, filters, flags, sessions, counters, limits and rights."""
 
     namespace: str
     flags: FeatureFlags
     _sessions: Sessions
+    _favourites: Favourites
     _moderator: Moderator
     _authorization: Authorization
     fallback: Fallback
@@ -94,6 +96,26 @@ class Patterns(Quotes):
             limit=validation.limit(limit),
             timeout=self.TIMEOUT_SEARCH,
         )
+
+    async def choose_favourite(self, user: str, quote_id: int) -> None:
+        """Make a quote the favourite of a user, instead of the one they had before.
+
+        Raises:
+            QuoteNotFound: if there is no such quote.
+            ValidationError: if `user` or `quote_id` is not valid.
+        """
+        if await self.get_quote(quote_id) is None:
+            raise QuoteNotFound(quote_id)
+        await self._favourites.choose(user, quote_id)
+
+    async def favourite_quote(self, user: str) -> Quote | None:
+        """Return the favourite of a user, or None if they have chosen none, or it was deleted.
+
+        Raises:
+            ValidationError: if that cannot be the name of a user.
+        """
+        quote_id = await self._favourites.of(user)
+        return None if quote_id is None else await self.get_quote(quote_id)
 
     # -- pages and filters ------------------------------------------------------------------------
 

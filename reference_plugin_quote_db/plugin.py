@@ -19,6 +19,7 @@ from reference_plugin_quote_db.chat.listener import CommandListener
 from reference_plugin_quote_db.errors import MigrationsPending
 from reference_plugin_quote_db.events import EventFeed, Events
 from reference_plugin_quote_db.fallback import Fallback
+from reference_plugin_quote_db.favourites import Favourites
 from reference_plugin_quote_db.flags import FeatureFlags
 from reference_plugin_quote_db.legacy.switch import legacy_wanted
 from reference_plugin_quote_db.metrics import Metrics, Observer
@@ -91,6 +92,7 @@ class QuoteDBPlugin(Patterns):
         # Past breaker and repeats, for questions about the service itself.
         self._direct = StorageClient(nats_client, namespace)
         self._sessions = Sessions(kv)
+        self._favourites = Favourites(storage)
         self._moderator = moderator or Moderator()
         self._queue = WriteQueue(self.circuit_breaker, clock)
         self._recovery = Recovery(self.circuit_breaker, self.check_service)

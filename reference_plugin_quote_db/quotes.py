@@ -14,10 +14,7 @@ from dbservice.client import ConstraintViolation, Page, Rows, StorageClient
 from dbservice.client import ValidationError as RefusedValue
 from dbservice.runtime.clock import Clock
 from reference_plugin_quote_db import schema, validation
-from reference_plugin_quote_db.errors import (
-    QuoteNotFound,
-    ScoreLimitReached,
-)
+from reference_plugin_quote_db.errors import QuoteNotFound, ScoreLimitReached
 from reference_plugin_quote_db.events import Events
 from reference_plugin_quote_db.metrics import Observer, observed
 from reference_plugin_quote_db.parts.cache import RowCache

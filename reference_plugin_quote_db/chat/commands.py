@@ -41,6 +41,7 @@ FAILED: Final = "That did not work, and it is not your fault. The log has the re
 SEARCH_IS_OFF: Final = "Searching is switched off at the moment."
 NO_QUOTES: Final = f'There are no quotes yet. Type: {COMMAND} add "text" Author'
 NO_TOP_QUOTES: Final = f"No quote has been upvoted yet. Type: {COMMAND} upvote <id>"
+NO_FAVOURITE: Final = f"You have no favourite quote. Type: {COMMAND} fav <id>"
 AS_IT_WAS: Final = "(The quote database does not answer: this is how the quote was last seen.)"
 NOT_ALL: Final = "(The quote database does not answer: only quotes seen lately were searched.)"
 
@@ -53,6 +54,8 @@ class Quotes(Protocol):
     async def top_quotes(self, limit: int) -> list[Quote]: ...
     async def count_quotes(self) -> int: ...
     async def stats(self) -> list[dict[str, Any]]: ...
+    async def choose_favourite(self, user: str, quote_id: int) -> None: ...
+    async def favourite_quote(self, user: str) -> Quote | None: ...
     async def upvote_quote(self, quote_id: int) -> int: ...
     async def downvote_quote(self, quote_id: int) -> int: ...
 
@@ -242,6 +245,16 @@ async def _stats(chat: ChatCommands, caller: Caller, arguments: str) -> str:
     return "\n".join([await _count(chat, caller, arguments), *lines])
 
 
+async def _fav(chat: ChatCommands, caller: Caller, arguments: str) -> str:
+    if not arguments:
+        quote = await chat.quotes.favourite_quote(caller.user)
+        return _shown(quote) if quote else NO_FAVOURITE
+    refuse_banned(caller.role, "choosing a favourite")
+    quote_id = number(arguments)
+    await chat.quotes.choose_favourite(caller.user, quote_id)
+    return f"Quote #{quote_id} is your favourite"
+
+
 async def _upvote(chat: ChatCommands, caller: Caller, arguments: str) -> str:
     refuse_banned(caller.role, "voting")
     quote_id = number(arguments)
@@ -282,6 +295,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "upvote": Action("upvote <id>", "raise the score of a quote", _upvote),
     "downvote": Action("downvote <id>", "lower the score of a quote", _downvote),
     "top": Action("top [limit]", "show the quotes with the highest scores", _top),
+    "fav": Action("fav [id]", "choose your favourite quote, or show it", _fav),
     "help": Action("help", "show this list", _help),
 }
 

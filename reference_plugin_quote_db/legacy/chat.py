@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LIMIT: Final = 10
 """Results of a search."""
 
-NOT_THERE_YET: Final = "The quote database runs as it was before tags and statistics."
+NOT_THERE_YET: Final = "The quote database runs as it was before tags, statistics and favourites."
 
 
 class LegacyFileMissing(RuntimeError):  # noqa: N818 - it is named like the plugin's other errors
@@ -176,6 +176,14 @@ class LegacyChat:
 
     async def stats(self) -> list[dict[str, Any]]:
         """Refuse: the plugin as it was did not count by author."""
+        raise QuoteError(NOT_THERE_YET)
+
+    async def choose_favourite(self, user: str, quote_id: int) -> None:  # noqa: ARG002
+        """Refuse: there are no favourites in the file."""
+        raise QuoteError(NOT_THERE_YET)
+
+    async def favourite_quote(self, user: str) -> Quote | None:  # noqa: ARG002
+        """Refuse: there are no favourites in the file."""
         raise QuoteError(NOT_THERE_YET)
 
     async def _existing(self, quote_id: int) -> Quote:

@@ -149,6 +149,8 @@ async def test_every_command_and_every_page(
     assert await told("tag", f"{number} #Snakes") == f"Quote #{number} tags: #snakes"
     assert await told("tagged", "snakes") == f"Found 1 quote: #{number}\n{shown}"
     assert await told("untag", f"{number} snakes") == f"Quote #{number} tags: none"
+    assert await told("fav", number) == f"Quote #{number} is your favourite"
+    assert await told("fav") == shown
     assert await told("upvote", number) == f"Quote #{number} score: 1 (+1)"
     assert f"#{number} (score: 1)" in await told("top")
     assert await told("downvote", number) == f"Quote #{number} score: 0 (-1)"

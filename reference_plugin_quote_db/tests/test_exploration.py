@@ -74,6 +74,8 @@ async def plugin(
         ("untag_quote", (1, "mst3k")),
         ("quotes_tagged", ("mst3k",)),
         ("stats", ()),
+        ("choose_favourite", ("ada", 1)),
+        ("favourite_quote", ("ada",)),
         ("add_quote_safe", ("A text", "An author", "ada")),
         ("add_quote_queued", ("A text", "An author", "ada")),
         ("get_quote_safe", (1,)),
@@ -119,6 +121,8 @@ async def test_a_coroutine(plugin: QuoteDBPlugin, name: str, arguments: tuple[An
         "stats",
         "tag 1 funny",
         "tagged mst3k",
+        "fav 1",
+        "fav",
         "help",
     ],
 )

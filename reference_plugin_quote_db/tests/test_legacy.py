@@ -306,9 +306,17 @@ async def chat(old: legacy.QuoteDBPlugin, nats_client: Any) -> AsyncIterator[Leg
         ("count", "Total quotes: 1"),
         ("delete 1", "Quote #1 deleted"),
         ("delete 9", "Quote #9 not found"),
-        ("stats", "The quote database runs as it was before tags and statistics."),
-        ("tag 1 funny", "The quote database runs as it was before tags and statistics."),
-        ("tagged funny", "The quote database runs as it was before tags and statistics."),
+        ("stats", "The quote database runs as it was before tags, statistics and favourites."),
+        (
+            "tag 1 funny",
+            "The quote database runs as it was before tags, statistics and favourites.",
+        ),
+        ("fav", "The quote database runs as it was before tags, statistics and favourites."),
+        ("fav 1", "The quote database runs as it was before tags, statistics and favourites."),
+        (
+            "tagged funny",
+            "The quote database runs as it was before tags, statistics and favourites.",
+        ),
     ],
 )
 async def test_the_chat_of_today_on_the_file_of_yesterday(

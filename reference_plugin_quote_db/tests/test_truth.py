@@ -239,6 +239,7 @@ async def test_a_switch_is_set_to_true_or_false(plugin: QuoteDBPlugin, enabled: 
         ("delete 1", "deleting quotes"),
         ("tag 1 x", "tagging quotes"),
         ("untag 1 x", "tagging quotes"),
+        ("fav 1", "choosing a favourite"),
     ],
 )
 async def test_banned_is_banned_in_any_spelling(

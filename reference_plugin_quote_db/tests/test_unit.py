@@ -713,6 +713,7 @@ async def test_command_help_lists_every_command(plugin: QuoteDBPlugin) -> None:
         "upvote",
         "downvote",
         "top",
+        "fav",
         "help",
     ]
     assert await say(plugin, "!quote help get") == lines[1]
