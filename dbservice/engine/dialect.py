@@ -34,6 +34,9 @@ from dbservice.sqltext.dialects import Dialect, quoted
 SEARCH_PREFIX = "_search_"
 """What the names of SQLite's search indexes begin with, before the name that they were given."""
 
+SEARCH_WRITTEN = "__written"
+"""What the names of their tables of rows end in that were written and not put into them yet."""
+
 FOLD = "_rosey_fold"
 """PostgreSQL's function that folds a text as the service does, which search indexes are over."""
 
@@ -305,7 +308,9 @@ class SqliteDialect:
         place = quoted(SEARCH_PREFIX + index.name)
         terms = " AND ".join('"' + part.replace('"', '""') + '"' for part in parts)
         asked = f"c{index.columns.index(column.name)} : ({terms})"
-        return Fragment(f"{key.sql} IN (SELECT rowid FROM {place} WHERE {place} MATCH ?)", (asked,))
+        found = f"SELECT rowid FROM {place} WHERE {place} MATCH ?"
+        written = f"SELECT row FROM {quoted(SEARCH_PREFIX + index.name + SEARCH_WRITTEN)}"
+        return Fragment(f"{key.sql} IN ({found} UNION ALL {written})", (asked,))
 
     def too_long(self, column: Column) -> str:
         # A path that is none is an error that says it. Of the column, because what is constant is

@@ -1,5 +1,9 @@
 """Search indexes on SQLite: an FTS5 table of trigrams beside a table, kept up by triggers.
 
+The triggers only write down which rows were written. Every search takes these for candidates, as
+if the index had found them, until there are enough of them to be put into FTS5 together: one by
+one they would cost three times as much, because FTS5 writes a segment for each statement.
+
 The index has a copy of the text, folded by the service's own `rosey_lower`, so that neither FTS5's
 older folding nor a later one of the service's can make it differ from what a filter compares. The
 triggers call that function too: an ordinary SQLite shell, which does not have it, cannot write to
@@ -9,22 +13,28 @@ the table behind the index's back. An index whose triggers are not whole is take
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from dbservice.engine.dialect import SEARCH_PREFIX
+from dbservice.engine.dialect import SEARCH_PREFIX, SEARCH_WRITTEN
 from dbservice.engine.indexes import SearchIndex
 from dbservice.engine.steps import Statement, Steps
 from dbservice.sqltext.dialects import quoted
 
-_EVENTS = ("insert", "update", "delete")
-_FOLDED = re.compile(r"rosey_lower\(NEW\.\"((?:[^\"]|\"\")*)\"\)")
+TOGETHER = 128
+"""Written rows that are put into FTS5 together, or fewer if they have this much text:"""
+
+TOGETHER_CHARACTERS = 65_536
+
+_WRITES = ("insert", "update", "delete")
+_TRIGGERS = (*_WRITES, *(f"{write}_store" for write in _WRITES))
+_COLUMN = re.compile(r"length\(NEW\.\"((?:[^\"]|\"\")*)\"\)")
 
 _HAS_FTS = "SELECT 1 FROM pragma_compile_options WHERE compile_options = 'ENABLE_FTS5'"
-_TRIGGERS = """
+_PRESENT = """
 SELECT t.name, t.tbl_name, t.sql FROM sqlite_master t WHERE t.type = 'trigger'
     AND substr(t.name, 1, 8) = '_search_' AND substr(t.tbl_name, 1, ?) = ?
     AND EXISTS (SELECT 1 FROM sqlite_master f WHERE f.type = 'table'
-        AND t.name IN (f.name || '__insert', f.name || '__update', f.name || '__delete'))
+        AND substr(t.name, 1, length(f.name) + 2) = f.name || '__')
 ORDER BY t.name
 """
 _KEY = """
@@ -48,50 +58,58 @@ def key_of(table: str) -> Steps[str | None]:
 
 def present(prefix: str) -> Steps[Mapping[str, SearchIndex]]:
     """Return the indexes on the tables with a prefix that are whole, by their names."""
-    triggers = yield Statement(_TRIGGERS, (len(prefix), prefix))
+    triggers = yield Statement(_PRESENT, (len(prefix), prefix))
     seen: dict[str, set[str]] = {}
     indexes: dict[str, SearchIndex] = {}
     for trigger, table, sql in triggers.rows:
         name, _, event = trigger.removeprefix(SEARCH_PREFIX).rpartition("__")
         seen.setdefault(name, set()).add(event)
         if event == "insert":
-            columns = [found.replace('""', '"') for found in _FOLDED.findall(sql)]
+            columns = [found.replace('""', '"') for found in _COLUMN.findall(sql)]
             indexes[name] = SearchIndex(name, table, tuple(columns))
-    return {name: index for name, index in indexes.items() if len(seen[name]) == len(_EVENTS)}
+    return {name: index for name, index in indexes.items() if seen[name] == set(_TRIGGERS)}
 
 
 def create(index: SearchIndex) -> Steps[None]:
     """Make an index and fill it."""
     key = yield from key_of(index.table)
     assert key is not None  # asked before
-    place, at = quoted(SEARCH_PREFIX + index.name), quoted(key)
-    columns = [f"c{number}" for number in range(len(index.columns))]
-    listed = ", ".join(columns)
-    new = ", ".join(f"rosey_lower(NEW.{quoted(column)})" for column in index.columns)
-    put = f"INSERT INTO {place} (rowid, {listed}) VALUES (NEW.{at}, {new})"
-    take = f"DELETE FROM {place} WHERE rowid = OLD.{at}"
-    of = ", ".join(quoted(column) for column in dict.fromkeys((key, *index.columns)))
+    place = SEARCH_PREFIX + index.name
+    columns = ", ".join(f"c{number}" for number in range(len(index.columns)))
     yield Statement(
-        f"CREATE VIRTUAL TABLE {place} USING fts5({listed}, detail=column, "
+        f"CREATE VIRTUAL TABLE {quoted(place)} USING fts5({columns}, detail=column, columnsize=0, "
         "tokenize='trigram case_sensitive 1')"
     )
-    for event, when, does in (
-        ("insert", "INSERT", put),
-        ("update", f"UPDATE OF {of}", f"{take}; {put}"),
-        ("delete", "DELETE", take),
+    yield Statement(
+        f"CREATE TABLE {quoted(place + SEARCH_WRITTEN)} (row INTEGER, characters INTEGER)"
+    )
+    for write, when, versions in (
+        ("insert", "INSERT", ("NEW",)),
+        ("update", f"UPDATE OF {_listed(dict.fromkeys((key, *index.columns)))}", ("OLD", "NEW")),
+        ("delete", "DELETE", ("OLD",)),
     ):
-        trigger = quoted(f"{SEARCH_PREFIX}{index.name}__{event}")
+        on = f"AFTER {when} ON {quoted(index.table)}"
+        noted = ", ".join(_noted(version, key, index) for version in versions)
+        # Which of the two is fired first is not said, and does not matter.
         yield Statement(
-            f"CREATE TRIGGER {trigger} AFTER {when} ON {quoted(index.table)} BEGIN {does}; END"
+            f"CREATE TRIGGER {quoted(f'{place}__{write}')} {on} "
+            f"BEGIN INSERT INTO {quoted(place + SEARCH_WRITTEN)} VALUES {noted}; END"
         )
-    yield from _fill(index, key)
+        yield Statement(
+            f"CREATE TRIGGER {quoted(f'{place}__{write}_store')} {on} "
+            f"WHEN (SELECT COUNT(*) >= {TOGETHER} OR SUM(characters) >= {TOGETHER_CHARACTERS} "
+            f"FROM {quoted(place + SEARCH_WRITTEN)}) BEGIN {_store(index, key)} END"
+        )
+    yield Statement(_fill(index, key))
 
 
 def drop(name: str) -> Steps[None]:
     """Remove an index, or what is left of one."""
-    for event in _EVENTS:
-        yield Statement(f"DROP TRIGGER IF EXISTS {quoted(f'{SEARCH_PREFIX}{name}__{event}')}")
-    yield Statement(f"DROP TABLE IF EXISTS {quoted(SEARCH_PREFIX + name)}")
+    place = SEARCH_PREFIX + name
+    for trigger in _TRIGGERS:
+        yield Statement(f"DROP TRIGGER IF EXISTS {quoted(f'{place}__{trigger}')}")
+    yield Statement(f"DROP TABLE IF EXISTS {quoted(place + SEARCH_WRITTEN)}")
+    yield Statement(f"DROP TABLE IF EXISTS {quoted(place)}")
 
 
 def refill(index: SearchIndex) -> Steps[None]:
@@ -100,10 +118,30 @@ def refill(index: SearchIndex) -> Steps[None]:
     yield from create(index)
 
 
-def _fill(index: SearchIndex, key: str) -> Steps[None]:
+def _noted(version: str, key: str, index: SearchIndex) -> str:
+    lengths = (f"COALESCE(length({version}.{quoted(name)}), 0)" for name in index.columns)
+    return f"({version}.{quoted(key)}, {' + '.join(lengths)})"
+
+
+def _store(index: SearchIndex, key: str) -> str:
+    """Return the statements that put the rows that were written down into FTS5."""
+    place = SEARCH_PREFIX + index.name
+    rows = f"(SELECT row FROM {quoted(place + SEARCH_WRITTEN)})"
+    return (
+        f"DELETE FROM {quoted(place)} WHERE rowid IN {rows}; "
+        f"{_fill(index, key, f'WHERE {quoted(key)} IN {rows}')}; "
+        f"DELETE FROM {quoted(place + SEARCH_WRITTEN)};"
+    )
+
+
+def _fill(index: SearchIndex, key: str, which: str = "") -> str:
     columns = ", ".join(f"c{number}" for number in range(len(index.columns)))
     folded = ", ".join(f"rosey_lower({quoted(column)})" for column in index.columns)
-    yield Statement(
+    return (
         f"INSERT INTO {quoted(SEARCH_PREFIX + index.name)} (rowid, {columns}) "
-        f"SELECT {quoted(key)}, {folded} FROM {quoted(index.table)} ORDER BY {quoted(key)}"
+        f"SELECT {quoted(key)}, {folded} FROM {quoted(index.table)} {which} ORDER BY {quoted(key)}"
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(quoted, names))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dbservice.engine import sqlite_search
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.steps import Statement, Steps
 from dbservice.migrate import Migrator
@@ -85,6 +86,28 @@ async def test_whatever_writes_keeps_the_index(indexed: Caller, apply: Applies) 
     assert await found(indexed, "%bad%") == [1]
 
 
+@ONLY_ON_SQLITE
+async def test_written_rows_are_indexed_together(indexed: Caller, database: Database) -> None:
+    async def waiting() -> int:
+        def steps() -> Steps[int]:
+            table = "_search_quote_db__t_search__written"
+            return int((yield Statement(f"SELECT COUNT(DISTINCT row) FROM {table}")).rows[0][0])
+
+        return await database.engine.read(steps)
+
+    await indexed.row("insert", table="t", data={"a": "hello"})
+    assert await waiting() == 1
+    rows = [{"a": f"row {number}"} for number in range(sqlite_search.TOGETHER)]
+    await indexed.row("insert_batch", table="t", rows=rows)
+    assert await waiting() < sqlite_search.TOGETHER / 2
+    await indexed.row("insert", table="t", data={"a": "x" * sqlite_search.TOGETHER_CHARACTERS})
+    await indexed.row("update", table="t", id=1, data={"a": "goodbye"})
+    assert await waiting() <= 1
+    assert await found(indexed, "%hello%") == []
+    assert await found(indexed, "%goodbye%") == [1]
+    assert await found(indexed, "%row 127%") == [129]
+
+
 async def test_a_write_that_fails_leaves_the_index_as_it_was(indexed: Caller) -> None:
     await indexed.row("insert", table="t", data={"id": 1, "a": "hello"})
     await indexed.refused_row("insert_batch", table="t", rows=[{"id": 2, "a": "hello"}, {"id": 1}])
@@ -132,6 +155,8 @@ async def test_an_index_follows_the_names_of_its_table_and_columns(
     [index] = await has_index(indexed, "u")
     assert index["columns"] == ["c", "b"]
     assert await found(indexed, "%hello%", "c", "u") == [1]
+    await indexed.row("insert", table="u", data={"id": 2, "c": "hello again"})
+    assert await found(indexed, "%hello%", "c", "u") == [1, 2]
 
 
 async def test_an_index_goes_with_its_table(indexed: Caller, apply: Applies) -> None:
@@ -206,7 +231,8 @@ async def test_a_plain_sqlite_shell_does_not_write_past_the_index(
     shell = sqlite3.connect(database.engine.path)  # type: ignore[attr-defined]
     with pytest.raises(sqlite3.OperationalError, match="rosey_lower"):
         shell.execute("UPDATE quote_db__t SET a = 'other'")
-    shell.execute('DROP TRIGGER "_search_quote_db__t_search__update"')
+    for trigger in ("update", "update_store"):
+        shell.execute(f'DROP TRIGGER "_search_quote_db__t_search__{trigger}"')
     shell.execute("UPDATE quote_db__t SET a = 'other' WHERE id = 1")
     shell.commit()
     shell.close()
@@ -318,8 +344,11 @@ def some_pattern(rng: random.Random, texts: list[str]) -> str:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_an_index_changes_no_result(plugin: Caller, apply: Applies, seed: int) -> None:
+async def test_an_index_changes_no_result(
+    plugin: Caller, apply: Applies, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(seed)
+    monkeypatch.setattr(sqlite_search, "TOGETHER", (1, 5, 20, 128)[seed])
     await apply(*(TABLES[0].replace(" t ", f" {name} ") for name in ("t", "u")), INDEX)
     texts: list[str] = []
     for _ in range(60):
