@@ -74,6 +74,8 @@ async def test_the_engines_answer_one_stream_of_requests_alike(
         for number, call in enumerate(stream):
             if number == OPERATIONS_ASKED:
                 break
+            if number and number % 10_000 == 0:
+                print(f"{number:,} requests without a difference", flush=True)
             reply = await agreed(services, call, number)
             count(met, call, reply)
             stream.learn(call, reply)
