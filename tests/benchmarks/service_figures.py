@@ -170,8 +170,8 @@ def responder(url: str, loop: str = "asyncio") -> subprocess.Popen[str]:
     return started([sys.executable, "-m", "pytest_rosey.bench.child", loop, "echo", url], "ready")
 
 
-def serve(url: str, database: Path, *options: str) -> subprocess.Popen[str]:
-    """Start `rosey serve` on a file."""
+def serve(url: str, database: Path | str, *options: str) -> subprocess.Popen[str]:
+    """Start `rosey serve` on a database."""
     command = [sys.executable, "-m", "dbservice", "serve", "--nats", url, "--db", str(database)]
     command += ["--migrate", "--log-level", "warning", *options]
     return started(command, "rosey: ready")
