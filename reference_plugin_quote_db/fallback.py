@@ -35,17 +35,22 @@ class Fallback:
     @property
     def is_away(self) -> bool:
         """Whether the service is being left alone, so that answers come from the cache alone."""
-        return self._breaker.state is not CircuitState.CLOSED
+        return self._breaker.state is CircuitState.OPEN
 
-    async def get(self, quote_id: int) -> Quote | None:
-        """Return a quote, or None if there is none with this id.
+    async def get(self, quote_id: int) -> tuple[Quote | None, bool]:
+        """Look for a quote. The cache alone is believed only while the service is well.
+
+        Returns:
+            the quote, None if there is none with this id; and whether it is like that now, not only
+            as it was when it was read last.
 
         Raises:
             ServiceUnavailableError: if the service is away and the quote is not in the cache.
             ValidationError: if `quote_id` is not a positive integer.
         """
+        in_doubt = self._breaker.state is not CircuitState.CLOSED
         try:
-            return await self._quotes.get_quote(quote_id)
+            return await self._quotes.get_quote(quote_id, now=in_doubt), True
         except (StorageError, ServiceUnavailableError) as error:
             if not is_outage(error):
                 raise
@@ -53,7 +58,7 @@ class Fallback:
             if cached is None:
                 raise ServiceUnavailableError(AWAY) from error
             logger.warning("Storage is away, using the cache for quote #%d", quote_id)
-            return cached
+            return cached, False
 
     async def search(self, query: str, limit: int = 10) -> tuple[Page, bool]:
         """Search as `Quotes.search_page()`; only the cache, while the service is away.

@@ -368,7 +368,8 @@ class Patterns(Quotes):
             ServiceUnavailableError: if the service is away and the quote is not in the cache.
             ValidationError: if `quote_id` is not a positive integer.
         """
-        return await self.fallback.get(quote_id)
+        quote, _ = await self.fallback.get(quote_id)
+        return quote
 
     # -- limits, rights, moderation, records: each for itself -------------------------------------
 

@@ -117,17 +117,21 @@ class Quotes:
     # -- reading ----------------------------------------------------------------------------------
 
     @observed("get")
-    async def get_quote(self, quote_id: int) -> Quote | None:
+    async def get_quote(self, quote_id: int, *, now: bool = False) -> Quote | None:
         """Return a quote, or None if there is none with this id.
 
         A quote that was read in the last five minutes comes from the cache, unless it was changed
         since.
 
+        Args:
+            quote_id: which one.
+            now: whether to ask the service, whatever the cache has.
+
         Raises:
             ValidationError: if `quote_id` is not a positive integer.
         """
         cached = self._cache.get(validation.quote_id(quote_id))
-        if cached is not None:
+        if cached is not None and not now:
             self._observer.metrics.cache_hit()
             return cached
         self._observer.metrics.cache_missed()

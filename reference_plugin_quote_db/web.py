@@ -92,14 +92,14 @@ async def _plugin_health(plugin: WebPlugin, _request: Request) -> Response:
 async def _quote(plugin: WebPlugin, request: Request) -> Response:
     try:
         quote_id = number(request.path.removeprefix(QUOTES))
-        quote = await plugin.fallback.get(quote_id)
+        quote, is_now = await plugin.fallback.get(quote_id)
     except ValidationError as error:
         return error_response(400, str(error))
     except ServiceUnavailableError as error:
         return error_response(503, "Quote service temporarily unavailable", _retry_after(error))
     if quote is None:
         return error_response(404, str(QuoteNotFound(quote_id)))
-    return json_response(escaped(quote), headers=STALE if plugin.fallback.is_away else None)
+    return json_response(escaped(quote), headers=None if is_now else STALE)
 
 
 def _retry_after(error: ServiceUnavailableError) -> Mapping[str, str]:

@@ -73,9 +73,7 @@ class Authorization(Protocol):
 class Fallback(Protocol):
     """What can be read while the service is away."""
 
-    @property
-    def is_away(self) -> bool: ...
-    async def get(self, quote_id: int) -> Quote | None: ...
+    async def get(self, quote_id: int) -> tuple[Quote | None, bool]: ...
     async def search(self, query: str) -> tuple[Page, bool]: ...
 
 
@@ -184,10 +182,10 @@ async def _add(chat: ChatCommands, caller: Caller, arguments: str) -> str:
 
 async def _get(chat: ChatCommands, _: Caller, arguments: str) -> str:
     quote_id = number(arguments)
-    quote = await chat.fallback.get(quote_id)
+    quote, is_now = await chat.fallback.get(quote_id)
     if quote is None:
         raise QuoteNotFound(quote_id)
-    return f"{_shown(quote)}\n{AS_IT_WAS}" if chat.fallback.is_away else _shown(quote)
+    return _shown(quote) if is_now else f"{_shown(quote)}\n{AS_IT_WAS}"
 
 
 async def _random(chat: ChatCommands, _: Caller, __: str) -> str:

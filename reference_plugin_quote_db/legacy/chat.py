@@ -48,9 +48,6 @@ class LegacyChat:
         namespace: the name under which commands are heard.
     """
 
-    is_away = False
-    """Its file is never away."""
-
     def __init__(
         self, nats_client: Bus | None, path: Path | None = None, *, namespace: str = PLUGIN
     ) -> None:
@@ -115,9 +112,9 @@ class LegacyChat:
             validation.quote_text(text), validation.author(author), validation.username(user)
         )
 
-    async def get(self, quote_id: int) -> Quote | None:
-        """Return a quote, or None if there is none with this id."""
-        return await self._plugin.get_quote(validation.quote_id(quote_id))
+    async def get(self, quote_id: int) -> tuple[Quote | None, bool]:
+        """Return a quote, None if there is none with this id; and that it is like that now."""
+        return await self._plugin.get_quote(validation.quote_id(quote_id)), True
 
     async def random_quote(self) -> Quote | None:
         """Return any quote, or None if there are none."""
@@ -152,7 +149,7 @@ class LegacyChat:
 
     async def delete_quote(self, quote_id: int, user: str, role: str) -> bool:
         """Delete a quote if this user may. Return whether there was one."""
-        quote = await self.get(quote_id)
+        quote, _ = await self.get(quote_id)
         if quote is None:
             return False
         refuse_change(quote, user, role, "delete", "deleting quotes")
@@ -187,7 +184,7 @@ class LegacyChat:
         raise QuoteError(NOT_THERE_YET)
 
     async def _existing(self, quote_id: int) -> Quote:
-        quote = await self.get(quote_id)
+        quote, _ = await self.get(quote_id)
         if quote is None:
             raise QuoteNotFound(quote_id)
         return quote

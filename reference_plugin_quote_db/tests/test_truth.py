@@ -352,6 +352,28 @@ async def test_a_quote_from_the_cache_says_so(plugin: QuoteDBPlugin, nats_faults
     assert await say(plugin, "get 1") == f"{shown}\n{AS_IT_WAS}"
 
 
+async def test_a_quote_is_not_told_to_be_old_when_the_service_is_back(
+    plugin: QuoteDBPlugin, client: StorageClient, nats_faults: Any
+) -> None:
+    """Nor is one told that was changed meanwhile: the cache is not believed in doubt."""
+    await plugin.get_quote(1)
+    await go_away(plugin, nats_faults)
+    nats_faults.lift()
+    await client.rows("quotes").update({"id": 1}, {"text": {"$set": "Changed"}})
+    plugin.circuit_breaker.half_open()
+    assert await say(plugin, "get 1") == "#1: 'Changed' — MST3K"
+
+
+async def test_the_first_quote_from_the_cache_says_so(rosey_plugin: Any, nats_faults: Any) -> None:
+    """The breaker has not opened yet, but the service was asked in vain."""
+    clock = ManualClock(BEGUN)
+    plugin = await rosey_plugin(QuoteDBPlugin, namespace="quote-db", clock=clock)
+    shown = await say(plugin, "get 1")
+    clock.advance(86_400)
+    nats_faults.no_responders("rosey.db.>")
+    assert await say(plugin, "get 1") == f"{shown}\n{AS_IT_WAS}"
+
+
 async def test_old_is_better_than_nothing_however_old(rosey_plugin: Any, nats_faults: Any) -> None:
     clock = ManualClock(BEGUN)
     plugin = await rosey_plugin(QuoteDBPlugin, namespace="quote-db", clock=clock)
