@@ -50,10 +50,11 @@ async def _search(url: str, plugin: str, clients: str) -> None:
     """Search with several clients, from a line `go` on standard input to a line `rest`."""
     import nats
 
+    from dbservice.runtime.plugin import start
     from pytest_rosey.bench.contestants import benchmark_of
 
     contestant = benchmark_of(plugin).modern(await nats.connect(url))
-    await contestant.open()
+    await start(contestant)
     go = asyncio.Event()
 
     async def client() -> None:
@@ -77,6 +78,7 @@ async def _search(url: str, plugin: str, clients: str) -> None:
 
 async def _memory(plugin: str, side: str, place: str, rows: str, operations: str) -> None:
     """Hold a contestant of one side alone; tell of each stage, and wait until it was looked at."""
+    from dbservice.runtime.plugin import start, stop
     from pytest_rosey.bench.contestants import benchmark_of
 
     benchmark = benchmark_of(plugin)
@@ -86,7 +88,7 @@ async def _memory(plugin: str, side: str, place: str, rows: str, operations: str
         import nats
 
         contestant = benchmark.modern(await nats.connect(place))
-    await contestant.open()
+    await start(contestant)
     _tell("ready")
     _reached("empty")
     keys = await contestant.fill(int(rows))
@@ -95,7 +97,7 @@ async def _memory(plugin: str, side: str, place: str, rows: str, operations: str
         await contestant.search()
         await contestant.get(keys[number % len(keys)])
     _reached("peak")
-    await contestant.close()
+    await stop(contestant)
 
 
 def _reached(stage: str) -> None:

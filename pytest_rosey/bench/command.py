@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from dbservice.cli.boundary import DEBUG
 from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
+from dbservice.client import StorageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -242,6 +244,14 @@ def _run(sides: Sides, asked: Measure, plan: Plan) -> Run:
         raise CommandFailed(str(error), USAGE) from None
     except ServerUnavailable as error:
         raise CommandFailed(str(error), REFUSED) from None
+    except (CommandFailed, StorageError, OSError):
+        raise
+    except Exception as error:
+        raise CommandFailed(
+            f"The benchmark of '{options.plugin}' ended in {type(error).__name__}: {error}. "
+            f"{DEBUG}=1 in the environment shows where.",
+            REFUSED,
+        ) from error
 
 
 def _check_writable(path: Path) -> None:

@@ -9,7 +9,8 @@ An installed package offers a benchmark of its plugin through the entry-point gr
     def legacy(path): ...   # the plugin as it was, on an SQLite file of its own
     def modern(nats): ...   # the plugin on the storage service, over a connected NATS client
 
-Both return a `Contestant`.
+Both return a `Contestant`. Its life is that of a plugin (`dbservice.runtime.plugin.Plugin`):
+`initialize()` and `close()`, where it has them; the connection is closed by whoever opened it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from dbservice.protocol.errors import did_you_mean
+from dbservice.runtime.plugin import PluginError, check
 
 GROUP: Final = "rosey.benchmarks"
 
@@ -39,12 +41,6 @@ class Contestant(Protocol):
     A contestant may also have `hot_get(key)`: a get of something that was read a moment ago,
     through whatever cache the plugin has.
     """
-
-    async def open(self) -> None:
-        """Begin."""
-
-    async def close(self) -> None:
-        """End, and close what was opened."""
 
     async def fill(self, rows: int) -> list[int]:
         """Store so many rows, the quickest way there is; return their keys."""
@@ -122,10 +118,15 @@ def check_contestant(contestant: object, plugin: str) -> None:
     """Return if a side of a benchmark can do all that it is asked.
 
     Raises:
-        NoSuchBenchmarkError: a method is missing; the text names all that are.
+        NoSuchBenchmarkError: a method is missing, or one of a plugin's is something else; the text
+            names all that are.
     """
     methods = [name for name in vars(Contestant) if not name.startswith("_")]
     _check(contestant, methods, f"{type(contestant).__name__}, of the benchmark of '{plugin}',")
+    try:
+        check(contestant)
+    except PluginError as error:
+        raise NoSuchBenchmarkError(f"The benchmark of '{plugin}' cannot be run: {error}") from None
 
 
 def _check(found: object, names: Sequence[str], what: str) -> None:

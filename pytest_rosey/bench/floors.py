@@ -59,13 +59,9 @@ class _OnService:
         storage = StorageClient(nats, namespace, timeout=TIMEOUT)
         self._notes, self._kv = storage.rows(TABLE), storage.kv
 
-    async def open(self) -> None:
+    async def initialize(self) -> None:
         """Make the table."""
         await self._notes.register(FIELDS)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._nats.close()
 
     async def fill(self, rows: int) -> list[int]:
         """Insert rows, a thousand at a time."""
@@ -147,7 +143,7 @@ class Requests(_OnService):
 class Echo(Requests):
     """The same requests, sent to a responder that answers each with its own payload."""
 
-    async def open(self) -> None:
+    async def initialize(self) -> None:
         """Do nothing: there is no table."""
 
     async def fill(self, rows: int) -> list[int]:
@@ -207,7 +203,7 @@ class Direct:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._execute = self._connection.execute
 
-    async def open(self) -> None:
+    async def initialize(self) -> None:
         """Make the tables."""
         self._execute("PRAGMA journal_mode = WAL")
         self._execute("PRAGMA synchronous = FULL")

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 
 from dbservice.cli.loops import runner
 from dbservice.cli.options import LoopName
+from dbservice.runtime.plugin import start, stop
 from pytest_rosey.bench import machine, scenarios
 from pytest_rosey.bench.contestants import (
     Benchmark,
@@ -150,8 +151,8 @@ class _Run:
     # -- the contestants -------------------------------------------------------------------------
 
     async def _seat(self, name: str, contestant: Any, rows: int, stack: AsyncExitStack) -> Seat:
-        await contestant.open()
-        stack.push_async_callback(contestant.close)
+        stack.push_async_callback(stop, contestant)
+        await start(contestant)
         seat = Seat(name, contestant)
         await seat.fill(rows)
         return seat
@@ -165,7 +166,7 @@ class _Run:
         return contestant
 
     async def _plugin(self, name: str, where: World, rows: int, stack: AsyncExitStack) -> Seat:
-        modern = self._checked(self.benchmark.modern(await _connected(where.url)))
+        modern = self._checked(self.benchmark.modern(await _connected(where.url, stack)))
         return await self._seat(name, modern, rows, stack)
 
     def _world(self, stack: AsyncExitStack, name: str) -> World:
@@ -177,9 +178,9 @@ class _Run:
 
         stack.enter_context(child(self.site, "echo", where.url))
         contestants = {
-            "echo": Echo(await _connected(where.url), _NAMESPACES["service"]),
-            "service": Requests(await _connected(where.url), _NAMESPACES["service"]),
-            "client": Client(await _connected(where.url), _NAMESPACES["client"]),
+            "echo": Echo(await _connected(where.url, stack), _NAMESPACES["service"]),
+            "service": Requests(await _connected(where.url, stack), _NAMESPACES["service"]),
+            "client": Client(await _connected(where.url, stack), _NAMESPACES["client"]),
         }
         rows = self.plan.rows
         return [await self._seat(name, one, rows, stack) for name, one in contestants.items()]
@@ -255,7 +256,7 @@ class _Run:
             seats = []
             for name, replicas in (("one replica", 1), ("two replicas", 2)):
                 where = stack.enter_context(world(self.site, database, replicas=replicas))
-                contestant = Requests(await _connected(where.url), _NAMESPACES["replicas"])
+                contestant = Requests(await _connected(where.url, stack), _NAMESPACES["replicas"])
                 seats.append(await self._seat(name, contestant, 0, stack))
             blocks = scenarios.load(seats, ("add",), amount)
             await self._in_turns(blocks, self.plan.load_rounds)
@@ -339,7 +340,9 @@ class _Run:
         self.measurements += await in_turns(blocks, rounds, self.progress.step)
 
 
-async def _connected(url: str) -> Any:
+async def _connected(url: str, stack: AsyncExitStack) -> Any:
     import nats
 
-    return await nats.connect(url)
+    client = await nats.connect(url)
+    stack.push_async_callback(client.close)
+    return client

@@ -31,19 +31,17 @@ class Modern:
                 self._cache.drop(quote_id)
                 return await self.get_quote(quote_id)
 
-        self._nats: Any = nats
         self._plugin: Any = Plugin.for_production(nats)
         self._quotes = StorageClient(nats, PLUGIN, timeout=PATIENCE).rows(QUOTES)
         self._total = TOTAL_COUNT
 
-    async def open(self) -> None:
+    async def initialize(self) -> None:
         """Start the plugin."""
         await self._plugin.initialize()
 
     async def close(self) -> None:
-        """Stop the plugin and close its connection."""
+        """Stop the plugin."""
         await self._plugin.close()
-        await self._nats.close()
 
     async def fill(self, rows: int) -> list[int]:
         """Insert quotes, a thousand at a time, past the plugin and its events."""

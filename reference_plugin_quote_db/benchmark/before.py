@@ -15,7 +15,7 @@ class Legacy:
     def __init__(self, path: Path) -> None:
         self._plugin = QuoteDBPlugin(str(path))
 
-    async def open(self) -> None:
+    async def initialize(self) -> None:
         """Connect."""
         await self._plugin.initialize()
 

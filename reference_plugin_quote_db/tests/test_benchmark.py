@@ -18,13 +18,13 @@ pytestmark = pytest.mark.asyncio
 async def side(
     request: pytest.FixtureRequest, tmp_path: Path, nats_client: Any, rosey_migrations: Any
 ) -> AsyncIterator[Any]:
-    """A side that was opened, without any quotes that the migrations brought."""
+    """A side that was started, without any quotes that the migrations brought."""
     await rosey_migrations.apply("quote-db")
     if request.param == "legacy":
         contestant = benchmark.legacy(tmp_path / "quotes.db")
     else:
         contestant = benchmark.modern(nats_client)
-    await contestant.open()
+    await contestant.initialize()
     yield contestant
     await contestant.close()
 
