@@ -171,7 +171,7 @@ class QuoteDBPlugin(Patterns):
         Raises:
             Unwell: if not, in words for anybody.
         """
-        await check_ready(self._direct, has_migrations=True)
+        await check_ready(self.nats, self._direct, has_migrations=True)
         self.circuit_breaker.half_open()
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
+from dbservice.client.readiness import check_connected
 from dbservice.protocol.headers import REQUEST_ID
 from dbservice.runtime.correlation import bound_request_id, request_id_of
 from dbservice.runtime.health import Check, Unwell, health_endpoint
@@ -57,15 +58,15 @@ def routes(plugin: WebPlugin) -> Mapping[str, Handler]:
 def health_checks(plugin: WebPlugin) -> Mapping[str, Check]:
     """Return the checks of `/health`; none of them waits for the circuit breaker."""
 
-    async def nats() -> None:
-        if not plugin.nats.is_connected:
-            raise Unwell("not connected to the NATS server")
-
     async def circuit_breaker() -> None:
         if plugin.fallback.is_away:
             raise Unwell("circuit breaker open")
 
-    return {"nats": nats, "database": plugin.check_service, "circuit_breaker": circuit_breaker}
+    return {
+        "nats": partial(check_connected, plugin.nats),
+        "database": plugin.check_service,
+        "circuit_breaker": circuit_breaker,
+    }
 
 
 async def _identified(handler: Handler, request: Request) -> Response:

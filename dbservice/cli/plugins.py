@@ -10,6 +10,7 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +20,9 @@ from dbservice.cli.listening import http_place, listen
 from dbservice.cli.options import StartPlugin
 from dbservice.cli.output import say_ready, tell
 from dbservice.client import StorageClient, StorageError
-from dbservice.client.readiness import check_ready
+from dbservice.client.readiness import check_connected, check_ready
 from dbservice.protocol.errors import did_you_mean
-from dbservice.runtime.health import Unwell, health_endpoint, readiness_endpoint
+from dbservice.runtime.health import Check, health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler
 from dbservice.runtime.logs import configure_logging
 from dbservice.runtime.plugin import (
@@ -142,15 +143,11 @@ def routes(plugin: object, client: Client, name: str) -> Mapping[str, Handler]:
     storage = StorageClient(client, name)
     has_migrations = any(entry.name == name for entry in entry_points(group=_MIGRATIONS))
 
-    async def connected() -> None:
-        if not client.is_connected:
-            raise Unwell("not connected to the NATS server")
-
     async def working() -> None:
-        await check_ready(storage, has_migrations=has_migrations)
+        await check_ready(client, storage, has_migrations=has_migrations)
         await check_readiness(plugin)
 
-    checks = {"nats": connected, "plugin": working}
+    checks: dict[str, Check] = {"nats": partial(check_connected, client), "plugin": working}
     return {
         "/health": health_endpoint(checks),
         "/ready": readiness_endpoint(checks),

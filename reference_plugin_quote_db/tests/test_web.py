@@ -168,7 +168,17 @@ async def test_it_is_not_ready_when_nats_is_gone(get: Get, nats_client: Any) -> 
     await nats_client.close()
     status, _, body = await get("/ready")
     assert status == 503
-    assert "nats: unhealthy: not connected to the NATS server" in json.loads(body)["reason"]
+    cause = "unhealthy: not connected to the NATS server"
+    assert json.loads(body)["reason"] == f"nats: {cause}; plugin: {cause}"
+
+
+@pytest.mark.rosey_time("virtual")
+async def test_a_service_that_is_silent_is_the_one_cause(get: Get, nats_faults: Any) -> None:
+    nats_faults.drop_request("rosey.db.>")
+    status, _, body = await get("/ready")
+    assert status == 503
+    cause = "the database service does not answer in time"
+    assert json.loads(body)["reason"] == f"plugin: unhealthy: {cause}"
 
 
 async def test_health_with_a_pending_migration(get: Get, rosey_migrations: Any) -> None:

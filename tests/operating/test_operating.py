@@ -32,11 +32,9 @@ REFUSED = "The quote database does not answer. Please try again"
 
 Obstacles = frozenset[str]
 WELL: Obstacles = frozenset()
-CUT_OFF: Obstacles = frozenset({"not connected to the NATS server", "no answer within 1 s"})
+CUT_OFF: Obstacles = frozenset({"not connected to the NATS server"})
 GONE: Obstacles = frozenset({"no database service answers"})
-SLOW: Obstacles = frozenset(
-    {"the database service does not answer in time", "no answer within 1 s"}
-)
+SLOW: Obstacles = frozenset({"the database service does not answer in time"})
 NO_TABLES: Obstacles = frozenset({"migrations are not applied"})
 NO_FILE: Obstacles = frozenset({"its file is not the one any more that was opened"})
 NO_DATABASE: Obstacles = frozenset({"the database service answers DATABASE_UNAVAILABLE"})
