@@ -97,9 +97,9 @@ def _explained(error: BaseException, program: str) -> Failure:
         case SystemExit():
             return Failure(error.code if isinstance(error.code, int) else REFUSED)
         case NotADirectoryError():
-            return Failure(USAGE, _os_sentence(error), "USAGE")
+            return Failure(USAGE, os_sentence(error), "USAGE")
         case OSError():
-            return Failure(REFUSED, _os_sentence(error))
+            return Failure(REFUSED, os_sentence(error))
     return _explained_by_a_library(error, program)
 
 
@@ -150,7 +150,8 @@ def _unknown_command(got: str, app: App) -> str:
     return f"'{got}' is not a command.{did_you_mean(got, known)} There are: {', '.join(known)}."
 
 
-def _os_sentence(error: OSError) -> str:
+def os_sentence(error: OSError) -> str:
+    """Return what the operating system says, and of which file, without its number."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}." if error.filename else f"{reason}."
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
@@ -22,6 +22,18 @@ _NATS: Final = "ROSEY_NATS"
 _DB: Final = "ROSEY_DB"
 IN_MEMORY: Final = ":memory:"
 _SCHEMES: Final = ("nats", "tls", "ws", "wss")
+
+
+class NoDatabase(NamedTuple):
+    """A file without a database of the service in it.
+
+    Attributes:
+        file: its path.
+        reason: what is there instead, in words.
+    """
+
+    file: Path
+    reason: str
 
 
 def database_url(given: str) -> str:
@@ -102,14 +114,36 @@ def database_of(where: Where) -> str | None:
     return None if database is None else database_url(database)
 
 
-def missing_file(url: str) -> Path | None:
-    """Return the SQLite file that a URL names, if it is not there. Opening it would make it."""
+def no_database(url: str) -> NoDatabase | None:
+    """Return the SQLite file that a URL names if there is no database of the service in it.
+
+    Opening it would make one: a file that is not there, tables beside those of another program.
+    """
     import sqlalchemy
 
     parts = sqlalchemy.make_url(url)
-    is_file = parts.get_backend_name() == "sqlite" and parts.database not in (None, "", ":memory:")
+    if parts.get_backend_name() != "sqlite" or parts.database in (None, "", IN_MEMORY):
+        return None
     path = Path(str(parts.database))
-    return path if is_file and not path.exists() else None
+    if not path.exists():
+        return NoDatabase(path, f"There is no database {path} yet")
+    if _is_of_another(path):
+        return NoDatabase(path, f"{path} is a database of another program")
+    return None
+
+
+def _is_of_another(path: Path) -> bool:
+    import sqlite3
+
+    from dbservice.storage.own_tables import NAMESPACES
+
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            tables = {name for (name,) in found}
+    except sqlite3.Error:
+        return False  # whoever opens it says what is wrong
+    return bool(tables) and NAMESPACES not in tables
 
 
 def _place(where: Where) -> tuple[str | None, str | None]:

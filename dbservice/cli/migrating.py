@@ -18,7 +18,7 @@ from dbservice.cli.connecting import (
     IN_MEMORY,
     database_of,
     is_named,
-    missing_file,
+    no_database,
     storage_at,
 )
 from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
@@ -93,18 +93,17 @@ def _without_making(asked: Asked) -> Where:
     if asked.verb == "verify" and not is_named(where):
         return replace(where, db=IN_MEMORY)  # it works on a scratch database anyway
     url = database_of(where)
-    file = None if url is None else missing_file(url)
-    if file is None or (asked.verb == "apply" and not asked.options.dry_run):
+    missing = None if url is None else no_database(url)
+    if missing is None or (asked.verb == "apply" and not asked.options.dry_run):
         return where
     if asked.verb == "verify":
         return replace(where, db=IN_MEMORY)
     if asked.verb == "apply":
-        note = f"There is no database {file} yet: this runs on an empty one in memory.\n"
-        sys.stderr.write(note)
+        sys.stderr.write(f"{missing.reason}: this runs on an empty one in memory.\n")
         return replace(where, db=IN_MEMORY)
     raise CommandFailed(
-        f"There is no database {file}, so nothing is applied there. If the path is right, make it: "
-        f"rosey migrate {asked.plugin} apply --db {file}",
+        f"{missing.reason}, so nothing is applied there. If the path is right, make it: "
+        f"rosey migrate {asked.plugin} apply --db {missing.file}",
         UNREACHABLE,
     )
 

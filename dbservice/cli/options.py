@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from dbservice.server.settings import WORKERS, Settings
 
@@ -84,7 +85,9 @@ class Serve:
     log_level: Annotated[LogLevel, Parameter(group=_OBSERVATION)] = "info"
     loop: LoopName = "auto"
     json: Annotated[bool, Flag] = False
-    workers: Annotated[int, Parameter(env_var="ROSEY_WORKERS", group=_LIMITS)] = WORKERS
+    workers: Annotated[
+        int, Parameter(env_var="ROSEY_WORKERS", group=_LIMITS, validator=Number(gte=0))
+    ] = WORKERS
 
 
 Limits = Annotated[Settings, Parameter(name="*", group=_LIMITS)]

@@ -185,7 +185,7 @@ class _Ends:
 
 
 def _required_database(given: str | None) -> str:
-    if given is None:
+    if not given:
         raise CommandFailed(
             "Say where the data is: --db FILE, as --db rosey.db (or set ROSEY_DB).", USAGE
         )

@@ -16,8 +16,8 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from dbservice.cli.connecting import is_memory, storage_at
-from dbservice.cli.failure import USAGE, CommandFailed
+from dbservice.cli.connecting import database_of, is_memory, no_database, storage_at
+from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.options import Where
 from dbservice.cli.output import tell
 from dbservice.cli.progress import Count, counting
@@ -69,6 +69,10 @@ async def export(asked: Asked) -> int:
         raise CommandFailed(
             f"There is a file {asked.file} already, and it is not overwritten: name another."
         )
+    url = database_of(asked.where)
+    missing = None if url is None else no_database(url)
+    if missing is not None:
+        raise CommandFailed(f"{missing.reason}: there is nothing to export.", UNREACHABLE)
     async with AsyncExitStack() as connected:
         storage = await storage_at(asked.where, asked.plugin, connected)
         described = await storage.describe()

@@ -30,6 +30,7 @@ from dbservice.protocol.rows import ColumnType
 from dbservice.scaffold.renaming import Names
 from dbservice.scaffold.types import Typed, typed
 from dbservice.sqltext.dialects import Dialect, quoted
+from dbservice.storage.own_tables import NAMESPACES
 
 _SHADOWS = (
     *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),
@@ -87,7 +88,7 @@ class Source:
         notes: what could not be carried over, or changed.
 
     Raises:
-        SourceError: it is no database, cannot be opened, or has no tables.
+        SourceError: it is no database of one program, cannot be opened, or has no tables.
     """
 
     def __init__(self, path: Path, namespace: Namespace) -> None:
@@ -96,7 +97,7 @@ class Source:
         self.notes: list[str] = []
         self.names = Names(MAX_IDENTIFIER - len(namespace.prefix))
         try:
-            self._structure = self._read()
+            self._structure = self._read(path)
             if self._texts.damaged:
                 self.notes.append(f"some definitions are {_NOT_UTF8}")
             self.views = self._structure.views
@@ -146,7 +147,12 @@ class Source:
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _read(self) -> Structure:
+    def _read(self, path: Path) -> Structure:
+        if self._names_of(f"name = '{NAMESPACES}'"):
+            raise SourceError(
+                f"'{path}' is a database of the service, not of one plugin. What a plugin has "
+                f"there: rosey export PLUGIN FILE --db {path}"
+            )
         virtual = self._names_of("sql LIKE 'CREATE VIRTUAL%'")
         shadows = {f"{name}_{end}" for name in virtual for end in _SHADOWS}
         for name in virtual:

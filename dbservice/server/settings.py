@@ -58,8 +58,9 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, str):
-                continue
-            if value < 0 or (value == 0 and field.name != "max_queued"):
+                if not value:
+                    raise ValueError(f"{field.name}: expected a text, got none.")
+            elif not (value > 0 or (value == 0 and field.name == "max_queued")):
                 least = "0 or more" if field.name == "max_queued" else "more than 0"
                 raise ValueError(f"{field.name}: expected {least}, got {value:g}.")
 

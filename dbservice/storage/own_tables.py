@@ -18,6 +18,9 @@ from dbservice.engine.steps import Statement, Steps
 
 LOCK = "tables of the service"
 
+NAMESPACES = "_namespaces"
+"""The table that every version of the service makes first."""
+
 _LAYOUT = "_layout"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from dbservice.cli.boundary import DEBUG
+from dbservice.cli.boundary import DEBUG, os_sentence
 from dbservice.cli.failure import REFUSED, UNREACHABLE, USAGE, CommandFailed
 from dbservice.client import StorageError
 
@@ -134,8 +134,10 @@ def report(
 
     try:
         found = load(run)
-    except (NotARunError, OSError) as error:
+    except NotARunError as error:
         raise CommandFailed(str(error), USAGE) from None
+    except OSError as error:
+        raise CommandFailed(os_sentence(error), USAGE) from None
     _show(found)
     return _written(found, html=html, markdown=markdown)
 
@@ -175,8 +177,10 @@ def guard(
 
     try:
         expected = {} if store else guarding.load(stored).ratios
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise CommandFailed(str(error), USAGE) from None
+    except OSError as error:
+        raise CommandFailed(os_sentence(error), USAGE) from None
     wrong: dict[str, str] = {}
     for attempt in range(guarding.ATTEMPTS):
         run = _run("compare", Measure(directory=directory, postgres=False), GUARD)

@@ -30,6 +30,10 @@ WRONG = [
     (["serve", "--nats", "nats://u:secret@", "--db", "x"], 2, "'nats://***@' is not the URL"),
     (["serve", "--nats", "http://h:1", "--db", "x"], 2, "is not the URL of a NATS server"),
     (["serve", "--max-in-flight", "0"], 2, "--max-in-flight: expected more than 0, got 0"),
+    (["serve", "--statement-timeout", "nan"], 2, "expected more than 0, got nan"),
+    (["serve", "--inbox-prefix", ""], 2, "--inbox-prefix: expected a text, got none"),
+    (["serve", "--workers", "-1"], 2, "Must be >= 0"),
+    (["serve", "--nats", "h:1", "--db", ""], 2, "Say where the data is: --db FILE"),
     (["serve", "--drain-timeout", "soon"], 2, 'unable to convert "soon" into float'),
     (["serve", "--log-level", "loud"], 2, 'Choose from: "debug", "info"'),
     (["serve", "--nast", "x"], 2, "Unknown option: --nast. Did you mean --nats?"),
@@ -61,6 +65,7 @@ WRONG = [
     (["migrate", "quote-db", "status", "2", "--db", "x"], 2, "A version does not go with status"),
     (["export", "quote-db", "x", "--db", ":memory:"], 1, "nothing to export"),
     (["export", "Quote", "x", "--db", "x"], 2, "is not a plugin name"),
+    (["export", "quote-db", "x", "--db", "gone.db"], 3, "There is no database"),
     (["import", "quote-db", "gone", "--db", "x.db"], 1, "gone: No such file"),
     (["import", "quote-db", "gone", "--db", ":memory:"], 2, "is gone at once"),
     (["new", "class"], 2, "is a word of the language"),
@@ -79,8 +84,8 @@ WRONG = [
     (["bench", "legacy", "--directory", "gone"], 2, "there is no folder gone"),
     (["bench", "legacy", "--largest", "7"], 2, "Must be >= 100"),
     (["bench", "legacy", "--quick", "--full"], 2, "exclude each other"),
-    (["bench", "report", "gone.json"], 2, "gone.json"),
-    (["bench", "guard", "gone.json"], 2, "gone.json"),
+    (["bench", "report", "gone.json"], 2, "rosey: gone.json: No such file"),
+    (["bench", "guard", "gone.json"], 2, "rosey: gone.json: No such file"),
 ]
 
 
@@ -181,7 +186,7 @@ def test_a_plugin_that_does_not_import(say: Say, installed: Any, source: str, to
         ("def legacy(path): ...", "(mine_module) has no modern()"),
         (
             "def legacy(path): return object()\ndef modern(nats): ...",
-            "object, of the benchmark of 'mine', has no open(), close(), fill()",
+            "object, of the benchmark of 'mine', has no fill(), add()",
         ),
     ],
 )

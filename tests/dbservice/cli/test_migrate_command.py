@@ -7,6 +7,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +81,24 @@ def test_what_only_reads_makes_no_database(
     assert not file.exists()
     assert rosey("apply").code == 0
     assert file.exists()
+
+
+def test_what_only_reads_leaves_the_database_of_another_program_alone(
+    rosey: Rosey, add: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    add("001_first.sql", FIRST)
+    file = tmp_path / "rosey.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE quotes (id INTEGER PRIMARY KEY)")
+    before = file.read_bytes()
+    for verb in ("status", "history", "rollback", "repair"):
+        said = rosey(verb)
+        assert said.code == 3
+        assert f"{file} is a database of another program, so nothing is applied there" in said.err
+    dry = rosey("apply", "--dry-run")
+    assert f"{file} is a database of another program: this runs on an empty one" in dry.err
+    assert (dry.code, rosey("verify").code) == (0, 0)
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("verb", ["status", "apply", "rollback", "verify", "repair", "history"])

@@ -311,6 +311,13 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         Source(empty, OWNER)
 
 
+def test_a_database_of_the_service_is_none_of_one_plugin(tmp_path: Path) -> None:
+    file = tmp_path / "rosey.db"
+    assert exit_code(["migrate", "quote-db", "apply", "--db", str(file)]) == 0
+    with pytest.raises(SourceError, match=f"rosey export PLUGIN FILE --db {file}"):
+        Source(file, OWNER)
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
