@@ -216,19 +216,24 @@ def _run(sides: Sides, asked: Measure, plan: Plan) -> Run:
     Raises:
         CommandFailed: it cannot be made.
     """
-    from pytest_rosey.bench.contestants import NoSuchBenchmarkError, names
+    from pytest_rosey.bench.contestants import NoSuchBenchmarkError, benchmark_of, names
     from pytest_rosey.bench.processes import nats_server
     from pytest_rosey.bench.run import Options
     from pytest_rosey.servers.errors import ServerUnavailable
 
-    unusable = _unusable(asked.directory)
-    if unusable is not None:
-        raise CommandFailed(unusable, USAGE)
     known = names()
     if asked.plugin is None and len(known) != 1:
         raise CommandFailed(
             f"Name one with --plugin: {', '.join(known) or 'none is installed'}.", USAGE
         )
+    plugin = asked.plugin or known[0]
+    try:
+        benchmark_of(plugin)
+    except NoSuchBenchmarkError as error:
+        raise CommandFailed(str(error), USAGE) from None
+    unusable = _unusable(asked.directory)
+    if unusable is not None:
+        raise CommandFailed(unusable, USAGE)
     if sides != "legacy":
         try:
             nats_server()
@@ -236,7 +241,7 @@ def _run(sides: Sides, asked: Measure, plan: Plan) -> Run:
             raise CommandFailed(str(error), UNREACHABLE) from None
     options = Options(
         sides=sides,
-        plugin=asked.plugin or known[0],
+        plugin=plugin,
         plan=plan,
         directory=asked.directory,
         loop=asked.loop,
