@@ -1,4 +1,4 @@
-"""`rosey doctor`: what this machine has for testing and serving, and what to install (SPEC 7)."""
+"""Tell what this machine has for testing and serving, and what to install."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def doctor(
     Looks for Python, SQLite and the installed packages, a nats-server, a Docker engine, and
     PostgreSQL. Nothing is started or downloaded.
 
-    Exit codes: 0 what is needed is there (with --strict: everything), 1 something is not.
+    It ends with 1 when something that is needed (with --strict: anything) is not there.
     """
     parts = examine()
     if output.json:

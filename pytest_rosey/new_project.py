@@ -1,4 +1,4 @@
-"""`rosey new NAME`: a plugin project of one's own, green from its first run.
+"""Write a plugin project of your own, green from its first run.
 
 What it writes is the example project `first_plugin`, which the project's own tests run, under
 another name; there is no second copy.
@@ -40,9 +40,6 @@ def new(
 
     Its tests are green at once, on the bus inside the test and on a real nats-server, and
     `rosey plugin start NAME` runs it once it is installed.
-
-    Exit codes: 0 written; 1 it cannot be written; 2 the name cannot be that of a plugin and of a
-    Python package, or the folder is in use.
 
     Example: `rosey new movie-night`
 

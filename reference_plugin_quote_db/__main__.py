@@ -1,4 +1,4 @@
-"""`python -m reference_plugin_quote_db`: try the plugin with nothing else running."""
+"""Chat with the quote plugin, with nothing else running."""
 
 from __future__ import annotations
 

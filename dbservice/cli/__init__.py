@@ -12,10 +12,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Args:
         arguments: what stands behind `rosey`; by default the process's own.
-
-    Exit codes: 0 done; 1 the request was refused or failed; 2 the command line is wrong;
-    3 nothing answers (no NATS server, no service, no database); 70 rosey has a defect; 130
-    interrupted; 141 nobody reads the output any more.
     """
     _prepare_environment()
     try:

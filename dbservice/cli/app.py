@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -11,6 +13,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env
 
 from dbservice.cli import boundary
+from dbservice.cli.failure import EXIT_CODES
 from dbservice.cli.options import Flag, Limits, Migrate, Output, Serve, StartPlugin, Verb, Where
 from dbservice.server.settings import Settings
 
@@ -28,9 +31,7 @@ app = App(
         "migrations it has."
     ),
     help_epilogue=(
-        "Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong; 3 nothing answers "
-        "(no NATS server, no service, no database); 4 a service of another database answers on "
-        "this bus; 70 rosey has a defect; 130 interrupted; 141 nobody reads the output any more. "
+        f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}. "
         "With --json errors are JSON on standard output too."
     ),
 )
@@ -55,9 +56,6 @@ def serve(
 
     Spans go to OpenTelemetry when it is set up in this process:
     `opentelemetry-instrument rosey serve`.
-
-    Exit codes: 0 ended by a signal, 1 a migration failed or a port is taken, 2 wrong command
-    line, 3 no NATS server or no database, 4 a service of another database answers on this bus.
 
     Example: `rosey serve --nats nats://127.0.0.1:4222 --db rosey.db --http 127.0.0.1:8080`
     """
@@ -86,9 +84,6 @@ def migrate(
     `history` by whom and when. `verify` runs everything up, down and up again on a scratch
     database. `repair` records that files were changed on purpose after they were applied.
     `new add_tags` writes an empty file under the next number.
-
-    Exit codes: 0 done; 1 refused, failed or not verified; 2 the command line is wrong;
-    3 nothing answers.
 
     Works on a running service (--nats) or directly on a database that no service holds (--db).
     With neither, the environment decides: ROSEY_NATS, else ROSEY_DB.
@@ -125,8 +120,6 @@ def scaffold(
     engines, triggers 002_create_triggers.sql; what cannot be carried over is said. The rows become
     PLUGIN.jsonl beside the folder of --out, under their own ids; `rosey import` applies the
     migrations and stores them.
-
-    Exit codes: 0 done; 1 it cannot be read; 2 the command line is wrong.
 
     Parameters
     ----------
@@ -310,9 +303,6 @@ def start_plugin(
     Prints one line that begins `rosey: ready` once the plugin answers. On SIGTERM or Ctrl-C it
     finishes the commands it has, and ends; a second signal ends it at once.
 
-    Exit codes: 0 ended by a signal, 1 the plugin does not start, 2 wrong command line or no such
-    plugin, 3 no NATS server or no database service answers.
-
     Parameters
     ----------
     name
@@ -334,13 +324,26 @@ def list_plugins(*, output: Output = Output()) -> int:  # noqa: B008 - it is fro
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
-    _add_external_commands()
+    _add_external_commands(arguments)
     return boundary.run(app, arguments)
 
 
-def _add_external_commands() -> None:
-    """Name the commands of other packages; each is imported when it runs."""
+def _add_external_commands(arguments: Sequence[str]) -> None:
+    """Name the commands of other packages; only the one that is called is imported."""
     for entry in entry_points(group=EXTERNAL_COMMANDS):
         if entry.name not in app:
-            package = entry.dist.name if entry.dist else "another package"
-            app.command(entry.value, name=entry.name, help=f"Of {package}.")
+            called = entry.name in arguments[:1]
+            app.command(entry.value, name=entry.name, help=None if called else _summary(entry))
+
+
+def _summary(entry: EntryPoint) -> str:
+    """Return the first line of a command's module, which is read and not imported."""
+    package, *inner = entry.module.split(".")
+    found = find_spec(package)
+    for folder in (found.submodule_search_locations if found else None) or ():
+        module = Path(folder, *inner)
+        for file in (module.with_suffix(".py"), module / "__init__.py"):
+            if file.is_file():
+                told = ast.get_docstring(ast.parse(file.read_bytes())) or ""
+                return told.partition("\n")[0]
+    return f"Of {entry.dist.name}." if entry.dist else ""

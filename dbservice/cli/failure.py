@@ -25,6 +25,18 @@ INTERRUPTED: Final = 130
 HUNG_UP: Final = 141
 """Nobody reads standard output any more, as shells tell it."""
 
+EXIT_CODES: Final = {
+    0: "done",
+    REFUSED: "refused or failed",
+    USAGE: "the command line is wrong",
+    UNREACHABLE: "nothing answers (no NATS server, no service, no database)",
+    OTHER_SERVICE: "a service of another database answers on this bus",
+    DEFECT: "rosey has a defect",
+    INTERRUPTED: "interrupted",
+    HUNG_UP: "nobody reads the output any more",
+}
+"""What each means, for help and documents; a command whose help says more is narrower."""
+
 _CODES: Final = {
     REFUSED: "FAILED",
     USAGE: "USAGE",

@@ -1,4 +1,4 @@
-"""`rosey bench`: measure the storage service and a plugin, before and after (SPEC 7, 9)."""
+"""Measure a plugin on the storage service, and as it was before."""
 
 from __future__ import annotations
 
@@ -81,9 +81,6 @@ def compare(*, asked: Measure = Measure()) -> int:
     Takes about four minutes; --quick one, --full half an hour. Both sides wait for the disk at
     every commit. The verdicts are for the reader: a missed target is no failure of the command.
 
-    Exit codes: 0 measured; 1 a process of the run failed; 2 the command line is wrong, or the
-    directory is in memory; 3 there is no nats-server.
-
     Example: `rosey bench compare --json run.json --html report.html`
     """
     return _measured("compare", asked)
@@ -93,7 +90,7 @@ def compare(*, asked: Measure = Measure()) -> int:
 def service(*, asked: Measure = Measure()) -> int:
     """Measure the service, and the plugin on it, against a bare NATS responder.
 
-    As `compare` without the legacy plugin; the same options and exit codes.
+    As `compare` without the legacy plugin; the same options.
 
     Example: `rosey bench service --quick --loop uvloop`
     """
@@ -104,7 +101,7 @@ def service(*, asked: Measure = Measure()) -> int:
 def legacy(*, asked: Measure = Measure()) -> int:
     """Measure the plugin as it was, on SQLite, against SQLite without anything around it.
 
-    As `compare` without the service: needs no nats-server. The same options and exit codes.
+    As `compare` without the service: needs no nats-server. The same options.
 
     Example: `rosey bench legacy --quick`
     """
@@ -120,8 +117,6 @@ def report(
     markdown: _Markdown = None,
 ) -> int:
     """Show a run again that was written with --json: the table, and the reports that are named.
-
-    Exit codes: 0 shown; 2 this is no such file.
 
     Example: `rosey bench report run.json --markdown docs/explanation/performance.md`
 
@@ -162,8 +157,7 @@ def guard(
     the plugin costs by the storage client, in the same rounds. A ratio counts as off when it is in
     each of three runs; one takes about fifteen seconds.
 
-    Exit codes: 0 all is as it was; 1 a ratio is off, or a process failed; 2 the command line is
-    wrong; 3 there is no nats-server.
+    It ends with 1 when a ratio is off.
 
     Example: `rosey bench guard tests/benchmarks/ratios.json`
 

@@ -1,4 +1,4 @@
-"""`rosey check`: find code of a plugin that goes past the storage service (SPEC 7)."""
+"""Find code of a plugin that goes past the storage service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check(
     Folders are searched for Python files; tests, hidden folders and installed packages below them
     are left out. Nothing is imported or run. `# rosey: allow` at the end of a line lets it pass.
 
-    Exit codes: 0 nothing found, 1 something found, 2 the command line is wrong.
+    It ends with 1 when something was found.
 
     Example: `rosey check src/my_plugin`
 

@@ -338,8 +338,10 @@ async def test_a_limit_out_of_range_is_a_usage_error(rosey, arguments, told):
 
 async def test_the_first_page_of_help_names_the_commands_of_other_packages(rosey):
     told = rosey("--help", COLUMNS="100").stdout
-    for command in ("bench", "chat", "check", "doctor"):
-        assert re.search(rf"│ {command} +Of pytest-rosey\.", told)
+    for command in ("bench", "chat", "check", "doctor", "new"):
+        assert re.search(rf"│ {command} +[A-Z].+\.", told)
+    assert "Of pytest-rosey" not in told
+    assert "# rosey: allow" in rosey("check", "--help").stdout  # the command's own page
 
 
 async def test_the_help_reads_like_a_manual(rosey):
