@@ -21,14 +21,14 @@ version = release = installed("pytest-rosey")
 copyright = "the pytest-rosey developers, MIT licence"  # noqa: A001 - Sphinx's name for it
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "reference/examples"]
 html_theme = "furo"
 html_title = "pytest-rosey"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 
-myst_enable_extensions = ["colon_fence", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -40,6 +40,7 @@ napoleon_numpy_docstring = False
 def setup(app: Sphinx) -> None:
     """Write the generated pages before Sphinx looks for documents."""
     app.connect("builder-inited", _generated, priority=1)
+    app.connect("source-read", _names_of_files)
     # Before napoleon, which takes a colon in single backticks for the end of a type.
     app.connect("autodoc-process-docstring", _code_in_backticks, priority=400)
 
@@ -48,6 +49,13 @@ def _generated(_app: Sphinx) -> None:
     import generate
 
     generate.write(HERE / "reference" / "generated")
+
+
+def _names_of_files(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Show the name of the file above a block that is one; its mark is a comment for the tests."""
+    source[0] = re.sub(
+        r"<!-- (?:file|example|edit): (\S+) -->\n(?=```)", r"{.file}\n`\1`\n\n", source[0]
+    )
 
 
 def _code_in_backticks(_app: Sphinx, _what: str, _name: str, *rest: object) -> None:

@@ -1,14 +1,14 @@
 """The generated pages of the reference, one function a page.
 
 Each asks the code for what it knows: pytest for the fixtures, the plugin for its options and
-markers, the command line for its help, the contract for its operations. The examples of the
-operations are requests that a service of this build has answered.
+markers, the command line for its help, the contract for its operations. The examples of operations
+and errors are requests that a service of this build has answered; the other entries' stand in
+`reference/examples`, one section an entry, and are run by `tests/docs`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import re
 import subprocess
@@ -16,12 +16,12 @@ import sys
 import tempfile
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from operations import EXAMPLES, Exchange, exchanges
+from operations import EXAMPLES, Exchange, exchanges, refusals, scraped
 from type_examples import EXAMPLES as EXAMPLE_VALUES
 
 from dbservice.engine.type_map import TYPE_MAP
@@ -48,6 +48,32 @@ def write(directory: Path) -> None:
         path = directory / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+# --- the examples ---------------------------------------------------------------------------------
+
+
+class Examples:
+    """The examples of one page: what comes before the entries, each entry's, what comes after.
+
+    Args:
+        page: the name of the file in `reference/examples`.
+    """
+
+    def __init__(self, page: str) -> None:
+        text = (Path(__file__).parent / "reference/examples" / page).read_text()
+        text, found, after = text.partition("## Run them\n")
+        self.after = found + after
+        self.preface, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+        self.entries = dict(section.split("\n", 1) for section in sections)
+
+    def page(self, entries: Mapping[str, Iterable[str]], after: str = "") -> str:
+        """Return a page: the text of each entry, and its example."""
+        lines = [self.preface.rstrip()]
+        for name, told in entries.items():
+            lines += ["", f"## {name}", "", *told]
+            lines += ["", self.entries[name].strip()] if name in self.entries else []
+        return "\n".join(lines) + f"\n\n{self.after}{after}"
 
 
 # --- the contract --------------------------------------------------------------------------------
@@ -83,28 +109,28 @@ def error_codes() -> str:
     """Return the page of error codes, with the exception that the client raises for each."""
     from dbservice import client
 
+    answered = asyncio.run(refusals())
     classes: dict[str, type[Exception]] = {}
     for value in vars(client).values():
         if isinstance(value, type) and issubclass(value, client.StorageError):
             code = getattr(value, "code", None)
             if code is not None:
                 classes.setdefault(str(code), value)
-    lines = [
-        "# Error codes",
-        "",
-        (
-            'A failed reply is `{"success": false, "error": {"code", "message", "details"?}}`. '
-            "The message is a sentence for the plugin's author; `details` is for programs."
-        ),
-    ]
+    entries = {}
     for code, meaning in errors.MEANINGS.items():
-        lines += ["", f"## {code}", "", meaning]
-        raised = classes.get(str(code))
-        if raised is not None:
-            lines += ["", f"The client raises `dbservice.client.{raised.__name__}`."]
-            if raised.__doc__:
-                lines += ["", inspect.cleandoc(raised.__doc__).split("\n\n")[0]]
-    return "\n".join(lines) + "\n"
+        raised = classes[code]
+        told = [f"{meaning[0].upper()}{meaning[1:]}. The client raises `{raised.__name__}`."]
+        if code in answered:
+            told += _refusal(*answered[code])
+        entries[str(code)] = told
+    return Examples("errors.md").page(entries)
+
+
+def _refusal(subject: str, payload: str, reply: object) -> Iterator[str]:
+    shown = payload if len(payload) < 200 else f"{payload[:40]}… {len(payload)} bytes"
+    yield from ("", f"`{subject}`", "")
+    yield from ("```text", shown, "```", "")
+    yield from ("```json", json.dumps(reply, indent=2, ensure_ascii=False), "```")
 
 
 # --- the pytest plugin ---------------------------------------------------------------------------
@@ -197,31 +223,28 @@ def _as_json(value: object) -> str:
 
 def fixtures() -> str:
     """Return the page of fixtures."""
-    lines = ["# Fixtures", "", "`pytest --fixtures` shows the same. All of them can be overridden."]
-    for name, scope, doc in sorted(_fixtures()):
-        lines += ["", f"## {name}", "", f"Scope: {scope}.", "", *_docstring(doc)]
-    return "\n".join(lines) + "\n"
+    return Examples("fixtures.md").page(
+        {
+            name: [f"Scope: {scope}.", "", *_docstring(doc)]
+            for name, scope, doc in sorted(_fixtures())
+        }
+    )
 
 
 def options(plugin: _Plugin) -> str:
     """Return the page of command-line options and ini keys."""
-    lines = ["# Options and ini keys", "", "## On the command line of pytest"]
-    for name, text in plugin.options:
-        lines += ["", f"### {name}", "", _plain(text)]
-    lines += ["", "## In the ini file"]
-    for name, text in plugin.ini:
-        lines += ["", f"### {name}", "", _plain(text)]
-    return "\n".join(lines) + "\n"
+    told = {name: [_plain(text)] for name, text in [*plugin.options, *plugin.ini]}
+    return Examples("options.md").page(told)
 
 
 def markers(plugin: _Plugin) -> str:
     """Return the page of markers."""
-    lines = ["# Markers"]
+    told = {}
     for line in plugin.markers:
         signature, _, text = line.partition(": ")
-        lines += ["", f"## {signature.partition('(')[0]}", "", f"`@pytest.mark.{signature}`", ""]
-        lines.append(_plain(text))
-    return "\n".join(lines) + "\n"
+        name = signature.partition("(")[0]
+        told[name] = [f"`@pytest.mark.{signature}`", "", _plain(text)]
+    return Examples("markers.md").page(told)
 
 
 def _docstring(text: str) -> Iterator[str]:
@@ -276,7 +299,19 @@ def command_line() -> str:
     for command in entry_points(group=cli.EXTERNAL_COMMANDS):
         if command.name not in cli.app:
             cli.app.command(command.load(), name=command.name)
-    return cli.app.generate_docs(output_format="markdown", recursive=True, heading_level=1) + "\n"
+    told = cli.app.generate_docs(output_format="markdown", recursive=True, heading_level=1)
+    # Without the list of contents, which the page has beside it.
+    _, *sections = re.split(r"^##+ (?=rosey )", told, flags=re.MULTILINE)
+    entries = {name: [text.strip()] for name, text in (part.split("\n", 1) for part in sections)}
+    return Examples("commands.md").page(entries, "\n".join(["## Exit codes", "", *_exit_codes()]))
+
+
+def _exit_codes() -> Iterator[str]:
+    from dbservice.cli.failure import EXIT_CODES
+
+    yield from ("| code | means |", "|---|---|")
+    yield from (f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
+    yield ""
 
 
 # --- what is measured in production --------------------------------------------------------------
@@ -284,25 +319,25 @@ def command_line() -> str:
 
 def metrics() -> str:
     """Return the page of metrics of the service and of the reference plugin."""
-    lines = ["# Metrics", "", "`/metrics` serves them in the format of Prometheus."]
-    for title, families in _metrics().items():
-        lines += ["", f"## {title}", "", "| metric | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{name}` | {kind} | {_plain(text)} |" for name, kind, text in families]
+    lines = [
+        "# Metrics",
+        "",
+        (
+            "`/metrics` serves them in the format of Prometheus. The samples are those of a "
+            "service and a plugin that ran when this page was built."
+        ),
+    ]
+    for title, text in asyncio.run(scraped()).items():
+        lines += ["", f"## {title}"]
+        for found in _FAMILY.finditer(text):
+            samples = found["samples"].splitlines()
+            counted = [line for line in samples if not line.endswith(" 0.0")] or samples
+            lines += ["", f"### {found['name']}", "", f"{_plain(found['help'])} ({found['type']})"]
+            lines += ["", "```text", *counted[:3], "```"]
     return "\n".join(lines) + "\n"
 
 
-def _metrics() -> Mapping[str, list[tuple[str, str, str]]]:
-    """Return name, type and meaning of every metric, by who exports it."""
-    from dbservice.runtime.metrics import ServiceMetrics
-    from reference_plugin_quote_db.metrics import Metrics
-
-    service = ServiceMetrics()
-    watched = inspect.signature(service.watch).parameters
-    service.watch(**dict.fromkeys(watched, lambda: 0))
-    registries = {"The service": service.registry, "The quote plugin": Metrics("quote-db").registry}
-    return {
-        title: sorted(
-            (family.name, family.type, family.documentation) for family in registry.collect()
-        )
-        for title, registry in registries.items()
-    }
+_FAMILY = re.compile(
+    r"# HELP (?P<name>\w+(?<!_created)) (?P<help>.+)\n# TYPE \w+ (?P<type>\w+)\n"
+    r"(?P<samples>(?:[^#].*\n)+)"
+)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dbservice.client import StorageClient
 from dbservice.embedded.broker import Broker
@@ -14,6 +14,9 @@ from dbservice.embedded.client import EmbeddedClient, SurvivingEmbeddedClient
 from dbservice.protocol.migrations import Applied
 from dbservice.runtime.clock import Clock
 from dbservice.server.service import DatabaseService
+
+if TYPE_CHECKING:
+    from dbservice.runtime.metrics import ServiceMetrics
 
 MEMORY = "sqlite+aiosqlite://"
 
@@ -25,6 +28,7 @@ class Stack:
         database_url: where the data is; by default in memory.
         migrations: roots to look for migration files in; by default the shipped ones.
         clock: the service's clock.
+        metrics: where the service counts; by default nowhere.
 
     Attributes:
         broker: the bus.
@@ -37,12 +41,14 @@ class Stack:
         database_url: str = MEMORY,
         migrations: Sequence[Path] | None = None,
         clock: Clock | None = None,
+        metrics: ServiceMetrics | None = None,
     ) -> None:
         self.broker = Broker()
         self.service: DatabaseService
         self._database_url = database_url
         self._migrations = migrations
         self._clock = clock
+        self._metrics = metrics
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -58,6 +64,7 @@ class Stack:
             nats,
             migrations=self._migrations,
             clock=self._clock,
+            metrics=self._metrics,
             private_bus=True,
         )
         try:

@@ -1,0 +1,77 @@
+"""Each fixture, option, key, marker, command, metric and error code: an entry, and an example."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs import documents
+
+pytestmark = pytest.mark.process
+
+PAGES = {
+    "fixtures.md": 18,
+    "options.md": 26,
+    "markers.md": 6,
+    "cli.md": 19,
+    "errors.md": 20,
+    "metrics.md": 23,
+    "operations.md": 29,
+}
+"""How many entries each generated page has at least."""
+
+WITHOUT = {"rosey plugin", "rosey bench", "Exit codes", "Run them"}
+"""Headings that are no entries: their commands are."""
+
+EXAMPLE = re.compile(r"^```(?!console)\w", re.MULTILINE)
+"""A block, without the usage of a command."""
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("generated")
+    code = f"import generate, pathlib; generate.write(pathlib.Path({str(directory)!r}))"
+    subprocess.run([sys.executable, "-c", code], cwd=documents.DOCS, check=True)
+    return directory
+
+
+def entries(page: str) -> dict[str, str]:
+    """Return the text of each entry: of the headings that have none below them."""
+    found = re.split(r"^(#{2,3}) (.+)\n", page, flags=re.MULTILINE)
+    levels, names, texts = found[1::3], found[2::3], found[3::3]
+    below = [*levels[1:], "##"]
+    told = zip(levels, names, texts, below, strict=True)
+    return {n: text for level, n, text, after in told if after <= level and n not in WITHOUT}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_entry_has_an_example(page: str, generated: Path) -> None:
+    found = entries((generated / page).read_text())
+    assert [name for name, text in found.items() if not EXAMPLE.search(text)] == []
+    assert len(found) >= PAGES[page]
+
+
+def test_every_example_has_an_entry(generated: Path) -> None:
+    for page in (documents.DOCS / "reference/examples").glob("*.md"):
+        name = "cli.md" if page.name == "commands.md" else page.name
+        assert entries(page.read_text()).keys() <= entries((generated / name).read_text()).keys()
+
+
+def test_the_ini_keys_are_taken(pytester: Any) -> None:
+    """All examples in one file, as the page has them, and a run with it."""
+    name = "reference/examples/options.md"
+    blocks = [block for block in documents.blocks(name) if block.language == "ini"]
+    keys = [block.source.partition("[pytest]\n")[2] for block in blocks]
+    for block in documents.blocks(name):
+        if block.kind == "file":
+            pytester.path.joinpath(block.argument).parent.mkdir(parents=True, exist_ok=True)
+            pytester.path.joinpath(block.argument).write_text(block.source)
+    pytester.makefile(".ini", pytest="[pytest]\n" + "".join(keys))
+    result = pytester.runpytest_subprocess("--strict-config", "-p", "no:randomly")
+    result.assert_outcomes(passed=1)
+    assert len(keys) >= 14
