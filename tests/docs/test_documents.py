@@ -61,7 +61,7 @@ def groups() -> list[Any]:
         for section, blocks in by_section.items():
             active = [block for block in blocks if block.kind in WRITTEN | {"run", "output"}]
             active = [block for block in active if not is_configuration(block)]
-            if active:
+            if any(block.kind not in WRITTEN for block in active):
                 found.append(pytest.param(active, id=f"{name} {section}".strip()))
     return found
 
