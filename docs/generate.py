@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def write(directory: Path) -> None:
     """Write all pages into a directory, which is made if it is not there."""
     directory.mkdir(parents=True, exist_ok=True)
     plugin = _Plugin.asked()
+    logging.disable(logging.WARNING)  # of the plugin whose requests are examples
     pages = {
         "operations.md": operations(),
         "errors.md": error_codes(),
@@ -40,6 +42,7 @@ def write(directory: Path) -> None:
         "fixtures.md": fixtures(),
         "options.md": options(plugin),
         "markers.md": markers(plugin),
+        "test-api.md": test_api(),
         "acceptance.md": acceptance(),
         "cli.md": command_line(),
         "metrics.md": metrics(),
@@ -48,6 +51,7 @@ def write(directory: Path) -> None:
         path = directory / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+    logging.disable(logging.NOTSET)
 
 
 # --- the examples ---------------------------------------------------------------------------------
@@ -229,6 +233,17 @@ def fixtures() -> str:
             for name, scope, doc in sorted(_fixtures())
         }
     )
+
+
+def test_api() -> str:
+    """Return the page of what a test may import, or gets from a fixture."""
+    import pytest_rosey
+
+    lines = ["# What fixtures give, type by type", "", "All of it is imported from `pytest_rosey`."]
+    for name in pytest_rosey.__all__:
+        kind = "autoclass" if isinstance(getattr(pytest_rosey, name), type) else "autofunction"
+        lines += ["", f"## {name}", "", "```{eval-rst}", f".. {kind}:: pytest_rosey.{name}", "```"]
+    return "\n".join(lines) + "\n"
 
 
 def options(plugin: _Plugin) -> str:

@@ -1,4 +1,4 @@
-"""`rosey_benchmark`: pytest-benchmark for coroutines (SPEC 5.7).
+"""`rosey_benchmark`: pytest-benchmark for coroutines.
 
 pytest-benchmark calls a function and looks at its clock before and after, which leaves no moment
 in which an event loop could run. So the coroutine is timed here, on the loop of the test, and

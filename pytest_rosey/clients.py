@@ -1,4 +1,4 @@
-"""nats-py clients as the fixtures hand them out: bound to the loop they were made on (SPEC 5.1)."""
+"""nats-py clients as the fixtures hand them out: bound to the loop they were made on."""
 
 from __future__ import annotations
 

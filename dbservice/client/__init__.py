@@ -1,4 +1,4 @@
-"""The storage client: what a plugin calls (SPEC 2.8).
+"""The storage client: what a plugin calls.
 
 It needs neither a database nor nats-py, only an object with nats-py's `request()`.
 """

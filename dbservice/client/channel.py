@@ -1,4 +1,4 @@
-"""The way of one request to the service and back: subject, payload, headers, repeats (SPEC 2.8)."""
+"""The way of one request to the service and back: subject, payload, headers, repeats."""
 
 from __future__ import annotations
 

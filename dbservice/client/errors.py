@@ -1,7 +1,7 @@
 """What a storage call can raise: one class for each error code, and three for the way there.
 
 Everything is a `StorageError`. `except StorageError as error` with a look at `error.retryable` is
-enough for a caller who only wants to know whether trying again makes sense (SPEC 2.2).
+enough for a caller who only wants to know whether trying again makes sense.
 """
 # ruff: noqa: N818 - the classes are named after the error codes
 

@@ -1,4 +1,4 @@
-"""The key-value tier of a plugin (SPEC 2.3)."""
+"""The key-value tier of a plugin."""
 # ruff: noqa: ASYNC109 - the timeout is that of the request, and part of the contract
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Replies: read what the caller needs, refuse what is not a reply (SPEC 2.2, 2.8)."""
+"""Replies: read what the caller needs, refuse what is not a reply."""
 
 from __future__ import annotations
 

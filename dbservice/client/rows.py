@@ -1,4 +1,4 @@
-"""The rows of one table (SPEC 2.4 to 2.6)."""
+"""The rows of one table."""
 # ruff: noqa: ASYNC109 - the timeout is that of the request, and part of the contract
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Rows:
     raises a `StorageError`. Writes take `idempotency_key`: a repeat with the same key within 24
     hours is answered, not executed again.
 
-    Filters and operations are those of the contract: `{"score": {"$gte": 5}}` (SPEC 2.5),
-    `{"score": {"$inc": 1}}` (SPEC 2.6).
+    Filters and operations are those of the contract: `{"score": {"$gte": 5}}`,
+    `{"score": {"$inc": 1}}`.
     """
 
     def __init__(self, channel: Channel, table: str) -> None:

@@ -1,4 +1,4 @@
-"""The storage of one plugin, as the plugin sees it (SPEC 2.8)."""
+"""The storage of one plugin, as the plugin sees it."""
 # ruff: noqa: ASYNC109 - the timeout is that of the request, and part of the contract
 
 from __future__ import annotations

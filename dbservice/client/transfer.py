@@ -1,4 +1,4 @@
-"""A plugin's whole namespace as JSON lines, out and in (SPEC 2.8)."""
+"""A plugin's whole namespace as JSON lines, out and in."""
 # ruff: noqa: ASYNC109 - the timeout is that of the request, and part of the contract
 
 from __future__ import annotations

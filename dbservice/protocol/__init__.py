@@ -1,4 +1,4 @@
-"""The wire contract: subjects, typed messages, error codes, limits (SPEC 2). No I/O, no SQL."""
+"""The wire contract: subjects, typed messages, error codes, limits. No I/O, no SQL."""
 
 from dbservice.protocol.codec import (
     decode_request,

@@ -1,4 +1,4 @@
-"""Bytes to messages and back; every way a payload can be wrong gets its error here (SPEC 2.2)."""
+"""Bytes to messages and back; every way a payload can be wrong gets its error here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Error codes and the one exception that carries them (SPEC 2.2)."""
+"""Error codes and the one exception that carries them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ RETRYABLE = frozenset(
 
 
 class Reason(StrEnum):
-    """What `details.reason` says about a VALIDATION_ERROR (SPEC 2.2)."""
+    """What `details.reason` says about a VALIDATION_ERROR."""
 
     TABLE_NOT_REGISTERED = "TABLE_NOT_REGISTERED"
     UNKNOWN_COLUMN = "UNKNOWN_COLUMN"

@@ -1,4 +1,4 @@
-"""The filter language, parsed into a small tree (SPEC 2.5).
+"""The filter language, parsed into a small tree.
 
 Nothing here knows a table: columns and operand types are checked where the schema is known.
 """

@@ -1,4 +1,4 @@
-"""The headers of requests and replies (SPEC 2.7)."""
+"""The headers of requests and replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of the key-value tier (SPEC 2.3)."""
+"""Messages of the key-value tier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every limit of the contract, by name (SPEC 2 and 3.4). Sizes are bytes, times are seconds."""
+"""Every limit of the contract, by name. Sizes are bytes, times are seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two base classes of every message, and the types they share (SPEC 2)."""
+"""The two base classes of every message, and the types they share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Write(Request, frozen=True, kw_only=True):
 
     Attributes:
         idempotency_key: a repeat with the same key within 24 hours is answered with the first
-            reply and not executed again (SPEC 2.7).
+            reply and not executed again.
     """
 
     idempotency_key: IdempotencyKey | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""Messages of the migration family (SPEC 4)."""
+"""Messages of the migration family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that come from messages: plugins, tables, columns (SPEC 2.1)."""
+"""Names that come from messages: plugins, tables, columns."""
 
 from __future__ import annotations
 

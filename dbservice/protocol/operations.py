@@ -1,4 +1,4 @@
-"""The table of operations: the one place that says what the service serves (SPEC 2.1).
+"""The table of operations: the one place that says what the service serves.
 
 The service decodes with it, the client encodes with it, the fake checks stubs against it, and
 the documents are generated from it.

@@ -1,4 +1,4 @@
-"""Messages of the row tier and of table schemas (SPEC 2.4)."""
+"""Messages of the row tier and of table schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of the SQL tier (SPEC 3.8)."""
+"""Messages of the SQL tier."""
 
 from __future__ import annotations
 

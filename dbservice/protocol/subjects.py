@@ -1,4 +1,4 @@
-"""Subjects: built and parsed here and nowhere else (SPEC 2.1)."""
+"""Subjects: built and parsed here and nowhere else."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def event_subjects(plugin: str) -> str:
 
 
 def command_subject(plugin: str, action: str = "*") -> str:
-    """Return the subject on which the chat gateway sends a plugin its commands (SPEC 6)."""
+    """Return the subject on which the chat gateway sends a plugin its commands."""
     return f"rosey.command.{namespace(plugin).plugin}.{action}"
 
 
 def plugin_event_subject(plugin: str, event: str) -> str:
-    """Return the subject on which a plugin publishes what happened (SPEC 6)."""
+    """Return the subject on which a plugin publishes what happened."""
     return f"rosey.event.{namespace(plugin).plugin}.{event}"
 
 

@@ -1,4 +1,4 @@
-"""Messages of the namespace and service families (SPEC 2.1)."""
+"""Messages of the namespace and service families."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The update language, parsed into a list of assignments (SPEC 2.6)."""
+"""The update language, parsed into a list of assignments."""
 
 from __future__ import annotations
 

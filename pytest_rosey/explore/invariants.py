@@ -1,4 +1,4 @@
-"""`rosey_explore`: what the author of a test says must hold, whatever goes wrong (SPEC 5.10)."""
+"""`rosey_explore`: what the author of a test says must hold, whatever goes wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nats_faults`: what tests call to inject faults (SPEC 5.4)."""
+"""`nats_faults`: what tests call to inject faults."""
 
 from __future__ import annotations
 

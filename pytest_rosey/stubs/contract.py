@@ -1,4 +1,4 @@
-"""Stubs against the contract: would the real service say this, and accept that (SPEC 5.2)?
+"""Stubs against the contract: would the real service say this, and accept that?
 
 Everything is read off `dbservice.protocol`; nothing of the contract is written here again.
 """
@@ -141,7 +141,7 @@ def check_request(subject: str, payload: bytes) -> Request:
 
 
 def wants_envelope(subject: str, request: Request) -> bool:
-    """Return whether the answer to `request` has the global KV shape (SPEC 2.1)."""
+    """Return whether the answer to `request` has the global KV shape."""
     address, _ = find(subject)
     named = getattr(request, "plugin_name", msgspec.UNSET) is not msgspec.UNSET
     return address.family is Family.KV and (address.is_global_kv or named)

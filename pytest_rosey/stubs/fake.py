@@ -1,4 +1,4 @@
-"""`fake_nats`: a client whose requests are answered by stubs (SPEC 5.2)."""
+"""`fake_nats`: a client whose requests are answered by stubs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drop-in replacements for hand-made mocks, for suites that migrate (SPEC 5.1)."""
+"""Drop-in replacements for hand-made mocks, for suites that migrate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked of the fake, and how a part of a request is compared (SPEC 5.2)."""
+"""What was asked of the fake, and how a part of a request is compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stub: which requests it answers, and with what (SPEC 5.2)."""
+"""One stub: which requests it answers, and with what."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -75,3 +76,33 @@ def test_the_ini_keys_are_taken(pytester: Any) -> None:
     result = pytester.runpytest_subprocess("--strict-config", "-p", "no:randomly")
     result.assert_outcomes(passed=1)
     assert len(keys) >= 14
+
+
+PRIVATE = re.compile(r"\bSPEC\b|\b[Tt]he seeds?\b|[Ff]ounding document")
+"""What readers of the site have no copy of."""
+
+
+def test_users_are_told_of_no_paper_that_they_do_not_have(generated: Path) -> None:
+    pages = [documents.ROOT / "README.md", *documents.DOCS.rglob("*.md"), *generated.glob("*.md")]
+    pages += [documents.ROOT / "reference_plugin_quote_db/README.md"]
+    texts = {str(page): page.read_text() for page in pages if "_build" not in page.parts}
+    for package in ("dbservice", "pytest_rosey", "reference_plugin_quote_db"):
+        for source in (documents.ROOT / package).rglob("*.py"):
+            if "tests" not in source.parts:
+                texts[str(source)] = "\n".join(told_by(source))
+    assert {name for name, text in texts.items() if PRIVATE.search(text)} == set()
+
+
+def told_by(source: Path) -> list[str]:
+    """Return the texts in a module: all of a part that the site shows, else without docstrings."""
+    tree = ast.parse(source.read_text())
+    nodes = list(ast.walk(tree))
+    found = {id(node): node.value for node in nodes if isinstance(node, ast.Constant)}
+    if not any(part in source.as_posix() for part in SHOWN):
+        for node in nodes:
+            if isinstance(node, ast.Expr):
+                found.pop(id(node.value), None)
+    return [text for text in found.values() if isinstance(text, str)]
+
+
+SHOWN = ("dbservice/client/", "dbservice/protocol/", "dbservice/runtime/plugin.py")

@@ -1,4 +1,4 @@
-"""NATS servers for a test run: a binary, a container, or one that runs already (SPEC 5.3).
+"""NATS servers for a test run: a binary, a container, or one that runs already.
 
 Everything here is synchronous and needs the standard library only; Docker's packages are
 imported when a container is really started.
