@@ -249,7 +249,7 @@ class PostgresEngine:
             return run.answer
         async with self._pool.connection() as connection:
             # What a plugin wrote is read-only only within a transaction that says so.
-            if run.statement.guard is None and await connection.step(run):
+            if run.statement.policy is None and await connection.step(run):
                 return run.answer
             run.give_up()
             return await connection.transaction(_Run(operation), _SNAPSHOT)
@@ -446,18 +446,18 @@ class _Connection:
         sql, answers, changes = _compiled(statement.sql, bool(parameters))
         # WITH may change rows without giving any: only its command tag tells how many.
         is_told = parameters or sql.lstrip()[:4].upper() != "WITH"
-        if answers and is_told and statement.guard is None:
+        if answers and is_told and statement.policy is None:
             if statement.room is not None and self.raw.is_in_transaction():
                 cursor = await self.raw.cursor(sql, *parameters)
                 return await _fetched(cursor, statement.room, changes)
             records = await self.raw.fetch(sql, *parameters)
             return _weighed(_tuples(records), statement, changes)
-        if parameters and statement.guard is None:
+        if parameters and statement.policy is None:
             return Result([], _affected(await self.raw.execute(sql, *parameters)))
         # Without parameters the driver would accept several statements at once.
         prepared = await self.raw.prepare(sql)
         names = [attribute.name for attribute in prepared.get_attributes()]
-        if statement.guard is not None and (shown := _as_texts(prepared.get_attributes())):
+        if statement.policy is not None and (shown := _as_texts(prepared.get_attributes())):
             prepared = await self.raw.prepare(f"SELECT {shown} FROM ({sql}) AS answer")
         if statement.room is not None:
             result = await _fetched(await prepared.cursor(*parameters), statement.room, changes)

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dbservice.engine.steps import Guard
+from dbservice.engine.steps import ReadPolicy
 from dbservice.protocol.limits import MAX_ROW
 
 _MAX_VALUE = 4 * MAX_ROW
@@ -27,11 +27,11 @@ _WARM_UP = "SELECT 1 FROM json_each('[]'), json_tree('[]')"
 
 
 @contextmanager
-def guarded(connection: sqlite3.Connection, guard: Guard) -> Iterator[None]:
-    """Let only what the guard allows be prepared on a connection."""
+def authorized(connection: sqlite3.Connection, policy: ReadPolicy) -> Iterator[None]:
+    """Let only what the policy allows be prepared on a connection."""
 
     def decide(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        return sqlite3.SQLITE_OK if _is_allowed(guard, action, first, second) else _NO
+        return sqlite3.SQLITE_OK if _is_allowed(policy, action, first, second) else _NO
 
     connection.execute(_WARM_UP).fetchall()
     longest = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
@@ -46,11 +46,11 @@ def guarded(connection: sqlite3.Connection, guard: Guard) -> Iterator[None]:
 _NO = sqlite3.SQLITE_DENY
 
 
-def _is_allowed(guard: Guard, action: int, first: str | None, second: str | None) -> bool:
+def _is_allowed(policy: ReadPolicy, action: int, first: str | None, second: str | None) -> bool:
     if action == sqlite3.SQLITE_READ:
         table = (first or "").lower()
-        return table.startswith(guard.prefix) or table in guard.names
+        return table.startswith(policy.prefix) or table in policy.names
     if action == sqlite3.SQLITE_FUNCTION:
         name = (second or "").lower()
-        return name in guard.functions or name in _OPERATORS or name in _MOMENTS
+        return name in policy.functions or name in _OPERATORS or name in _MOMENTS
     return action in _ALWAYS

@@ -12,7 +12,7 @@ from dbservice.engine.dialect import SqliteDialect
 from dbservice.engine.errors import FileGoneError
 from dbservice.engine.folding import lowered
 from dbservice.engine.json_values import contains_json, equal_json
-from dbservice.engine.sqlite_authorizer import guarded
+from dbservice.engine.sqlite_authorizer import authorized
 from dbservice.engine.sqlite_errors import translated
 from dbservice.engine.steps import Result, Statement, Steps, T, weight
 from dbservice.engine.type_map import is_carried, is_normal, is_utf8, normal_form
@@ -89,9 +89,9 @@ class Connection:
     def _result(self, statement: Statement) -> Result:
         if statement is SqliteDialect.schema_version:
             return self._version_of_schema(statement)
-        if statement.guard is None:
+        if statement.policy is None:
             return _fetched(self.raw.execute(statement.sql, statement.parameters), statement)
-        with guarded(self.raw, statement.guard):
+        with authorized(self.raw, statement.policy):
             cursor = self.raw.execute(statement.sql, statement.parameters)
             names = [column[0] for column in cursor.description]
             return _fetched(cursor, statement)._replace(columns=names)

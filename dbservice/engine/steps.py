@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 T = TypeVar("T")
 
 
-class Guard(NamedTuple):
+class ReadPolicy(NamedTuple):
     """What SQL that a plugin wrote may touch; an engine that can enforces it, as a second lock.
 
     Attributes:
@@ -34,13 +34,13 @@ class Statement(NamedTuple):
     Attributes:
         sql: text with `?` for each parameter, on every engine.
         parameters: values for the placeholders, in order.
-        guard: for SQL that a plugin wrote; such a statement only reads.
+        policy: for SQL that a plugin wrote; such a statement only reads.
         room: the weight of rows after which no more are fetched; None fetches all.
     """
 
     sql: str
     parameters: Sequence[Any] = ()
-    guard: Guard | None = None
+    policy: ReadPolicy | None = None
     room: int | None = None
 
 
@@ -50,7 +50,7 @@ class Result(NamedTuple):
     Attributes:
         rows: all rows, as tuples, or as many as the statement has room for and one more.
         affected: how many rows an INSERT, UPDATE or DELETE touched; -1 for other statements.
-        columns: the names of the columns, where the statement has a guard.
+        columns: the names of the columns, where the statement has a policy.
         weight: of the rows, where the statement has a room.
         cut: there are more rows than it has room for.
     """

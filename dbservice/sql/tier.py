@@ -15,7 +15,7 @@ from dbservice.engine.errors import (
     OutOfSchemaError,
     TooLargeError,
 )
-from dbservice.engine.steps import Guard, Result, Statement, Steps
+from dbservice.engine.steps import ReadPolicy, Result, Statement, Steps
 from dbservice.engine.type_map import from_stored
 from dbservice.protocol.codec import check_json
 from dbservice.protocol.errors import Reason, RequestError, invalid
@@ -63,7 +63,7 @@ class SqlTier:
         statement = Statement(
             f"SELECT * FROM ({query.sql}) AS answer LIMIT ?",  # noqa: S608 - query.py built it
             (*_bound(query.numbers, request.params), limit + 1),
-            Guard(namespace.prefix, query.names, POLICIES[self._dialect].functions),
+            ReadPolicy(namespace.prefix, query.names, POLICIES[self._dialect].functions),
             room=self._room(),
         )
         try:
