@@ -52,7 +52,7 @@ _PARTS = (
 
 _NOT_AMONG_THEM = (exp.SessionParameter, exp.Dot, exp.TableSample)
 
-Shape = Mapping[str, Column | None]
+Columns = Mapping[str, Column | None]
 """The columns of something to select from; None where the type is not known."""
 
 
@@ -70,7 +70,7 @@ class CheckedQuery:
     sql: str
     numbers: tuple[int, ...]
     names: frozenset[str]
-    types: Shape
+    types: Columns
 
 
 class Query:
@@ -415,7 +415,9 @@ class _Types:
     tables: Mapping[str, Table]
     nodes: Sequence[exp.Table]
 
-    def of(self, node: Node, queries: Mapping[str, Shape], outer: Mapping[str, Shape]) -> Shape:
+    def of(
+        self, node: Node, queries: Mapping[str, Columns], outer: Mapping[str, Columns]
+    ) -> Columns:
         """Return the columns of a query.
 
         Args:
@@ -443,9 +445,9 @@ class _Types:
         return {}
 
     def _of_select(
-        self, node: exp.Select, queries: Mapping[str, Shape], outer: Mapping[str, Shape]
-    ) -> Shape:
-        sources: dict[str, Shape] = {}
+        self, node: exp.Select, queries: Mapping[str, Columns], outer: Mapping[str, Columns]
+    ) -> Columns:
+        sources: dict[str, Columns] = {}
         for part in _own_parts(node):
             if isinstance(part, exp.Table):
                 sources[part.alias_or_name.lower()] = self._of_table(part, queries)
@@ -462,12 +464,12 @@ class _Types:
             types |= _projected(projection, sources)
         return types
 
-    def _of_table(self, node: exp.Table, queries: Mapping[str, Shape]) -> Shape:
+    def _of_table(self, node: exp.Table, queries: Mapping[str, Columns]) -> Columns:
         if any(node is own for own in self.nodes):
             return self.tables[_name(node.this)].columns
         return queries.get(node.name.lower(), {})
 
-    def _check_column(self, node: exp.Column, around: Mapping[str, Shape]) -> None:
+    def _check_column(self, node: exp.Column, around: Mapping[str, Columns]) -> None:
         """Refuse `table.name` where the table has no such column.
 
         PostgreSQL would take it for a call of the function `name` with the row.
@@ -483,7 +485,7 @@ class _Types:
 _ROW_NAMES = frozenset({"rowid", "oid", "ctid"})
 
 
-def _projected(node: Node, sources: Mapping[str, Shape]) -> Shape:
+def _projected(node: Node, sources: Mapping[str, Columns]) -> Columns:
     """Return which columns an entry of a SELECT list gives."""
     value = node.this if isinstance(node, exp.Alias) else node
     if isinstance(value, exp.Star):
