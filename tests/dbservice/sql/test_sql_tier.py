@@ -16,7 +16,7 @@ from dbservice.client import Forbidden, StorageClient, StorageError, ValidationE
 from dbservice.embedded import Stack
 from dbservice.engine.errors import EngineError, StatementTimeoutError
 from dbservice.engine.sqlite import SqliteEngine
-from dbservice.engine.steps import Guard, Result, Statement, Steps
+from dbservice.engine.steps import ReadPolicy, Result, Statement, Steps
 from dbservice.protocol import RequestError
 from dbservice.sql.query import Query
 from dbservice.sqltext.dialects import Dialect
@@ -412,7 +412,7 @@ async def test_a_query_that_takes_too_long_is_stopped(tmp_path):
 def run(sql: str, names: set[str] | None = None) -> Steps[Result]:
     return (
         yield Statement(
-            sql, (), Guard("quote_db__", names or set(), POLICIES[Dialect.SQLITE].functions)
+            sql, (), ReadPolicy("quote_db__", names or set(), POLICIES[Dialect.SQLITE].functions)
         )
     )
 
