@@ -17,6 +17,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from typing_extensions import override
 
 from pytest_rosey.marks import Run, loop_scope_of, run_of
 
@@ -153,6 +154,7 @@ class LoopBound(Client):
         """
         await asyncio.get_running_loop().create_future()
 
+    @override
     async def publish(
         self,
         subject: str,
@@ -160,21 +162,20 @@ class LoopBound(Client):
         reply: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Publish a message; see nats-py."""
         self.owner.check()
         if self.tap is not None:
             self.tap.published(subject, payload, reply)
         await super().publish(subject, payload, reply, headers)
 
+    @override
     async def subscribe(self, *args: Any, **kwargs: Any) -> Subscription:
-        """Subscribe to a subject; see nats-py."""
         self.owner.check()
         if callback := kwargs.get("cb"):
             kwargs["cb"] = self.owner.watched(callback)
         return await super().subscribe(*args, **kwargs)
 
+    @override
     async def request(self, subject: str, *args: Any, **kwargs: Any) -> Msg:
-        """Send a request and wait for the reply; see nats-py."""
         self.owner.check()
         if subject.startswith("$JS."):
             self.owner.run.asked_jetstream = True
@@ -182,17 +183,17 @@ class LoopBound(Client):
             return await self.tap.request(self, super().request, subject, *args, **kwargs)
         return await super().request(subject, *args, **kwargs)
 
+    @override
     async def flush(self, *args: Any, **kwargs: Any) -> None:
-        """Flush what is buffered; see nats-py."""
         self.owner.check()
         await super().flush(*args, **kwargs)
 
+    @override
     async def drain(self) -> None:
-        """Finish what is pending and close; see nats-py."""
         self.owner.check()
         await super().drain()
 
+    @override
     async def close(self) -> None:
-        """Close the connection; see nats-py."""
         self.owner.check()
         await super().close()

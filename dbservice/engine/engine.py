@@ -34,13 +34,14 @@ class Engine(Protocol):
     Every method takes a function that makes the generator, because a transaction that the engine
     has to repeat needs a fresh one. Errors are those of `dbservice.engine.errors`, and whatever
     the operation itself raises; after any of them nothing of the operation is kept.
+
+    Attributes:
+        dialect: whose SQL it takes.
+        apart: its worker processes; None where it can end everything itself, or nobody wanted any.
     """
 
     dialect: Dialect
-
-    @property
-    def apart(self) -> Apart | None:
-        """Its worker processes; None where it can end everything itself, or nobody wanted any."""
+    apart: Apart | None
 
     @property
     def busy(self) -> int:

@@ -22,8 +22,10 @@ from functools import lru_cache
 from typing import Any, Generic, NamedTuple
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from dbservice.engine.dialect import PostgresDialect
+from dbservice.engine.engine import Engine
 from dbservice.engine.errors import (
     ConflictError,
     EngineError,
@@ -92,7 +94,7 @@ _ANSWERS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNO
 _RETURNS = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 
 
-class PostgresEngine:
+class PostgresEngine(Engine):
     """A PostgreSQL database.
 
     Args:
@@ -122,13 +124,13 @@ class PostgresEngine:
         self._version = _SharedQuestion(self._ask_version)
 
     @property
+    @override
     def busy(self) -> int:
-        """How many operations have a connection or wait for one; see Engine.busy."""
         return self._pool.wanted
 
     @property
+    @override
     def waited(self) -> float:
-        """For how long the operation has waited that waits longest; see Engine.waited."""
         return self._turns.waited
 
     async def identity(self) -> str:
@@ -181,29 +183,30 @@ class PostgresEngine:
         """
         await self.write(lambda: _set_version(version))
 
+    @override
     def check_place(self) -> None:
         """There is no file to look after; see Engine.check_place."""
 
+    @override
     async def read(
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
     ) -> T:
-        """Run an operation that only reads, all of it from one snapshot; see Engine.read."""
         if not scan:
             return await _repeated(lambda: self._read(operation))
         return await self._turns.run(
             plugin, lambda seconds: self._within(seconds, operation, _SNAPSHOT, self._transaction)
         )
 
+    @override
     async def write(
         self,
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
         scan: bool = False,
-        alone: bool = False,  # noqa: ARG002 - a round trip holds nobody up
+        alone: bool = False,
         plugin: str = "",
     ) -> T:
-        """Run an operation that writes; see Engine.write."""
         try:
             if quick or not plugin:
                 answer = await _repeated(lambda: self._written(operation, _WRITE))
@@ -226,6 +229,7 @@ class PostgresEngine:
             self._on_commit(1)
         return answer
 
+    @override
     async def exclusive(
         self,
         operation: Callable[[], Steps[T]],
@@ -233,7 +237,6 @@ class PostgresEngine:
         keep: bool = True,
         checks_references: bool = True,
     ) -> T:
-        """Run an operation that changes schemas; see Engine.exclusive."""
         del checks_references  # the engine looks at each row, or when a key is put on a table
         return await _repeated(lambda: self._change_schema(operation, keep=keep))
 

@@ -19,7 +19,9 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
+from typing_extensions import override
 
+from dbservice.engine.engine import Engine
 from dbservice.engine.errors import FileGoneError, StatementTimeoutError, UnavailableError
 from dbservice.engine.held_file import HeldFile
 from dbservice.engine.lane import DirectLane, Lane, ThreadLane
@@ -38,7 +40,7 @@ SCANNERS: Final = max(2, min(4, (os.cpu_count() or 1) // 2))
 """Threads for searches: one that takes seconds leaves room for the others."""
 
 
-class SqliteEngine:
+class SqliteEngine(Engine):
     """A SQLite database, in memory or in a file.
 
     Args:
@@ -110,14 +112,14 @@ class SqliteEngine:
             )
 
     @property
+    @override
     def busy(self) -> int:
-        """How many operations have a connection or wait for one; see Engine.busy."""
         apart = 0 if self.apart is None else self.apart.busy
         return self._writer.busy + self._reader.busy + self._turns.taken + apart
 
     @property
+    @override
     def waited(self) -> float:
-        """For how long the operation has waited that waits longest; see Engine.waited."""
         apart = 0.0 if self.apart is None else self.apart.waited
         return max(self._turns.waited, self._writer.waited, apart)
 
@@ -162,16 +164,16 @@ class SqliteEngine:
         self._pool.dispose()
         self._release_file()
 
+    @override
     def check_place(self) -> None:
-        """See that the file is still the one that was opened; see Engine.check_place."""
         missed = self._missed()
         if missed is not None:
             raise missed
 
+    @override
     async def read(
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
     ) -> T:
-        """Run an operation that only reads; see Engine.read."""
         if self._reader is self._scanner:
             return await self._scan(operation, self._timeout)
         if not scan:
@@ -185,21 +187,22 @@ class SqliteEngine:
         answer: T = await self._scanner.do(Work(operation, seconds))
         return answer
 
+    @override
     async def write(
         self,
         operation: Callable[[], Steps[T]],
         *,
         quick: bool = False,
-        scan: bool = False,  # noqa: ARG002 - a write is limited by the time that it holds the writer
+        scan: bool = False,
         alone: bool = False,
         plugin: str = "",
     ) -> T:
-        """Run an operation that writes; see Engine.write."""
         timeout = self._write_timeout if plugin else self._timeout
         work = Work(operation, timeout, quick=quick, alone=alone, plugin=plugin)
         answer: T = await self._writer.do(work)
         return answer
 
+    @override
     async def exclusive(
         self,
         operation: Callable[[], Steps[T]],
@@ -207,7 +210,6 @@ class SqliteEngine:
         keep: bool = True,
         checks_references: bool = True,
     ) -> T:
-        """Run an operation that changes schemas; see Engine.exclusive."""
         work = Work(
             operation, _UNLIMITED, exclusive=True, keep=keep, checks_references=checks_references
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from typing_extensions import override
+
+from dbservice.engine.engine import Apart
 from dbservice.engine.errors import FileGoneError
 from dbservice.engine.orders import COMMIT, Order, Way, reply_in
 from dbservice.engine.sqlite_lanes import WriterLane
@@ -18,7 +21,7 @@ _COMMIT_TIMEOUT: Final = 30.0
 """Seconds that a disk may take; what became of the write after that, nobody knows."""
 
 
-class SqliteApart:
+class SqliteApart(Apart):
     """Has scans run by a few processes, and writes that look for their rows by another one.
 
     Args:
@@ -72,9 +75,8 @@ class SqliteApart:
         await self._readers.close()
         self._template.end()
 
+    @override
     async def read(self, order: Order) -> bytes:
-        """Have an operation run that only reads; see Apart."""
-
         async def attempt(seconds: float) -> bytes:
             return reply_in(await self._readers.do(order.within(seconds), seconds))
 

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from typing_extensions import override
+
 from dbservice.bus.connection import SurvivingClient
 from dbservice.embedded.broker import Broker
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Connection, Publication
 from dbservice.embedded.interest import covers
 from dbservice.runtime.barrier import barrier
-from pytest_rosey.buses.message import Interceptor, Message, subscription_to
+from pytest_rosey.buses.message import Interceptor, Message, Publisher, subscription_to
 from pytest_rosey.buses.proxy import Proxy
 from pytest_rosey.clients import LoopBound, LoopOwner
 from pytest_rosey.servers.nats import NatsServer, address_of
@@ -89,11 +91,10 @@ class Bus(Protocol):
         """
 
 
-class InProcessBus:
+class InProcessBus(Bus):
     """The in-process broker."""
 
     def __init__(self, broker: Broker) -> None:
-        self.url = broker.url
         self.broker = broker
         broker.unanswered = _without_jetstream
         self.clients: list[LoopBound] = []
@@ -102,15 +103,19 @@ class InProcessBus:
         """Answers in place of who subscribed, while the bus is tapped; tells whether it does."""
         self._held: list[Publication] | None = None
 
+    @property
+    @override
+    def url(self) -> str:
+        return self.broker.url
+
+    @override
     def client(self, *, survives: bool = False) -> LoopBound:
-        """Return a new client, not connected; see `Bus`."""
         client = (InProcessSurvivor if survives else InProcessClient)(self.broker)
         self.clients.append(client)
         return client
 
+    @override
     async def tap(self, intercept: Interceptor) -> None:
-        """Look at every message; see `Bus`."""
-
         def on_publication(publication: Publication) -> bool:
             if self._held is not None:
                 self._held.append(publication)
@@ -126,32 +131,32 @@ class InProcessBus:
         if self.stubs is None or not self.stubs(publication):
             self.broker.deliver(publication)
 
+    @override
     async def untap(self) -> None:
-        """Look no more; see `Bus`."""
         self.broker.intercept = None
         self.is_tapped = False
 
+    @override
     def hang_up_on(self, subject: bytes) -> None:
-        """End connections; see `Bus`."""
         self.broker.disconnect(
             lambda client: any(covers(s.pattern.encode(), subject) for s in client.subscriptions)
         )
 
+    @override
     def cut(self) -> None:
-        """End all connections; see `Bus`."""
         self.broker.stop()
 
+    @override
     async def kill(self) -> None:
-        """End the server, which for the clients is what `cut()` is; see `Bus`."""
         self.broker.stop()
 
+    @override
     async def pause(self) -> None:
-        """Deliver nothing; see `Bus`."""
         if self._held is None:
             self._held = []
 
+    @override
     def restore(self) -> None:
-        """Go on; see `Bus`."""
         self.broker.start()
         held, self._held = self._held, None
         for publication in held or ():
@@ -177,7 +182,7 @@ def _without_jetstream(request: Publication) -> bytes | None:
     return _NO_JETSTREAM if request.subject.startswith(_JETSTREAM) else None
 
 
-class RealBus:
+class RealBus(Bus):
     """A real nats-server; behind a proxy once it is tapped."""
 
     def __init__(self, server: NatsServer) -> None:
@@ -192,44 +197,44 @@ class RealBus:
         """Where the server, or the proxy before it, listens now."""
         return self._server.url if self._proxy is None else self._proxied
 
+    @override
     def client(self, *, survives: bool = False) -> LoopBound:
-        """Return a new client, not connected; see `Bus`."""
         client = Survivor() if survives else LoopBound()
         self.clients.append(client)
         return client
 
+    @override
     async def tap(self, intercept: Interceptor) -> None:
-        """Put a proxy before the server; see `Bus`."""
         proxy = Proxy(lambda: address_of(self._server.url), intercept)
         self._proxied = _elsewhere(self._server.url, str(await proxy.open()))
         self._proxy = proxy
 
+    @override
     async def untap(self) -> None:
-        """Take the proxy away; see `Bus`."""
         if self._proxy is not None:
             await self._proxy.close()
             self._proxy = None
 
+    @override
     def hang_up_on(self, subject: bytes) -> None:
-        """End connections; see `Bus`."""
         self._tapped.hang_up(subject)
 
+    @override
     def cut(self) -> None:
-        """End all connections; see `Bus`."""
         self._tapped.cut()
 
+    @override
     async def kill(self) -> None:
-        """Kill the server; see `Bus`."""
         await asyncio.to_thread(self._server.kill)
         self._is_down = True
 
+    @override
     async def pause(self) -> None:
-        """Freeze the server; see `Bus`."""
         await asyncio.to_thread(self._server.pause)
         self._is_down = True
 
+    @override
     def restore(self) -> None:
-        """Bring back the server and let everybody in; see `Bus`."""
         if self._is_down:
             self._server.start()
             self._is_down = False
@@ -242,12 +247,14 @@ class RealBus:
         return self._proxy
 
 
-class _InProcessPublisher:
-    """The broker's side of a client; see `Publisher`."""
+class _InProcessPublisher(Publisher):
+    """The broker's side of a client."""
 
     def __init__(self, connection: Connection) -> None:
-        self.send = connection.send
         self._connection = connection
+
+    def send(self, data: bytes) -> None:
+        self._connection.send(data)
 
     def inbox(self, subject: bytes) -> bytes | None:
         return subscription_to(

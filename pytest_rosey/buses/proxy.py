@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from typing_extensions import override
+
 from dbservice.bus import wire
 from dbservice.embedded.listener import refuse
-from pytest_rosey.buses.message import Interceptor, Message, subscription_to
+from pytest_rosey.buses.message import Interceptor, Message, Publisher, subscription_to
 from pytest_rosey.servers.address import Address
 
 LOOPBACK = "127.0.0.1"
@@ -91,7 +93,7 @@ class Proxy:
             self._connections.discard(connection)
 
 
-class _Connection:
+class _Connection(Publisher):
     """One client and its connection to the server."""
 
     def __init__(
@@ -111,13 +113,13 @@ class _Connection:
             refuse(self._client.transport)
         self._server.transport.abort()
 
+    @override
     def send(self, data: bytes) -> None:
-        """Write to the client; see `Publisher`."""
         if not self._client.is_closing():
             self._client.write(data)
 
+    @override
     def inbox(self, subject: bytes) -> bytes | None:
-        """Return which subscription receives a subject; see `Publisher`."""
         return subscription_to(subject, self._subscriptions)
 
     async def pump(

@@ -22,9 +22,11 @@ class Databases(Protocol):
 
     Attributes:
         outlives_the_test: whether the next test finds what this one stored.
+        copies: what copies these databases.
     """
 
     outlives_the_test: bool
+    copies: Copies
 
     async def take(self) -> str:
         """Return the URL of the next test's database."""
@@ -41,10 +43,6 @@ class Databases(Protocol):
         Args:
             keep: leave it where it is.
         """
-
-    @property
-    def copies(self) -> Copies:
-        """What copies these databases."""
 
 
 class Copies(Protocol):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from dbservice.engine.errors import EngineError
 from dbservice.engine.postgres import PostgresEngine
@@ -24,12 +25,12 @@ from dbservice.migrate import Migrator
 from dbservice.protocol import RequestError
 from dbservice.runtime.clock import SystemClock
 from dbservice.storage.database import Database
+from pytest_rosey.databases import Copies, Databases, Migrate
 from pytest_rosey.databases.administration import OLDEST, About, Administration
 from pytest_rosey.servers.errors import ServerUnavailable
 
 if TYPE_CHECKING:
     from dbservice.protocol.migrations import Applied
-    from pytest_rosey.databases import Migrate
     from pytest_rosey.servers.postgres import PostgresProvider
     from pytest_rosey.service.under_test import ServiceUnderTest
 
@@ -74,7 +75,7 @@ class Clone:
     mark: str = ""
 
 
-class PostgresDatabases:
+class PostgresDatabases(Databases):
     """Makes, clones and drops databases on a PostgreSQL server.
 
     Args:
@@ -140,14 +141,14 @@ class PostgresDatabases:
         self._current = await self.clone(self._blank)
         return self._server.url(self._current.name)
 
+    @override
     async def begun(self) -> None:
-        """Remember what the database is like now; see `Databases`."""
         await self._tidied()
         if self._current is not None:
             self._current.mark = await self._next_transaction()
 
+    @override
     def keep(self, service: ServiceUnderTest) -> str:
-        """Return how to open the test's database; see `Databases`."""
         del service
         name = _kept_name(self._current)
         if self._server.provider != "url":
@@ -284,7 +285,7 @@ def _kept_name(clone: Clone | None) -> str:
     return "" if clone is None else clone.name.replace(PREFIX, "rosey_kept_", 1)
 
 
-class PostgresCopies:
+class PostgresCopies(Copies):
     """Copies throw-away databases; their state is the template that they are clones of.
 
     Args:
@@ -295,8 +296,8 @@ class PostgresCopies:
         self._databases = databases
         self._activity: list[tuple[int, str]] = []
 
+    @override
     async def state(self, service: ServiceUnderTest) -> str | None:
-        """Return the template, if nothing was written since; see `Copies`."""
         engine = service.database.engine
         if not isinstance(engine, PostgresEngine):
             return None
@@ -304,8 +305,8 @@ class PostgresCopies:
         self._activity = await self._databases.activity()
         return await self._databases.template_of(engine.url.database)
 
+    @override
     async def make(self, state: str, migrate: Migrate) -> tuple[str, Applied]:
-        """Migrate a copy, out of reach of whatever the test does meanwhile; see `Copies`."""
         name, number = await self._databases.copied(state)
         engine = PostgresEngine(self._databases.url(name))
         try:
@@ -320,8 +321,8 @@ class PostgresCopies:
         await engine.close()
         return name, applied
 
-    async def put(self, service: ServiceUnderTest, state: str, template: str) -> bool:  # noqa: ARG002
-        """Move a service to a clone of a template; see `Copies`."""
+    @override
+    async def put(self, service: ServiceUnderTest, state: str, template: str) -> bool:
         engine = service.database.engine
         clone = await self._databases.clone(template)
         # Making templates and clones writes, too, so here the activity has to tell.
@@ -333,6 +334,6 @@ class PostgresCopies:
         await self._databases.replace(clone)
         return True
 
+    @override
     async def forget(self, template: str) -> None:
-        """Drop a template; see `Copies`."""
         await self._databases.forget(template)

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from dbservice.engine.sqlite import SqliteEngine
+from pytest_rosey.databases import Copies, Databases, Migrate
 
 if TYPE_CHECKING:
     from dbservice.protocol.migrations import Applied
-    from pytest_rosey.databases import Migrate
     from pytest_rosey.service.under_test import ServiceUnderTest
 
 _DRIVER = "sqlite+aiosqlite"
 
 
-class SqliteDatabases:
+class SqliteDatabases(Databases):
     """Gives each test an SQLite database.
 
     Args:
@@ -36,18 +37,19 @@ class SqliteDatabases:
         self.copies = SqliteCopies()
         self._path = path
 
+    @override
     async def take(self) -> str:
-        """Return a URL; see `Databases`."""
         if self._path is None:
             return f"{_DRIVER}://"
         # Composed, not pasted: the path may hold what means something in a URL.
         return sa.URL.create(_DRIVER, database=str(self._path())).render_as_string()
 
+    @override
     async def begun(self) -> None:
-        """Do nothing; see `Databases`."""
+        """Do nothing."""
 
+    @override
     def keep(self, service: ServiceUnderTest) -> str:
-        """Write what is in memory to a file, and return how to open that; see `Databases`."""
         # Behind the faults of a test, it is still an SQLite engine.
         engine: Any = service.database.engine
         if engine.path is None:
@@ -58,20 +60,21 @@ class SqliteDatabases:
             path = Path(engine.path)
         return f"The database is kept in {path}. Open it: sqlite3 {shlex.quote(str(path))}"
 
+    @override
     async def end(self, *, keep: bool = False) -> None:
-        """Do nothing: pytest removes the files in its own time; see `Databases`."""
+        """Do nothing."""
 
 
-class SqliteCopies:
+class SqliteCopies(Copies):
     """Copies databases in memory; their state and their templates are their bytes."""
 
+    @override
     async def state(self, service: ServiceUnderTest) -> bytes | None:
-        """Return what is in a database; see `Copies`."""
         engine = service.database.engine
         return engine.snapshot() if isinstance(engine, SqliteEngine) and _can(engine) else None
 
+    @override
     async def make(self, state: bytes, migrate: Migrate) -> tuple[bytes, Applied]:
-        """Migrate a copy, out of reach of whatever the test does meanwhile; see `Copies`."""
         engine = SqliteEngine(f"{_DRIVER}://")
         await engine.open()
         try:
@@ -81,16 +84,17 @@ class SqliteCopies:
         finally:
             await engine.close()
 
+    @override
     async def put(self, service: ServiceUnderTest, state: bytes, template: bytes) -> bool:
-        """Replace what is in a database; see `Copies`."""
         engine = service.database.engine
         if not isinstance(engine, SqliteEngine) or engine.snapshot() != state:
             return False
         engine.restore(template)
         return True
 
+    @override
     async def forget(self, template: bytes) -> None:
-        """Do nothing; see `Copies`."""
+        """Do nothing."""
 
 
 def _can(engine: SqliteEngine) -> bool:

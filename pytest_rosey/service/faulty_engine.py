@@ -1,5 +1,6 @@
 """An engine that is slow or fails, for the requests that come over the bus (SPEC 5.4)."""
 
+# ruff: noqa: D102 - what the methods do is said in Engine
 from __future__ import annotations
 
 import asyncio
@@ -8,7 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from dbservice.engine.engine import Engine
+from dbservice.engine.engine import Apart, Engine
 from dbservice.engine.errors import UnavailableError
 from dbservice.engine.steps import Steps
 
@@ -41,7 +42,7 @@ class FaultyEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.dialect = engine.dialect
-        self.apart = None
+        self.apart: Apart | None = None
         self.failures: int | None = 0
         self.failed = 0
         self._seconds = 0.0
@@ -49,12 +50,10 @@ class FaultyEngine:
 
     @property
     def busy(self) -> int:
-        """How many operations have a connection or wait for one."""
         return self.engine.busy
 
     @property
     def waited(self) -> float:
-        """For how many seconds the operation has waited that waits longest."""
         return self.engine.waited
 
     def slow_down(self, seconds: float) -> None:
@@ -64,17 +63,14 @@ class FaultyEngine:
         self._quick_again = asyncio.Event()
 
     async def open(self) -> None:
-        """Connect; see Engine."""
         await self.engine.open()
 
     async def close(self) -> None:
-        """Disconnect; see Engine."""
         await self.engine.close()
 
     async def read(
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
     ) -> T:
-        """Run an operation that only reads; see Engine."""
         await self._strike()
         return await self.engine.read(operation, scan=scan, plugin=plugin)
 
@@ -87,7 +83,6 @@ class FaultyEngine:
         alone: bool = False,
         plugin: str = "",
     ) -> T:
-        """Run an operation that writes; see Engine."""
         await self._strike()
         return await self.engine.write(
             operation, quick=quick, scan=scan, alone=alone, plugin=plugin
@@ -100,7 +95,6 @@ class FaultyEngine:
         keep: bool = True,
         checks_references: bool = True,
     ) -> T:
-        """Run an operation that changes schemas; see Engine."""
         await self._strike()
         return await self.engine.exclusive(
             operation, keep=keep, checks_references=checks_references

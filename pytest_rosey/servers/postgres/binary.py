@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from pytest_rosey.servers import ownership
 from pytest_rosey.servers.command import answered
 from pytest_rosey.servers.errors import ServerUnavailable, last_lines, said
@@ -100,8 +102,8 @@ class PostgresServer(PostgresProvider):
         """The first process of the server, or None."""
         return None if self._process is None else self._process.pid
 
+    @override
     def url(self, database: str | None = None) -> str:
-        """Return the URL of a database on this server; see `PostgresProvider.url`."""
         directory = self._started_directory()
         return f"postgresql+asyncpg://{_USER}@/{database or 'postgres'}?host={directory}"
 

@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 
+from typing_extensions import override
+
 from pytest_rosey.servers.address import Address
 from pytest_rosey.servers.docker_container import Container, Recipe
 from pytest_rosey.servers.docker_engine import DockerEngine
@@ -57,8 +59,8 @@ class PostgresContainer(PostgresProvider):
         self._container: Container | None = None
         self._address: Address | None = None
 
+    @override
     def url(self, database: str | None = None) -> str:
-        """Return the URL of a database on this server; see `PostgresProvider.url`."""
         if self._address is None:
             raise ServerUnavailable("This PostgreSQL server has not been started.")
         place = f"{_USER}:{self._password}@{self._address}"
