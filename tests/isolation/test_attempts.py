@@ -1,4 +1,7 @@
-"""Everything one plugin may try to reach another's data, and that none of it works (SPEC 3.6)."""
+"""Everything one plugin may try to reach another's data, and that none of it works (SPEC 3.6).
+
+Each table of attempts is tried in one world, which must be as it was after each of them.
+"""
 
 from __future__ import annotations
 
@@ -58,17 +61,19 @@ ALLOWED = [
 # --- subjects ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subject", [*FOREIGN, *OF_THE_ADMIN, *NOT_THERE])
-async def test_a_subject_that_is_not_the_plugins_has_no_responders(world, subject):
-    with pytest.raises(NoRespondersError):
-        await ask(world.attacker, subject, key="answer", plugin_name="trivia")
-    await world.assert_victim_is_untouched()
+@pytest.mark.parametrize("subjects", [FOREIGN, OF_THE_ADMIN, NOT_THERE])
+async def test_a_subject_that_is_not_the_plugins_has_no_responders(world, subjects):
+    for subject in subjects:
+        with pytest.raises(NoRespondersError):
+            print(subject, await ask(world.attacker, subject, key="answer", plugin_name="trivia"))
+        await world.assert_victim_is_untouched(subject)
 
 
-@pytest.mark.parametrize("subject", ALLOWED)
-async def test_the_plugins_own_subjects_are_answered(world, subject):
-    answer = await ask(world.attacker, subject)
-    assert answer["success"] or answer["error"]["code"] in ("MISSING_FIELD", "VALIDATION_ERROR")
+async def test_the_plugins_own_subjects_are_answered(world):
+    for subject in ALLOWED:
+        answer = await ask(world.attacker, subject)
+        code = "success" if answer["success"] else answer["error"]["code"]
+        assert code in ("success", "MISSING_FIELD", "VALIDATION_ERROR"), (subject, answer)
 
 
 async def test_the_client_says_that_the_subject_is_closed(world):
@@ -282,13 +287,13 @@ PAYLOADS = [
 ]
 
 
-@pytest.mark.parametrize(("family", "operation", "body"), PAYLOADS)
-async def test_a_payload_does_not_lead_out_of_the_namespace(world, family, operation, body):
-    answer = await ask(world.attacker, f"rosey.db.{family}.quote-db.{operation}", **body)
-    assert answer["success"] is False
-    assert answer["error"]["code"] == "VALIDATION_ERROR"
-    assert SECRET not in json.dumps(answer)
-    await world.assert_victim_is_untouched()
+async def test_a_payload_does_not_lead_out_of_the_namespace(world):
+    for family, operation, body in PAYLOADS:
+        answer = await ask(world.attacker, f"rosey.db.{family}.quote-db.{operation}", **body)
+        assert answer["success"] is False, body
+        assert answer["error"]["code"] == "VALIDATION_ERROR", body
+        assert SECRET not in json.dumps(answer), body
+        await world.assert_victim_is_untouched(body)
 
 
 QUERIES = [
@@ -369,15 +374,16 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("query", QUERIES)
-async def test_a_query_does_not_lead_out_of_the_namespace(world, query):
-    params = ["x"] if "$1" in query else []
-    answer = await ask(world.attacker, "rosey.db.sql.quote-db.execute", query=query, params=params)
-    assert answer["success"] is False, answer
-    assert answer["error"]["code"] in ("FORBIDDEN", "VALIDATION_ERROR", "MISSING_FIELD")
-    assert SECRET not in json.dumps(answer)
-    assert len(answer["error"]["message"]) > 20
-    await world.assert_victim_is_untouched()
+async def test_a_query_does_not_lead_out_of_the_namespace(world):
+    for query in QUERIES:
+        body = {"query": query, "params": ["x"] if "$1" in query else []}
+        answer = await ask(world.attacker, "rosey.db.sql.quote-db.execute", **body)
+        assert answer["success"] is False, (query, answer)
+        refused = ("FORBIDDEN", "VALIDATION_ERROR", "MISSING_FIELD")
+        assert answer["error"]["code"] in refused, (query, answer)
+        assert SECRET not in json.dumps(answer), query
+        assert len(answer["error"]["message"]) > 20, (query, answer)
+        await world.assert_victim_is_untouched(query)
 
 
 # --- what is allowed ---------------------------------------------------------------------------

@@ -75,9 +75,9 @@ class World:
         _about, *lines, _end = answer["text"].splitlines()
         return "\n".join(lines)
 
-    async def assert_victim_is_untouched(self) -> None:
+    async def assert_victim_is_untouched(self, attempt: object = None) -> None:
         """Check that the victim has what it had."""
-        assert await self.belongings("trivia") == self.before
+        assert await self.belongings("trivia") == self.before, attempt
 
 
 async def ask(client: Client, subject: str, **body: Any) -> Json:
