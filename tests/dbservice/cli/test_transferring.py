@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -71,11 +72,18 @@ def decoded(line: dict[str, Any]) -> dict[str, Any]:
     return {"values": [*values, json.loads(tags)]}
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> Path:
-    path = tmp_path / "a.db"
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with more quotes than one page of an export holds."""
+    path = tmp_path_factory.mktemp("filled") / "a.db"
     asyncio.run(fill(sqlite(path), 2500))
     return path
+
+
+@pytest.fixture
+def filled(original: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return Path(shutil.copy(original, tmp_path))
 
 
 def test_there_and_back(say: Say, filled: Path, tmp_path: Path) -> None:
