@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dbservice.engine.columns import Column
+from dbservice.engine.dialect import Fragment
 from dbservice.engine.errors import EngineError
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
@@ -46,8 +47,15 @@ _QUOTED = (
 """A value of SQLite's as text, also where it is a text that is none."""
 
 
-def normalise(table: Table) -> Steps[list[Misfit | Rewritten]]:
+EVERY_ROW = Fragment("TRUE")
+
+
+def normalise(table: Table, rows: Fragment = EVERY_ROW) -> Steps[list[Misfit | Rewritten]]:
     """Rewrite the values of a table that are not in normal form.
+
+    Args:
+        table: which.
+        rows: the condition for those of its rows that are looked at.
 
     Returns:
         What cannot be carried, and what was rewritten; nothing if all was in order.
@@ -55,17 +63,17 @@ def normalise(table: Table) -> Steps[list[Misfit | Rewritten]]:
     if table.is_view:
         return []
     found: list[Misfit | Rewritten] = []
-    for column in (yield from _not_normal(table)):
-        misfit = yield from _misfit(table, column)
+    for column in (yield from _not_normal(table, rows)):
+        misfit = yield from _misfit(table, column, rows)
         if misfit is not None:
             found.append(misfit)
         elif not column.generated:
-            found.append((yield from _rewrite(table, column)))
+            found.append((yield from _rewrite(table, column, rows)))
     found += yield from _defaults(table)
     return found
 
 
-def _not_normal(table: Table) -> Steps[list[Column]]:
+def _not_normal(table: Table, rows: Fragment) -> Steps[list[Column]]:
     """Return the columns in which some value is not in normal form, after one look at the rows."""
     tests = {column: table.dialect.is_normal(column) for column in table.columns.values()}
     tested = {column: test for column, test in tests.items() if test}
@@ -74,7 +82,7 @@ def _not_normal(table: Table) -> Steps[list[Column]]:
     missed = ", ".join(
         f"MAX(CASE WHEN {_misses(c, test)} THEN 1 END)" for c, test in tested.items()
     )
-    result = yield Statement(f"SELECT {missed} FROM {table.sql}")
+    result = yield Statement(f"SELECT {missed} FROM {table.sql} WHERE {rows.sql}", rows.parameters)
     return [column for column, seen in zip(tested, result.rows[0], strict=True) if seen]
 
 
@@ -82,20 +90,22 @@ def _misses(column: Column, test: str) -> str:
     return f"{column.sql} IS NOT NULL AND ({test}) IS NOT TRUE"
 
 
-def _misfit(table: Table, column: Column) -> Steps[Misfit | None]:
+def _misfit(table: Table, column: Column, rows: Fragment) -> Steps[Misfit | None]:
     carried = table.dialect.is_carried(column, column.sql) or "TRUE"
     shown = f"CAST({column.sql} AS TEXT)" if column.native else _QUOTED.format(c=column.sql)
     result = yield Statement(
-        f"SELECT {shown} FROM {table.sql} WHERE {_misses(column, carried)} LIMIT 1"
+        f"SELECT {shown} FROM {table.sql} WHERE {rows.sql} AND {_misses(column, carried)} LIMIT 1",
+        rows.parameters,
     )
     return Misfit(table.name, column, result.rows[0][0]) if result.rows else None
 
 
-def _rewrite(table: Table, column: Column) -> Steps[Rewritten]:
+def _rewrite(table: Table, column: Column, rows: Fragment) -> Steps[Rewritten]:
     dialect = table.dialect
     result = yield Statement(
         f"UPDATE {table.sql} SET {column.sql} = {dialect.normalised(column)} "
-        f"WHERE {_misses(column, dialect.is_normal(column))}"
+        f"WHERE {rows.sql} AND {_misses(column, dialect.is_normal(column))}",
+        rows.parameters,
     )
     return Rewritten(table.name, column, result.affected)
 

@@ -144,13 +144,6 @@ def reconcile(namespace: Namespace, dialect: SqlDialect) -> Steps[list[str]]:
     return missing
 
 
-def refill(namespace: Namespace, dialect: SqlDialect) -> Steps[None]:
-    """Fill all indexes of a plugin anew, after its rows were put in behind their backs."""
-    engine = _ENGINES[dialect.name]
-    for index in (yield from engine.present(namespace.prefix)).values():
-        yield from engine.refill(index)
-
-
 def refresh(dialect: SqlDialect) -> Steps[None]:
     """Fill anew what was folded by another version of Unicode, of all plugins."""
     found = yield Statement("SELECT prefix, name FROM _searches WHERE folding <> ?", (FOLDING,))

@@ -8,6 +8,7 @@ import's alone. The same export goes on where it stopped; `clear` ends it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct, field
@@ -22,7 +23,6 @@ from dbservice.protocol.rows import Register, TableSchema
 from dbservice.protocol.system import Import, Imported
 from dbservice.runtime.clock import Clock
 from dbservice.sqltext.dialects import Dialect, quoted
-from dbservice.storage import search_indexes
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
@@ -43,6 +43,14 @@ from dbservice.transfer.lines import (
     stored,
     wrong_line,
 )
+
+ROWS_A_STATEMENT = 100
+
+ROWS_LOOKED_AT = 5_000
+"""Rows that are looked over in one transaction, when all are there: it takes some 50 ms."""
+
+_MOST_PARAMETERS = 30_000
+"""Both engines take some 32,000."""
 
 _KEEP = (
     "INSERT INTO _imports (plugin, session, part, text, sent_at) VALUES (?, ?, 0, ?, ?) "
@@ -65,6 +73,8 @@ class Progress(Struct):
         table: the line of the table whose rows come.
         back: the SQL that puts back what was taken off the tables.
         sequences: the tables that came, with the last id each gave out.
+        looked_over: how many of these tables are.
+        looked_at: the position of the last row of the next one that was; None for none.
         migrations: how many made the tables.
         rows: how many were stored.
         keys: how many were stored.
@@ -80,6 +90,8 @@ class Progress(Struct):
     table: TableLine | None = None
     back: list[str] = field(default_factory=list)
     sequences: list[tuple[str, int | None]] = field(default_factory=list)
+    looked_over: int = 0
+    looked_at: int | None = None
     migrations: int = 0
     rows: int = 0
     keys: int = 0
@@ -102,6 +114,9 @@ class Importer:
     def take(self, namespace: Namespace, request: Import) -> Steps[Imported]:
         """Store what a part says; with the last one, leave the namespace to its plugin.
 
+        Looking over many rows takes several transactions: the reply says that the import is not
+        finished, and an empty part asks to go on.
+
         Raises:
             RequestError: VALIDATION_ERROR if the namespace is not empty, a part is missing, or a
                 line cannot be taken; and whatever replaying the migrations raises. Of this part
@@ -122,12 +137,11 @@ class Importer:
         yield from writer.take(request.text)
         progress.parts += 1
         progress.characters += len(request.text)
-        if not request.finish:
+        if not (request.finish and (yield from writer.finish())):
             text = msgspec.json.encode(progress).decode()
             now = self._clock.time()
             yield Statement(_KEEP, (namespace.plugin, request.session, text, now))
             return _taken(progress)
-        yield from writer.finish()
         yield from self.forget(namespace)
         return _taken(progress, finished=True)
 
@@ -217,7 +231,7 @@ class _Writer:
         self._keys = KeyStore(clock, sql)
         self._answers = AnswerStore(clock, sql)
         self._layout = Layout(dialect)
-        self._insert = ""
+        self._rows: list[list[Any]] = []
 
     def take(self, text: str) -> Steps[None]:
         """Store the lines of a part, as far as they are whole.
@@ -228,15 +242,20 @@ class _Writer:
         *lines, self._progress.unfinished = (self._progress.unfinished + text).split("\n")
         for line in lines:
             yield from self._take_text(line)
+        yield from self._store_rows()
 
-    def finish(self) -> Steps[None]:
-        """Set the sequences, put back what was taken off, and look at the references.
+    def finish(self) -> Steps[bool]:
+        """Look over some rows; behind the last ones, make the tables what they are to be.
+
+        Returns:
+            Whether that is done.
 
         Raises:
             RequestError: VALIDATION_ERROR if the export is not whole.
         """
         rest, self._progress.unfinished = self._progress.unfinished, ""
         yield from self._take_text(rest)
+        yield from self._store_rows()
         if not self._progress.has_ended:
             raise wrong_line(
                 self._progress.lines + 1, "the export ends before its end line; it was cut off"
@@ -246,14 +265,27 @@ class _Writer:
             table = yield from self._catalog.table(self._namespace, name)
             yield from self._layout.set_sequence(table, sequence)
             tables.append(table)
-        for table in tables:
-            for entry in (yield from normalise(table)):
-                if isinstance(entry, Misfit) and not entry.is_default:
-                    raise _not_carried(entry)
+        if not (yield from self._look_over(tables)):
+            return False
         for sql in self._progress.back:
             yield Statement(sql)
-        yield from search_indexes.refill(self._namespace, self._sql)
         yield from self._layout.check_references(tables)
+        return True
+
+    def _look_over(self, tables: Sequence[Table]) -> Steps[bool]:
+        """Bring what is not in normal form into it, some rows at a time; return if all are."""
+        progress = self._progress
+        while progress.looked_over < len(tables):
+            table = tables[progress.looked_over]
+            found = yield from self._layout.slice(table, progress.looked_at, ROWS_LOOKED_AT)
+            for entry in (yield from normalise(table, found.rows)):
+                if isinstance(entry, Misfit) and not entry.is_default:
+                    raise _not_carried(entry)
+            progress.looked_at = found.last
+            if found.last is not None:
+                return False
+            progress.looked_over += 1
+        return True
 
     def _take_text(self, text: str) -> Steps[None]:
         if not text.strip():
@@ -274,9 +306,11 @@ class _Writer:
         progress.lines, progress.checksum = number, chained(progress.checksum, text)
 
     def _take(self, line: Line, number: int) -> Steps[None]:
+        if isinstance(line, RowLine):
+            yield from self._row(line, number)
+            return
+        yield from self._store_rows()
         match line:
-            case RowLine():
-                yield from self._row(line, number)
             case KeyLine():
                 owner = self._namespace
                 yield from self._keys.restore(owner, line.key, line.value, line.expires_in)
@@ -326,7 +360,6 @@ class _Writer:
         columns = yield from self._layout.columns(table)
         if sorted(columns) != sorted(line.columns):
             raise wrong_line(number, f"the table '{line.name}' has other columns here")
-        self._insert = _insert(self._sql, table, line.columns)
         self._progress.table = line
         self._progress.sequences.append((line.name, line.sequence))
 
@@ -346,12 +379,19 @@ class _Writer:
         if table is None or len(line.values) != len(table.columns):
             width = 0 if table is None else len(table.columns)
             raise wrong_line(number, f"expected a row of {width} values behind its table")
-        if not self._insert:  # a part that begins among the rows of a table
-            found = yield from self._catalog.table(self._namespace, table.name)
-            self._insert = _insert(self._sql, found, table.columns)
-        values = [stored(value, number) for value in line.values]
-        yield Statement(self._insert, values)
-        self._progress.rows += 1
+        self._rows.append([stored(value, number) for value in line.values])
+        if len(self._rows) >= min(ROWS_A_STATEMENT, _MOST_PARAMETERS // len(table.columns)):
+            yield from self._store_rows()
+
+    def _store_rows(self) -> Steps[None]:
+        """Insert the rows that were read, together."""
+        line, rows, self._rows = self._progress.table, self._rows, []
+        if line is None or not rows:
+            return
+        table = yield from self._catalog.table(self._namespace, line.name)
+        sql = _insert(self._sql, table, line.columns, len(rows))
+        yield Statement(sql, [value for row in rows for value in row])
+        self._progress.rows += len(rows)
 
 
 def _not_carried(misfit: Misfit) -> RequestError:
@@ -363,7 +403,8 @@ def _not_carried(misfit: Misfit) -> RequestError:
     )
 
 
-def _insert(dialect: SqlDialect, table: Table, columns: Sequence[str]) -> str:
+def _insert(dialect: SqlDialect, table: Table, columns: Sequence[str], rows: int) -> str:
     names = ", ".join(quoted(name) for name in columns)
     places = ", ".join(dialect.written(table.columns[name]) for name in columns)
-    return f"INSERT INTO {table.sql} ({names}) {dialect.any_key}VALUES ({places})"
+    values = ", ".join([f"({places})"] * rows)
+    return f"INSERT INTO {table.sql} ({names}) {dialect.any_key}VALUES {values}"

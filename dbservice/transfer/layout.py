@@ -6,11 +6,14 @@ The one place of this package where the engines differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from dbservice.engine.dialect import SEARCH_PREFIX, Fragment
 from dbservice.engine.errors import ConstraintError
 from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
 from dbservice.sqltext.dialects import Dialect, quoted
+from dbservice.storage.normal_form import EVERY_ROW
 
 _SQLITE_COLUMNS = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
 _POSTGRES_COLUMNS = """
@@ -28,8 +31,21 @@ ORDER BY n.conname
 """
 _SQLITE_BROKEN = 'SELECT "parent" FROM pragma_foreign_key_check(?) LIMIT 1'
 _SQLITE_TRIGGERS = (
-    "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? ORDER BY rowid"
+    "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? "
+    "AND instr(name, ?) <> 1 ORDER BY rowid"
 )
+
+
+class Slice(NamedTuple):
+    """Some rows of a table that lie together.
+
+    Attributes:
+        rows: the condition for them.
+        last: the position of the last one; None if there are none behind it.
+    """
+
+    rows: Fragment
+    last: int | None
 
 
 class Layout:
@@ -55,6 +71,27 @@ class Layout:
             return key or ["ctid"]
         result = yield Statement("SELECT wr FROM pragma_table_list(?)", (table.full_name,))
         return key if result.rows[0][0] else ["_rowid_"]
+
+    def slice(self, table: Table, after: int | None, most: int) -> Steps[Slice]:
+        """Return the next rows of a table; all of them where that holds nobody else up.
+
+        Args:
+            table: which.
+            after: the position of the last row before them, None for the beginning.
+            most: how many at the most.
+        """
+        if (yield from self.position(table)) != ["_rowid_"]:
+            return Slice(EVERY_ROW, None)
+        behind = Fragment("_rowid_ > ?", (after,)) if after is not None else EVERY_ROW
+        found = yield Statement(
+            f"SELECT MAX(at), COUNT(*) FROM (SELECT _rowid_ AS at FROM {table.sql} "  # noqa: S608 - quoted
+            f"WHERE {behind.sql} ORDER BY _rowid_ LIMIT ?)",
+            (*behind.parameters, most),
+        )
+        last, rows = found.rows[0]
+        if rows < most:
+            return Slice(behind, None)
+        return Slice(Fragment(f"{behind.sql} AND _rowid_ <= ?", (*behind.parameters, last)), last)
 
     def sequence(self, table: Table) -> Steps[int | None]:
         """Return the last id that a table gave out, 0 for none yet; None if it gives out none."""
@@ -112,7 +149,8 @@ class Layout:
             if self._is_postgres:
                 back += yield from _postgres_let_go(table)
                 continue
-            triggers = yield Statement(_SQLITE_TRIGGERS, (table.full_name,))
+            # Those of a search index stay: they put the rows into it, some at a time.
+            triggers = yield Statement(_SQLITE_TRIGGERS, (table.full_name, SEARCH_PREFIX))
             for name, sql in triggers.rows:
                 yield Statement(f"DROP TRIGGER {quoted(name)}")
                 back.append(sql)

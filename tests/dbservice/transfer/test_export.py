@@ -25,6 +25,7 @@ from dbservice.protocol.migrations import Apply
 from dbservice.protocol.names import namespace
 from dbservice.protocol.rows import ColumnType
 from dbservice.runtime.clock import ManualClock
+from dbservice.transfer import importing
 from dbservice.transfer.lines import cell, stored
 
 MIGRATIONS = {
@@ -484,6 +485,32 @@ async def test_an_import_goes_on_where_it_was_cut(storage, source, parts):
     assert reply.finished
     assert await exported(storage) == lines
     assert again.sent == 1 + reply.parts - parts  # and part 0 was sent to ask
+
+
+@pytest.mark.parametrize("together", [1, 50, 5_000])
+async def test_the_rows_are_looked_over_some_at_a_time(
+    storage, source, database_url, monkeypatch, together
+):
+    lines = await exported(storage)
+    await storage.clear()
+    monkeypatch.setattr(importing, "ROWS_LOOKED_AT", together)
+    *parts, last = parts_of(lines)
+    for number, text in enumerate(parts):
+        await send(source, session="s", part=number, text=text)
+    other = StorageClient(await source.connect(), "trivia", timeout=20)
+    number = len(parts)
+    reply = await send(source, session="s", part=number, text=last, finish=True)
+    while not reply["finished"]:
+        with pytest.raises(LockTimeout, match="in progress"):
+            await storage.kv.get("plain")
+        await other.kv.set("x", number)
+        number += 1
+        assert number == reply["parts"]
+        again = await send(source, session="s", part=number - 1, text=last, finish=True)
+        assert again == reply  # sent twice
+        reply = await send(source, session="s", part=number, text="", finish=True)
+    assert (number > len(parts)) is (together < 5_000 and "sqlite" in database_url)
+    assert await exported(storage) == lines
 
 
 async def test_an_import_survives_the_service(storage, source, database_url, root, clock):
