@@ -73,7 +73,8 @@ class Import(Request, frozen=True, kw_only=True):
         part: which piece of the text this is, counted from 0. One that was taken already is not
             stored again: its answer says how far the import is.
         text: the piece, cut anywhere.
-        finish: this is the last piece.
+        finish: this is the last piece. If the answer is not `finished`, there are more rows than
+            are looked over in one go: an empty piece, with `finish`, asks for the next go.
     """
 
     session: Annotated[str, Meta(min_length=1, max_length=64)]
