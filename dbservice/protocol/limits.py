@@ -37,6 +37,9 @@ MAX_QUERY: Final = 10_000
 """Characters of a query of the SQL tier."""
 
 MAX_QUERY_PARAMETERS: Final = 100
+MAX_QUERY_NESTING: Final = 100
+"""Queries in queries of a migration's statement; the engines' own limits are of this order."""
+
 MAX_REPLY: Final = 1_048_576
 """Bytes of a reply where no connection says otherwise: what a NATS server takes by default."""
 

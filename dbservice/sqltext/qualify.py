@@ -11,11 +11,11 @@ owns, so a gap in it cannot reach foreign data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from dbservice.protocol.limits import MAX_IDENTIFIER
+from dbservice.protocol.limits import MAX_IDENTIFIER, MAX_QUERY_NESTING
 from dbservice.protocol.names import IDENTIFIER, IDENTIFIER_RULE, Namespace
 from dbservice.sqltext import sequence
 from dbservice.sqltext.dialects import Dialect, quoted
@@ -129,26 +129,33 @@ class _Scope:
     ctes: dict[str, int] = field(default_factory=dict)
     functions: dict[str, set[str]] = field(default_factory=dict)
 
+    def outwards(self) -> Iterator[_Scope]:
+        """Yield it and those around it, however deep it lies."""
+        scope: _Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def knows(self, name: str) -> bool:
+        """Whether it has a table or an alias of this name itself."""
+        return name in self.aliases or name in self.tables
+
     def columns_of_function(self, name: str) -> set[str] | None:
         """Return the columns that the query names, if `name` is a function in FROM."""
-        if name in self.functions:
-            return self.functions[name]
-        if self.parent is None or name in self.aliases or name in self.tables:
-            return None
-        return self.parent.columns_of_function(name)
+        for scope in self.outwards():
+            if name in scope.functions or scope.knows(name):
+                return scope.functions.get(name)
+        return None
 
     def is_cte(self, name: str, index: int) -> bool:
-        if self.ctes.get(name, index) < index:
-            return True
-        return self.parent is not None and self.parent.is_cte(name, index)
+        return any(scope.ctes.get(name, index) < index for scope in self.outwards())
 
     def means_table(self, name: str, index: int) -> bool:
         """Whether `name.column` at this token speaks of a table and not of an alias or CTE."""
-        if name in self.aliases:
-            return False
-        if name in self.tables:
-            return not self.is_cte(name, index)
-        return self.parent is not None and self.parent.means_table(name, index)
+        for scope in self.outwards():
+            if scope.knows(name):
+                return name not in scope.aliases and not scope.is_cte(name, index)
+        return False
 
 
 @dataclass(slots=True)
@@ -643,6 +650,14 @@ class _Walk:
             )
         self._references.append((index, self._frame.scope))
 
+    def _inside(self, scope: _Scope, index: int) -> _Scope:
+        """Return the scope of a query that stands in another one."""
+        if sum(1 for _ in scope.outwards()) > MAX_QUERY_NESTING:
+            raise SqlError(
+                f"queries are nested deeper than {MAX_QUERY_NESTING} levels", self._line(index)
+            )
+        return _Scope(scope)
+
     # --- WITH --------------------------------------------------------------------------------
 
     def _with(self, index: int) -> None:
@@ -661,7 +676,8 @@ class _Walk:
             name = end + 1
         if names:
             frame = self._frame
-            frame.base = _Scope(frame.scope, ctes=names)
+            frame.base = self._inside(frame.scope, index)
+            frame.base.ctes = names
             frame.scope = _Scope(frame.base)
 
     def _cte_body(self, name: int) -> int | None:
@@ -706,7 +722,8 @@ class _Walk:
             "UPDATE",
             "DELETE",
         ):
-            self._frames.append(_Frame(_Scope(outer.scope), base=outer.scope, is_query=True))
+            scope = self._inside(outer.scope, index)
+            self._frames.append(_Frame(scope, base=outer.scope, is_query=True))
             return
         is_call = self._is_call(index - 1)
         if is_call:
@@ -803,19 +820,14 @@ class _Walk:
             self._policy.check_field_of_function(self._tokens[field_token], columns)
         if scope.means_table(token.name, index):
             return self._full_table(token.name, token.line)
-        if token.name.lower() in _SCHEMAS and not self._is_alias(token.name, scope):
+        if token.name.lower() in _SCHEMAS and not any(
+            around.knows(token.name) for around in scope.outwards()
+        ):
             raise SqlError(
                 f"'{token.text}.{self._text(field_token)}' names a schema: leave it out",
                 token.line,
             )
         return ""
-
-    def _is_alias(self, name: str, scope: _Scope | None) -> bool:
-        while scope is not None:
-            if name in scope.aliases or name in scope.tables:
-                return True
-            scope = scope.parent
-        return False
 
     def _full_table(self, name: str, line: int) -> str:
         if is_own_table(name, self._namespace):

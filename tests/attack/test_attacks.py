@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_rosey.servers.postgres import PostgresServer
+from tests import SEED
 from tests.attack.__main__ import heading, shown
 from tests.attack.attacks import chosen
 from tests.attack.fuzz import fuzzed
@@ -57,10 +58,12 @@ async def test_a_neighbour_is_served(
     async with staged(tmp_path, url, accounts=accounts, rate=RATE, server=server) as stage:
         await stage.set_up()
         print(heading(), end="")
-        for attack in chosen(CHOICE, engine):
+        attacks = chosen(CHOICE, engine)
+        for attack in attacks:
             line = await stage.play(attack, SECONDS)
             print(shown(line), end="")
             check(line)
+        print(f"{len(attacks)} attacks")
 
 
 def check(line: Line) -> None:
@@ -77,10 +80,11 @@ async def test_whatever_is_sent_is_answered(
     async with staged(tmp_path, url, accounts=False, rate=RATE, server=server) as stage:
         await stage.set_up()
         with stage.serving():
-            got = await stage.hostile(fuzzed(20231114), FUZZED, at_once=32)
+            got = await stage.hostile(fuzzed(SEED), FUZZED, at_once=32)
     assert sum(got.values()) == FUZZED
     assert got.keys() <= {"OK", *REFUSALS}, got
     assert b"Traceback" not in stage.log.read_bytes()
+    print(f"{FUZZED} requests")
 
 
 REFUSALS = frozenset(

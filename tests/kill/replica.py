@@ -88,18 +88,22 @@ class Replica:
             while not any(self.marks[place] > more_than for _ in range(_LOOKS)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self._pid is not None
+        return self._pid
+
     def kill(self) -> Death:
         """Kill it with SIGKILL, and tell where it was."""
-        assert self._pid is not None
-        os.kill(self._pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         assert self._line("ended").split() == ["ended", str(-signal.SIGKILL)]
         places = Marks.OPEN, Marks.COMMITTING, Marks.COMMITTED
         return Death(*(self.marks[place] for place in places))
 
     def stop(self) -> None:
         """Ask it to end, and wait for that."""
-        assert self._pid is not None
-        os.kill(self._pid, signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
         assert self._line("ended").split() == ["ended", "0"], self._log.read_text()
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from dbservice.protocol.migrations import Apply, Rollback
 from dbservice.protocol.names import namespace
 from dbservice.sqltext.dialects import Dialect
 from pytest_rosey.servers.postgres import PostgresServer
-from tests import ROOT
+from tests import ROOT, SEED
 from tests.kill.migration_child import PLUGIN
 
 pytestmark = [pytest.mark.kill, pytest.mark.process]
@@ -128,7 +128,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_killed_migration_leaves_the_version_before_or_after(url: str, root: Path) -> None:
-    dice, figures = random.Random(ROUNDS), Figures()
+    dice, figures = random.Random(SEED), Figures()
     known, durations = asyncio.run(reference(url, root))
     child_seconds = {verb: timed_child(url, root, verb) for verb in ("apply", "rollback")}
     for number in range(ROUNDS):

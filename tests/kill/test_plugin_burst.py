@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 from collections import Counter
@@ -20,13 +19,13 @@ from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.bus import MATRIX
 from reference_plugin_quote_db.errors import ServiceUnavailableError
 from reference_plugin_quote_db.shipped import migration_root
+from tests import SEED
 from tests.kill.replica import Replica
 from tests.kill.traced_service import Marks
 
 pytestmark = [pytest.mark.kill, pytest.mark.process]
 
 BURST = 1_000
-ROUNDS = int(os.environ.get("ROSEY_KILL_ROUNDS", "6"))
 SOON = 0.5
 """Seconds that the circuit breaker stays open, instead of a minute."""
 
@@ -86,7 +85,7 @@ async def test_each_quote_is_stored_as_its_adder_was_told(
     seeds = await plugin.count_quotes()
     outcome = Outcome()
     burst = asyncio.create_task(add_all(plugin, way, at_once, outcome))
-    await until_told(outcome, random.Random(ROUNDS).randrange(BURST // 10, BURST // 2))
+    await until_told(outcome, random.Random(SEED).randrange(BURST // 10, BURST // 2))
     await service.has(Marks.COMMITTING)
     death = service.kill()
     await asyncio.to_thread(service.start)

@@ -21,6 +21,7 @@ import nats
 import pytest
 
 from pytest_rosey.servers.postgres import PostgresServer
+from tests import SEED
 from tests.kill.replica import Death, Replica
 from tests.kill.traced_service import Marks
 from tests.kill.writers import PLUGIN, TABLE, Writers
@@ -44,7 +45,7 @@ async def test_a_killed_service_keeps_what_it_acknowledged(
     replica: Callable[..., Replica], disk: Path, writers: Writers
 ) -> None:
     database = disk / "killed.db"
-    service, dice, deaths = replica(str(database)), random.Random(ROUNDS), []
+    service, dice, deaths = replica(str(database)), random.Random(SEED), []
     began = time.perf_counter()
     await asyncio.to_thread(service.start)
     await writers.prepare()
@@ -67,7 +68,7 @@ async def test_one_of_two_replicas_is_killed(
     replica: Callable[..., Replica], durable_postgres: PostgresServer, writers: Writers
 ) -> None:
     url = durable_postgres.url()
-    replicas, dice, deaths = [replica(url), replica(url)], random.Random(ROUNDS), []
+    replicas, dice, deaths = [replica(url), replica(url)], random.Random(SEED), []
     began = time.perf_counter()
     for each in replicas:
         await asyncio.to_thread(each.start)

@@ -17,6 +17,7 @@ from dbservice.embedded import Broker
 from dbservice.embedded.client import SurvivingEmbeddedClient
 from dbservice.runtime.barrier import barrier
 from dbservice.server.service import DatabaseService
+from tests import SEED
 from tests.dbservice.bus.attacker import HOSTILE, dial, is_taken, malformed
 
 BLOCKS = int(os.environ.get("ROSEY_MALFORMED_BLOCKS", "400"))
@@ -239,7 +240,7 @@ async def _renewed(client: Client) -> None:
 
 async def test_malformed_blocks_cost_a_neighbour_nothing(bus: Bus) -> None:
     """The neighbour reads and writes while blocks of every kind come in; none of it is lost."""
-    dice = random.Random(20)
+    dice = random.Random(SEED)
     nats, other = await connected(bus), await connected(bus)
     service = DatabaseService("sqlite+aiosqlite://", nats, migrations=[])
     await service.start()
@@ -256,6 +257,7 @@ async def test_malformed_blocks_cost_a_neighbour_nothing(bus: Bus) -> None:
     attacker.close()
     assert (nats.stats["reconnects"], nats.mended) == (0, 0)
     assert nats.dropped > 0
+    print(f"{BLOCKS} blocks")
     await service.stop()
     await nats.close()
     await other.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from typing import Any
 
@@ -22,6 +23,9 @@ from tests.dbservice.embedded.worlds import (
     observe,
     steady,
 )
+
+SESSIONS = int(os.environ.get("ROSEY_SESSIONS", "40"))
+"""How many are played on both."""
 
 NO_ANSWER_WITHIN = 0.03
 """Seconds that a request waits which somebody hears but nobody will answer."""
@@ -147,7 +151,7 @@ class RandomSession:
 
 
 @settings(
-    max_examples=40,
+    max_examples=SESSIONS,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

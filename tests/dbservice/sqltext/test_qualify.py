@@ -418,3 +418,13 @@ def test_a_prefix_inside_a_longer_one_owns_nothing() -> None:
         qualified("DROP INDEX idx_quote_db__a", SQLITE, "db")
     with pytest.raises(SqlError, match="outside this plugin's namespace"):
         qualified("DROP TABLE quote_db__a", SQLITE, "db")
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
+@pytest.mark.parametrize(
+    "opening", ["SELECT (", "SELECT (WITH a AS (SELECT 1 AS n) ", "WITH a AS ("]
+)
+def test_queries_nested_too_deeply_are_refused(opening: str, dialect: Dialect) -> None:
+    """They met Python's own limit, or took time of the square of their number."""
+    with pytest.raises(SqlError, match="nested deeper than 100 levels"):
+        qualified(f"{opening * 2_000}SELECT n FROM a{')' * 2_000}", dialect)

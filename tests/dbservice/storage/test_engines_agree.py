@@ -1,7 +1,9 @@
 """One generated stream of requests, answered alike by every engine (SPEC 2.5, 3.1).
 
-`ROSEY_STREAM_OPS` sets how many requests, `ROSEY_STREAM_SEED` which ones; the seed is printed. A
-run of 100,000 or more also asserts that every operation, operator and error code came often enough.
+`ROSEY_STREAM_OPS` sets how many requests, `ROSEY_SEED` which ones; the seed is printed. A run of
+100,000 or more also asserts that every operation, operator and error code came often enough. With
+`ROSEY_STREAM_WORKERS` so many processes read the SQLite file, and the database in memory is read in
+this one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dbservice.protocol.limits import MAX_REPLY
 from dbservice.protocol.updates import UpdateOperator
 from dbservice.runtime.clock import ManualClock
 from dbservice.server.service import DatabaseService
+from tests import SEED
 from tests.dbservice.storage import typed_stream
 from tests.dbservice.storage.operation_stream import Call, OperationStream, tables, write_migrations
 from tests.dbservice.storage.replies import UNDER_PRESSURE, alike, without_times
@@ -34,7 +37,7 @@ SHORT = 1_500
 LONG = 100_000
 OFTEN = 500
 OPERATIONS_ASKED = int(os.environ.get("ROSEY_STREAM_OPS", SHORT))
-SEED = int(os.environ.get("ROSEY_STREAM_SEED", "20231114"))
+WORKERS = int(os.environ.get("ROSEY_STREAM_WORKERS", "0"))
 
 UNIQUE_KEYS = [key for table in tables().values() for key in table.uniques]
 
@@ -47,8 +50,11 @@ class _NoNats:
 
 
 @asynccontextmanager
-async def opened(url: str, root: Path, clock: ManualClock) -> AsyncIterator[DatabaseService]:
-    service = DatabaseService(url, _NoNats(), migrations=[root], clock=clock)  # type: ignore[arg-type]
+async def opened(
+    url: str, root: Path, clock: ManualClock, workers: int
+) -> AsyncIterator[DatabaseService]:
+    nats: Any = _NoNats()
+    service = DatabaseService(url, nats, migrations=[root], clock=clock, workers=workers)
     await service.database.open()
     try:
         yield service
@@ -61,7 +67,7 @@ async def test_the_engines_answer_one_stream_of_requests_alike(
 ) -> None:
     # Failures of the engine are asked for here, and each would be logged with a traceback.
     caplog.set_level(logging.CRITICAL, "dbservice")
-    print(f"ROSEY_STREAM_SEED={SEED} ROSEY_STREAM_OPS={OPERATIONS_ASKED}")
+    print(f"ROSEY_SEED={SEED}, {OPERATIONS_ASKED} operations")
     root = tmp_path / "migrations"
     root.mkdir()
     write_migrations(root)
@@ -70,7 +76,10 @@ async def test_the_engines_answer_one_stream_of_requests_alike(
     stream = OperationStream(SEED, root, clock.advance)
     met: Counter[str] = Counter()
     async with AsyncExitStack() as stack:
-        services = [await stack.enter_async_context(opened(url, root, clock)) for url in urls]
+        services = [
+            await stack.enter_async_context(opened(url, root, clock, workers))
+            for url, workers in zip(urls, (0, WORKERS, 0), strict=True)
+        ]
         for number, call in enumerate(stream):
             if number == OPERATIONS_ASKED:
                 break

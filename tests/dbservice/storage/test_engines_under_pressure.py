@@ -7,7 +7,7 @@ is closed. What was refused must have changed nothing, and must succeed when it 
 
 Nothing is waited for in the hope that it has happened: what is held is let go after the refusals
 came. `ROSEY_PRESSURE_ROUNDS` sets how many rounds; 250 or more also assert that every refusal
-came often on every engine. `ROSEY_STREAM_SEED` sets which requests are refused; it is printed.
+came often on every engine. `ROSEY_SEED` sets which requests are refused; it is printed.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from dbservice.runtime.clock import ManualClock
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
 from dbservice.sqltext.dialects import Dialect
+from tests import SEED
 from tests.dbservice.storage.replies import UNDER_PRESSURE, without_times
 
 Json = dict[str, Any]
@@ -46,7 +47,6 @@ SHORT = 3
 LONG = 250
 OFTEN = 500
 ROUNDS = int(os.environ.get("ROSEY_PRESSURE_ROUNDS", SHORT))
-SEED = int(os.environ.get("ROSEY_STREAM_SEED", "20231114"))
 
 PLUGIN, OTHER = "pressure", "quiet"
 IN_FLIGHT, QUEUED, TOO_MANY = 4, 3, 5
@@ -233,7 +233,7 @@ async def test_the_engines_refuse_alike_under_pressure(
 ) -> None:
     # Failures of the engine are asked for here, and each would be logged with a traceback.
     caplog.set_level(logging.CRITICAL, "dbservice")
-    print(f"ROSEY_STREAM_SEED={SEED} ROSEY_PRESSURE_ROUNDS={ROUNDS}")
+    print(f"ROSEY_SEED={SEED}, {ROUNDS} rounds")
     write_migrations(tmp_path)
     worlds = [
         World("memory", "sqlite+aiosqlite://"),
