@@ -31,9 +31,9 @@ def replica(disk: Path, real_nats: str) -> Iterator[Callable[..., Replica]]:
         pytest.skip("a service can be watched until its death on Linux only")
     made: list[Replica] = []
 
-    def make(database: str, *more: str) -> Replica:
+    def make(database: str, *more: str, nats: str = real_nats) -> Replica:
         log = disk / f"replica-{len(made)}.log"
-        arguments = ("--nats", real_nats, "--db", database, "--log-level", "warning", *more)
+        arguments = ("--nats", nats, "--db", database, "--log-level", "warning", *more)
         made.append(Replica(*arguments, log=log))
         return made[-1]
 

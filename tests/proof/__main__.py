@@ -112,7 +112,16 @@ def _command(line: Line, seed: int) -> list[str]:
     if not words[0].startswith("tests/"):
         return words
     # In the order in which they stand, so that a run can be repeated.
-    return ["pytest", "-q", "-s", "-p", "no:randomly", f"--hypothesis-seed={seed}", *words]
+    return [
+        "pytest",
+        "-q",
+        "-s",
+        "--show-capture=no",
+        "-p",
+        "no:randomly",
+        f"--hypothesis-seed={seed}",
+        *words,
+    ]
 
 
 def _said(outcome: Outcome) -> str:

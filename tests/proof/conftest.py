@@ -18,6 +18,7 @@ async def writers(nats_urls: list[str]) -> AsyncIterator[Writers]:
     """Concurrent writers on one connection, which is made anew on whatever server is there."""
     client = await nats.connect(
         nats_urls,
+        dont_randomize=True,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.05,
         ping_interval=1,

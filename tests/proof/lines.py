@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 Knobs = Mapping[str, int | str]
 
+SERVERS = "tests/pytest_rosey/servers"
 PASSED = "passed"
 """The unit of tests that are counted one by one: pytest's own last line says it."""
 
@@ -149,5 +150,42 @@ LINES = [
         {"ROSEY_KILL_ROUNDS": 8},
         {"ROSEY_KILL_ROUNDS": 100},
         unit="kills",
+    ),
+    Line(
+        "pairings",
+        "Any two parts die together, and nothing acknowledged is lost or stored twice",
+        "SIGKILL of two of service, worker, nats-server, PostgreSQL and plugin at random instants, "
+        "under writers and chat commands",
+        "tests/proof/test_pairings.py",
+        {"ROSEY_PAIRING_ROUNDS": 1},
+        {"ROSEY_PAIRING_ROUNDS": 60},
+        unit="kills",
+        found=(
+            f"{SERVERS}/test_postgres_server.py::test_after_a_kill_it_is_ready_when_it_says_so",
+        ),
+    ),
+    Line(
+        "cluster",
+        "A NATS cluster loses a node, and nothing acknowledged is lost",
+        "three nodes, replicas and clients on different ones; a node killed, frozen, cut off",
+        "tests/proof/test_cluster.py",
+        {"ROSEY_CLUSTER_ROUNDS": 3},
+        {"ROSEY_CLUSTER_ROUNDS": 60},
+        unit="losses",
+    ),
+    Line(
+        "failover",
+        "A standby is promoted, and nothing acknowledged is lost",
+        "PostgreSQL with a synchronous streaming standby, its primary killed under load",
+        "tests/proof/test_failover.py",
+        {"ROSEY_FAILOVERS": 1},
+        {"ROSEY_FAILOVERS": 10},
+        unit="failovers",
+    ),
+    Line(
+        "burst",
+        "A burst of quotes while the service dies: each is stored as its adder was told",
+        "1,000 quotes each way, the service killed within a commit",
+        "tests/kill/test_plugin_burst.py",
     ),
 ]

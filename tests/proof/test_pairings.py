@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import combinations, count
@@ -32,6 +32,7 @@ from tests import ROOT, SEED
 from tests.kill.replica import Replica
 from tests.kill.system_calls import children_of
 from tests.kill.writers import PLUGIN, TABLE, Writers
+from tests.operating.installation import page_says
 
 pytestmark = [pytest.mark.kill, pytest.mark.process]
 
@@ -98,6 +99,8 @@ class Gateway:
             if reply["success"]:
                 self.added[text] = int(reply["reply"].split()[1].removeprefix("#"))
                 self.unknown.discard(text)
+            else:
+                await asyncio.sleep(0.02)
 
     async def compare(self) -> None:
         """Compare what was told with what is stored."""
@@ -118,6 +121,7 @@ class Installation:
     service: Replica
     postgres: PostgresServer | None
     plugin: subprocess.Popen[bytes] | None = None
+    pages: str = ""
 
     @property
     def parts(self) -> list[str]:
@@ -157,14 +161,15 @@ class Installation:
     def _start_plugin(self) -> None:
         command = [sys.executable, "-m", "dbservice", "plugin", "start", "quote-db"]
         self.plugin = subprocess.Popen(
-            [*command, "--nats", self.bus.url],
+            [*command, "--nats", self.bus.url, "--http", "127.0.0.1:0"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # complaints about what was killed
         )
         assert self.plugin.stdout is not None
-        said = self.plugin.stdout.readline()
-        assert said.startswith(b"rosey: ready"), said
+        said = self.plugin.stdout.readline().decode()
+        assert said.startswith("rosey: ready"), said
+        self.pages = said.rpartition("http=")[2].strip()
 
     def end(self) -> None:
         """End the plugin, which nobody else ends."""
@@ -209,15 +214,15 @@ async def test_any_two_parts_are_killed(installation: Installation, writers: Wri
                 deaths[part] += 1
             await asyncio.sleep(dice.uniform(0, LONGEST_LIFE))
             await asyncio.to_thread(here.start, set(pair))
-            await well(writers)
+            await well(here, writers)
         await writers.compare()
         assert not writers.findings.wrong, f"round {number}: {pair}"
         await gateway.compare()
     findings = writers.findings
     print(
         f"\n{sum(deaths.values())} kills {dict(deaths)}; {findings.acknowledged} writes and "
-        f"{len(gateway.added)} commands acknowledged, none lost; {findings.failed} reported failed, "
-        f"of these stored once {findings.failed_but_stored}"
+        f"{len(gateway.added)} commands acknowledged, none lost; {findings.failed} reported "
+        f"failed, of these stored once {findings.failed_but_stored}"
     )
 
 
@@ -226,10 +231,22 @@ async def started_workers(writers: Writers) -> None:
     await writers._patient.rows(TABLE).select({"text": {"$like": "%x%"}}, limit=1, timeout=10)
 
 
-async def well(writers: Writers) -> None:
-    """Return when a write is answered again."""
+async def well(here: Installation, writers: Writers) -> None:
+    """Return when a write is answered again, and the plugin says that it is ready.
+
+    Whoever watches over it asks that again and again, and lets its circuit breaker try anew.
+    """
     client = writers.nats._client
     async with asyncio.timeout(60):
         while not client.is_connected:  # noqa: ASYNC110 - the connection comes back by itself
             await asyncio.sleep(0.01)
-    await writers._patient.kv.set("well", PLUGIN)
+        await writers._patient.kv.set("well", PLUGIN)
+        while not await asyncio.to_thread(is_ready, here):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)  # for some commands of the gateway
+
+
+def is_ready(here: Installation) -> bool:
+    """Return whether the plugin says that it is ready."""
+    said, _ = page_says(f"{here.pages}/ready")
+    return said

@@ -183,7 +183,7 @@ class PostgresServer(PostgresProvider):
                 process_group=self._watchdog.group,
                 **_as_unprivileged(),
             )
-        while not _is_ready(directory / _DATA):
+        while not _is_ready(directory / _DATA, self._process.pid):
             self._still_starting(deadline)
             time.sleep(_POLL)
 
@@ -229,13 +229,16 @@ class PostgresServer(PostgresProvider):
         self._process = self._watchdog = None
 
 
-def _is_ready(data: Path) -> bool:
-    """Return whether the server says in its lock file that it takes connections."""
+def _is_ready(data: Path, server: int) -> bool:
+    """Return whether a server says in its lock file that it takes connections.
+
+    A server that was killed leaves its own behind, which says the same.
+    """
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return False
-    return len(lines) > 7 and lines[7].strip() == "ready"
+    return len(lines) > 7 and lines[0] == str(server) and lines[7].strip() == "ready"
 
 
 def _is_roomy(directory: Path) -> bool:

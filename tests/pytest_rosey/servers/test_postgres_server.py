@@ -25,6 +25,7 @@ from pytest_rosey.servers.postgres import (
     unavailable_reason,
 )
 from pytest_rosey.servers.postgres import binary as module
+from tests.kill.system_calls import children_of
 from tests.pytest_rosey.servers.process_watch import is_alive, wait_until
 
 pytestmark = pytest.mark.process
@@ -81,6 +82,17 @@ def test_it_runs_keeps_its_data_over_a_restart_and_leaves_nothing(server: Postgr
     server.stop()
     with pytest.raises(ServerUnavailable, match="not been started"):
         server.url()
+
+
+@needs_postgres
+def test_after_a_kill_it_is_ready_when_it_says_so(server: PostgresServer) -> None:
+    """The lock file of the killed server stays, and says that it takes connections."""
+    server.start()
+    assert server.pid is not None
+    for process in (server.pid, *children_of(server.pid)):
+        os.kill(process, signal.SIGKILL)
+    server.restart()
+    assert ask(server.url(), "SELECT 1") == 1
 
 
 @needs_postgres
