@@ -105,9 +105,7 @@ class Admission(Generic[T]):
         """Give back the place of a plugin's request, and start the one whose turn it is."""
         self.active -= 1
         self._hold(plugin, -size)
-        self._serving[plugin] -= 1
-        if not self._serving[plugin]:
-            del self._serving[plugin]
+        _less(self._serving, plugin, 1)
         taken = self._queue.take(lambda name: self._serving[name] < self._share)
         if taken is not None:
             turn, (request, waited_size) = taken
@@ -148,7 +146,7 @@ class Admission(Generic[T]):
         _less(self._sizes, plugin, -size)
 
 
-def _less(sizes: Counter[str], plugin: str, size: int) -> None:
-    sizes[plugin] -= size
-    if not sizes[plugin]:
-        del sizes[plugin]
+def _less(counted: Counter[str], plugin: str, by: int) -> None:
+    counted[plugin] -= by
+    if not counted[plugin]:
+        del counted[plugin]

@@ -96,7 +96,7 @@ class SchemaStore:
         table = yield from self._catalog.table(namespace, request.table)
         result = yield Statement(f"SELECT COUNT(*) FROM {table.sql}")
         return Described(
-            columns=[_described(column) for column in table.columns.values()],
+            columns=[described(column) for column in table.columns.values()],
             indexes=[
                 DescribedIndex(index.name, list(index.columns), index.unique)
                 for index in table.indexes
@@ -279,7 +279,8 @@ def _broad(column_type: ColumnType) -> ColumnType:
     return ColumnType.TEXT if column_type is ColumnType.STRING else column_type
 
 
-def _described(column: Column) -> DescribedColumn:
+def described(column: Column) -> DescribedColumn:
+    """Return a column as replies and exports describe it."""
     return DescribedColumn(
         column.name, column.type, column.nullable, column.default, column.primary_key
     )

@@ -18,7 +18,6 @@ from dbservice.engine.tables import Table
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import RequestError, invalid
 from dbservice.protocol.names import Namespace
-from dbservice.protocol.rows import Column as DescribedColumn
 from dbservice.protocol.rows import ColumnType, Field
 from dbservice.protocol.system import (
     DescribeNamespace,
@@ -32,7 +31,7 @@ from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.catalog import Catalog
 from dbservice.storage.idempotency import AnswerStore
 from dbservice.storage.keys import KeyStore
-from dbservice.storage.schemas import RESERVED
+from dbservice.storage.schemas import RESERVED, described
 from dbservice.transfer.layout import Layout
 from dbservice.transfer.lines import (
     FORMAT,
@@ -105,7 +104,7 @@ class Exporter:
         tables = []
         for table in (yield from self._tables(namespace)):
             counted = yield Statement(f"SELECT COUNT(*) FROM {table.sql}")  # noqa: S608 - quoted
-            columns = [_described(column) for column in table.columns.values()]
+            columns = [described(column) for column in table.columns.values()]
             tables.append(
                 TableSummary(name=table.name, columns=columns, row_count=counted.rows[0][0])
             )
@@ -304,12 +303,6 @@ def _default(column: Column) -> Any:
     if column.type is ColumnType.JSON:
         return msgspec.json.decode(text)
     return int(text) if column.type is ColumnType.INTEGER else float(text)
-
-
-def _described(column: Column) -> DescribedColumn:
-    return DescribedColumn(
-        column.name, column.type, column.nullable, column.default, column.primary_key
-    )
 
 
 def _behind(position: Position, line: str, **changes: Any) -> Position:

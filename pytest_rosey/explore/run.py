@@ -215,7 +215,7 @@ class ExploredRun:
             try:
                 holds = await invariant()
             except Exception as error:  # noqa: BLE001 - whatever an invariant raises breaks it
-                self.afterwards.invariants.append(f"{name}: {_said(error)}")
+                self.afterwards.invariants.append(f"{name}: {said(error)}")
             else:
                 if holds is False:
                     self.afterwards.invariants.append(f"{name} returned False")
@@ -241,7 +241,7 @@ async def _answer(asked: Awaitable[Any]) -> Any:
     try:
         return await asked
     except Exception as error:  # noqa: BLE001 - an answer like any other
-        return _said(error)
+        return said(error)
 
 
 async def _stop(plugin: Any) -> None:
@@ -264,7 +264,8 @@ def _work_in_place(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_in_executor = run_in_executor  # type: ignore[assignment,method-assign]
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Return an exception in words."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -15,7 +15,7 @@ from pytest_rosey.explore.calls import Call
 from pytest_rosey.explore.choice import Rules
 from pytest_rosey.explore.comparison import Comparison
 from pytest_rosey.explore.effects import Effect, described, effect_of, without
-from pytest_rosey.explore.run import PATIENCE, ExploredRun
+from pytest_rosey.explore.run import PATIENCE, ExploredRun, said
 from pytest_rosey.virtual_time import Hang
 
 _NEVER_ALLOWED = (
@@ -95,7 +95,7 @@ def _objections(
         if each.error is not None and not _may_raise(each, clean, rules):
             yield (
                 "a StorageError, or an error of the plugin's own",
-                f"{each} raised {_said(each.error)}",
+                f"{each} raised {said(each.error)}",
             )
     if not (call.overlaps or clean.calls[call.number - 1].overlaps):
         yield from _wrong_effects(run, call, clean, rules)
@@ -208,7 +208,7 @@ def _wrong_afterwards(run: ExploredRun, clean: Comparison) -> Iterator[tuple[str
     if found.again is not None and call is not None and not _may_fail_again(run, call, clean):
         yield (
             f"{call} to work when it is repeated after {PATIENCE:g} virtual seconds",
-            f"it raised {_said(found.again)}",
+            f"it raised {said(found.again)}",
         )
 
 
@@ -226,12 +226,8 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _outcome(call: Call) -> str:
     if call.error is not None:
-        return f"{call.name} raised {_said(call.error)}"
+        return f"{call.name} raised {said(call.error)}"
     return f"{call.name} returned {call.answer!r}"
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _names(events: list[tuple[str, bytes]]) -> str:

@@ -29,8 +29,8 @@ LATENCY: Final = (
 )
 
 
-class Rates(NamedTuple):
-    """A line of the table of throughput: operations a second, before and after."""
+class Change(NamedTuple):
+    """What was and what is to be: operations a second, or seconds for many of them."""
 
     title: str
     operation: str
@@ -39,29 +39,21 @@ class Rates(NamedTuple):
 
 
 THROUGHPUT: Final = (
-    Rates("Writes (add)", "add", 81, 115),
-    Rates("Reads (get)", "get", 185, 244),
-    Rates("Searches", "search", 22, 35),
-    Rates("Updates", "upvote", 112, 161),
-    Rates("Deletes", "delete", 141, 189),
+    Change("Writes (add)", "add", 81, 115),
+    Change("Reads (get)", "get", 185, 244),
+    Change("Searches", "search", 22, 35),
+    Change("Updates", "upvote", 112, 161),
+    Change("Deletes", "delete", 141, 189),
 )
-
-
-class Totals(NamedTuple):
-    """A line of the table of concurrency: seconds for 10 clients, 100 operations each."""
-
-    title: str
-    operation: str
-    legacy: float
-    modern: float
 
 
 CONCURRENCY: Final = (
-    Totals("Concurrent Writes", "add", 18.5, 11.2),
-    Totals("Concurrent Reads", "get", 7.3, 5.1),
-    Totals("Mixed Workload", "mixed", 12.8, 8.4),
+    Change("Concurrent Writes", "add", 18.5, 11.2),
+    Change("Concurrent Reads", "get", 7.3, 5.1),
+    Change("Mixed Workload", "mixed", 12.8, 8.4),
 )
 CONCURRENT_OPERATIONS: Final = 1_000
+"""Of 10 clients, 100 each."""
 
 VOTES: Final = 100
 RACE: Final = {"legacy": 87, "plugin": 100}
