@@ -164,6 +164,44 @@ def test_a_request_that_gave_way_gives_its_bytes_back():
     assert bus.send("noisy", 1, size=20) == []
 
 
+def test_who_gave_way_counts_with_what_still_waits():
+    bus = Counterpart(1, 10, size=40)
+    bus.send("a", size=10)
+    bus.send("b", 3, size=10)
+    assert bus.send("c", size=10) == [4]
+    assert bus.send("c", size=10) == [6], "b and c would have as much waiting"
+
+
+def test_nobody_is_asked_to_give_way_after_being_dismissed():
+    bus = Counterpart(1, 10, size=30)
+    bus.send("a", size=10)
+    bus.send("b", 2, size=10)
+    bus.admission.dismiss()
+    bus.send("c", size=15)
+    assert bus.send("d", size=10) == [4]
+
+
+def test_no_plugin_is_remembered_that_asks_for_nothing_any_more():
+    """Messages choose the names, so that whatever was kept of each would grow without end."""
+    bus = Counterpart(2, 10)
+    for plugin in "abc":
+        bus.send(plugin, 2)
+    while bus.running:
+        bus.finish()
+    admission = bus.admission
+    assert not admission._serving
+    assert not admission._sizes
+    assert not admission._waiting_sizes
+
+
+def test_it_tells_how_long_the_oldest_request_has_waited():
+    bus = Counterpart(1, 10)
+    bus.send("a")
+    assert bus.admission.waited == 0
+    bus.send("a")
+    assert bus.admission.waited > 0
+
+
 def test_without_a_waiting_room_what_cannot_start_is_turned_away():
     bus = Counterpart(1, 0)
     assert bus.send("a", 2) == [2]
