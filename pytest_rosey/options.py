@@ -168,6 +168,7 @@ class Settings:
         contract: whether stubs and requests to them are checked.
         explore: whether every test that uses the storage is explored.
         explore_place: the one place that is, or None.
+        explore_json: the file that findings are written to, or None.
         explore_places: how many of a test are at the most.
         allow_hosts: patterns of hosts outside this machine that tests may connect to.
         strict_cleanup: whether a test fails for what it leaves behind.
@@ -185,6 +186,7 @@ class Settings:
     time: str
     explore: bool
     explore_place: str | None
+    explore_json: Path | None
     explore_places: int
     keep: bool
     contract: bool
@@ -198,6 +200,11 @@ class Settings:
     def wants_servers(self) -> bool:
         """Whether the run needs a real server, NATS or PostgreSQL."""
         return self.real_nats is not None or is_on_postgres(self.database)
+
+    @property
+    def wants_exploration(self) -> bool:
+        """Whether something is to be explored, whatever the tests' markers say."""
+        return self.explore or self.explore_json is not None
 
 
 CHECKED_MIGRATIONS = "rosey-migrations"
@@ -260,6 +267,7 @@ def _read(config: pytest.Config) -> Settings:
         time=_time(config),
         explore=_explore(config),
         explore_place=config.getoption("rosey_explore_place"),
+        explore_json=_explore_json(config),
         explore_places=_explore_places(config),
         keep=config.getoption("rosey_keep"),
         contract=_ini(config, "rosey_contract"),
@@ -301,6 +309,17 @@ def _explore(config: pytest.Config) -> bool:
         return True
     asked = config.getoption("rosey_explore")
     return bool(config.getini("rosey_explore") if asked is None else asked)
+
+
+def _explore_json(config: pytest.Config) -> Path | None:
+    named: str | None = config.getoption("rosey_explore_json")
+    if named is None:
+        return None
+    path = config.invocation_params.dir / named
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise pytest.UsageError(f"--rosey-explore-json: {wrong}; it names a file to be written")
+    return path
 
 
 def _explore_places(config: pytest.Config) -> int:

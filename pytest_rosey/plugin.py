@@ -44,6 +44,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse settings that make no sense, and find the servers that the run wants."""
     # Not on configuring: --help must work whatever the settings are.
     chosen = settings(session.config)
+    if chosen.wants_exploration:
+        _explore(session.config).check_options(session.config)
     if session.config.getoption("collectonly") or not chosen.wants_servers:
         return
     from pytest_rosey import provision

@@ -55,13 +55,28 @@ def rules_of(item: pytest.Item) -> Rules:
     """Return the rules for a test; a marker on the test beats one on its class."""
     given: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers(marks.EXPLORE))):
-        unknown = [name for name in marker.kwargs if name not in Rules.__slots__]
-        if marker.args or unknown:
-            takes = "degrades=[...], partial=[...], errors=[...] and places=N"
-            marks.refuse(item, marker, takes, unknown)
+        wrong = [
+            f"{name}={value!r}" for name, value in marker.kwargs.items() if not _fits(name, value)
+        ]
+        if marker.args or wrong:
+            takes = (
+                "degrades=[...], partial=[...] (patterns), errors=[...] (exception classes) and "
+                "places=N (from 1)"
+            )
+            marks.refuse(item, marker, takes, wrong)
         given.update(marker.kwargs)
-    limit = given.pop("places", None) or settings(item.config).explore_places
+    limit = given.pop("places", settings(item.config).explore_places)
     return Rules(**{name: _tuple(value) for name, value in given.items()}, places=limit)
+
+
+def _fits(name: str, value: Any) -> bool:
+    match name:
+        case "places":
+            return type(value) is int and value > 0
+        case "errors":
+            return all(isinstance(e, type) and issubclass(e, Exception) for e in _tuple(value))
+        case _:
+            return name in Rules.__slots__ and all(isinstance(e, str) for e in _tuple(value))
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

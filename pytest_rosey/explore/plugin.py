@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from dbservice.protocol.errors import did_you_mean
 from pytest_rosey.explore import report
-from pytest_rosey.explore.choice import is_asked_for
+from pytest_rosey.explore.choice import is_asked_for, rules_of
 from pytest_rosey.explore.exploration import RUN, explore
+from pytest_rosey.explore.faults import BY_NAME
 from pytest_rosey.explore.findings import TestFound
 from pytest_rosey.options import settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _FOUND = pytest.StashKey[list[TestFound]]()
 _PASSED = pytest.StashKey[bool]()
 _OUTPUT = "rosey_explore"
+_NOTHING = "nothing was explored: no test that passed uses rosey_plugin or storage, or is marked"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -39,6 +41,27 @@ def pytest_runtest_protocol(
         reporter.end()
         _findings(item.config).append(found)
     return result
+
+
+def check_options(config: pytest.Config) -> None:
+    """Refuse a place that no test can have.
+
+    Raises:
+        pytest.UsageError: it is none; the text says what a place is.
+    """
+    place = settings(config).explore_place
+    number, _, fault = (place or "1:").partition(":")
+    if not number.isdecimal() or (fault and fault not in BY_NAME):
+        raise pytest.UsageError(
+            f"--rosey-explore-place={place}: expected N:FAULT, as a failure names it, such as "
+            f"3:reply-lost.{did_you_mean(fault, BY_NAME)} Faults: {', '.join(BY_NAME)}."
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a marker that says nothing, before its test is run."""
+    if is_asked_for(item):
+        rules_of(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -76,22 +99,29 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Write the table, and the JSON if that is asked for."""
+    chosen = settings(config)
     found = sorted(_findings(config), key=lambda test: test.nodeid)
-    if not found:
+    if not found and not chosen.wants_exploration:
         return
     terminalreporter.section("rosey exploration")
-    for line in report.summary(found):
+    for line in report.summary(found) if found else [_NOTHING]:
         terminalreporter.write_line(line)
-    path = config.getoption("rosey_explore_json")
-    if path is not None:
-        report.write_json(config.invocation_params.dir / Path(path), found)
+    if found and chosen.explore_json is not None:
+        report.write_json(chosen.explore_json, found)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what a worker of pytest-xdist has found to the process that started it."""
+    """Hand what a worker of pytest-xdist has found to the process that started it.
+
+    A run for one place that no test has is no success.
+    """
+    found = _findings(session.config)
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output[_OUTPUT] = [test.as_json() for test in _findings(session.config)]
+        output[_OUTPUT] = [test.as_json() for test in found]
+    elif settings(session.config).explore_place and not any(test.places for test in found):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 @pytest.hookimpl(optionalhook=True)

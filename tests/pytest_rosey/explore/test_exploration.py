@@ -258,11 +258,40 @@ def test_without_subtests_one_failure_lists_the_places(counters):
     )
 
 
-def test_a_marker_that_says_something_else_is_refused(counters):
-    run = counters(TWICE.replace("rosey_explore", "rosey_explore(degrade=['a'])"))
-    assert "takes degrades=[...], partial=[...], errors=[...] and places=N, got degrade" in str(
-        run.stdout
-    )
+@pytest.mark.parametrize(
+    "given",
+    ["degrade=['a']", "degrades=[1]", "errors=['ValueError']", "places=0", "places='all'", "'a'"],
+)
+def test_a_marker_that_says_something_else_is_refused(counters, given):
+    run = counters(TWICE.replace("rosey_explore", f"rosey_explore({given})"))
+    run.assert_outcomes(errors=1)
+    run.stdout.fnmatch_lines([f"*takes degrades=[[]...], *, got {given.replace('[', '[[]')}."])
+
+
+@pytest.mark.parametrize("place", ["reply-lost", "1:repyl-lost", "x:reply-lost"])
+def test_a_place_that_is_none_is_refused(counters, place):
+    run = counters(TWICE, f"--rosey-explore-place={place}")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines([f"ERROR: --rosey-explore-place={place}: expected N:FAULT*"])
+
+
+def test_a_place_that_no_test_has_is_no_success(counters):
+    run = counters(TWICE, "--rosey-explore-place=99:reply-lost")
+    run.assert_outcomes(passed=1)
+    run.stdout.fnmatch_lines(["not explored: 1", "*: it has no place 99:reply-lost"])
+    assert run.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_nothing_to_explore_is_told(counters):
+    run = counters("async def test_a(nats_client): pass", "--rosey-explore")
+    run.stdout.fnmatch_lines(["nothing was explored: *"])
+
+
+@pytest.mark.parametrize("file", ["no/such/folder.json", "."])
+def test_a_report_that_cannot_be_written_is_refused_at_once(counters, file):
+    run = counters(TWICE, f"--rosey-explore-json={file}")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["ERROR: --rosey-explore-json: *it names a file to be written"])
 
 
 def test_modules_fixtures_are_there_for_all_runs_and_torn_down_once(counters, project):
