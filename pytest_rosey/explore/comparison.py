@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_rosey.explore.effects import Effect, Key, Row, effect_of
+from pytest_rosey.explore.faults import is_write
 from pytest_rosey.explore.values import agree, payload_of
 
 if TYPE_CHECKING:
@@ -100,10 +101,11 @@ class Comparison:
         return one.asks_for_chance or agree(one.answer, other.answer, call.answer)
 
     def reads(self) -> Iterator[Call]:
-        """Yield the plugin's calls that answer and change nothing, each once."""
+        """Yield the plugin's calls that answer and can change nothing, each once."""
         seen = set()
-        for call, effect in zip(self.calls, self.effects, strict=True):
-            if call.kind != "plugin" or effect or call.error or call.asks_for_chance:
+        writing = [sent.call for sent in self.sent if sent.call and is_write(sent.subject)]
+        for call in self.calls:
+            if call.kind != "plugin" or call in writing or call.error or call.asks_for_chance:
                 continue
             known = (self.first.owner_number(call), call.name, call.arguments)
             if known not in seen:

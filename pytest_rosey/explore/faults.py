@@ -163,8 +163,8 @@ def _has_key(subject: str, payload: bytes) -> bool:
     return issubclass(operation.request, Write) and b'"idempotency_key"' in payload
 
 
-def _is_write(subject: str, payload: bytes) -> bool:
-    del payload
+def is_write(subject: str, _payload: bytes = b"") -> bool:
+    """Return whether a request may change something, whether or not it does."""
     return find(subject)[1].effect is not Effect.READ
 
 
@@ -182,7 +182,7 @@ FAULTS: tuple[Fault, ...] = (
         "saw it after the call was over",
         "waited in vain",
         _execute_late,
-        _is_write,
+        is_write,
     ),
     Fault("executed-twice", "saw it twice", "got the first reply", _execute_twice, _has_key),
     *(_refusal(code) for code in ErrorCode if code in RETRYABLE),

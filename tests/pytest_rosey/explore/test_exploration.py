@@ -19,6 +19,9 @@ class Counter:
     async def add(self, name):
         return await self.kv.incr(name)
 
+    async def once(self, name):
+        return await self.kv.set(name, 1, if_absent=True)
+
     async def twice(self, name):
         await self.kv.incr(name)
         return await self.kv.incr(name)
@@ -164,6 +167,19 @@ async def test_both(counter):
 """
     )
     assert set(marks(project).values()) <= {"✓", "a"}
+
+
+def test_a_write_that_changes_nothing_is_not_taken_for_a_read(counters, project):
+    """Without the first one, which is lost, it is not too late for the second."""
+    counters(
+        """
+@pytest.mark.rosey_explore
+async def test_once(counter):
+    assert await counter.once("a")
+    assert not await counter.once("a")
+"""
+    )
+    assert set(marks(project).values()) == {"✓", "a"}
 
 
 def test_requests_of_the_test_are_calls(counters, project):
