@@ -35,6 +35,8 @@ class Counter:
 
 HEAD = """
 import asyncio, pytest
+from contextlib import suppress
+from dbservice.client import StorageError
 from plugin import Counter
 
 @pytest.fixture
@@ -180,6 +182,24 @@ async def test_once(counter):
 """
     )
     assert set(marks(project).values()) == {"✓", "a"}
+
+
+def test_what_a_plugin_does_about_an_event_is_not_the_effect_of_a_call(counters, project):
+    counters(
+        """
+@pytest.mark.rosey_explore(degrades=["shown"])
+async def test_events(counter, nats_client):
+    async def said(message):
+        with suppress(StorageError):
+            await counter.kv.incr("said", idempotency_key="once")
+    await counter.nats.subscribe("said", cb=said)
+    await counter.nats.flush()
+    await nats_client.publish("said")
+    await counter.shown("other")
+    await counter.shown("said")
+"""
+    )
+    assert "✗" not in marks(project).values()
 
 
 def test_requests_of_the_test_are_calls(counters, project):
