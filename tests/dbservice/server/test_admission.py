@@ -85,6 +85,16 @@ def test_plugins_take_turns_however_much_each_wants():
     assert turns == ["a", "b", "c", "a", "b", "c", "a", "b", "a"]
 
 
+def test_a_newcomer_comes_before_those_who_have_had_their_turn():
+    bus = Counterpart(1, 100)
+    bus.send("running")
+    bus.send("a", 5)
+    bus.send("b", 5)
+    assert bus.finish() == "a"
+    bus.send("c")
+    assert [bus.finish() for _ in range(3)] == ["b", "c", "a"]
+
+
 def test_one_plugin_alone_leaves_an_eighth_of_the_places_to_the_others():
     bus = Counterpart(16, 100)
     bus.send("noisy", 50)
