@@ -157,3 +157,32 @@ async def test_a_name_that_only_looks_like_loopback_is_refused(host: str) -> Non
 async def test_loopback_is_the_users_own(host: str) -> None:
     with pytest.raises(NoServersError):
         await nats.connect(f"nats://{host}:1", allow_reconnect=False, **ONCE)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_websockets_are_watched_as_well(scheme: str) -> None:
+    with pytest.raises(REFUSED, match=r"the NATS server at nats\.example\.com"):
+        await nats.connect(f"{scheme}://nats.example.com:8080", **ONCE)
+
+
+ASKS_AT_HOME = """
+import contextlib
+import nats
+
+async def test_it(nats_client):
+    with contextlib.suppress(BaseException):
+        await nats.connect("nats://localhost:{port}", max_reconnect_attempts=1)
+"""
+
+
+def test_the_default_port_is_not_the_bus_of_a_test(project: pytest.Pytester) -> None:
+    """Even where the test swallows it: it would talk to whatever server runs on the machine."""
+    project.makepyfile(ASKS_AT_HOME.format(port=4222))
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*is at the URL that the fixture nats_url gives*"])
+
+
+def test_another_port_of_this_machine_is_the_users_own(project: pytest.Pytester) -> None:
+    project.makepyfile(ASKS_AT_HOME.format(port=1))
+    project.runpytest_inprocess().assert_outcomes(passed=1)
