@@ -65,6 +65,8 @@ def marks(project):
     return {p["place"]: p["mark"] for test in found(project) for p in test["places"]}
 
 
+ONE_PLACE = "--rosey-explore-place=2:request-lost"
+
 TWICE = """
 @pytest.mark.rosey_explore
 async def test_twice(counter):
@@ -86,7 +88,7 @@ def test_every_fault_at_every_request(counters, project):
 
 
 def test_a_broken_place_says_what_how_and_how_to_see_it_again(counters):
-    counters(TWICE).stdout.fnmatch_lines(
+    counters(TWICE, ONE_PLACE).stdout.fnmatch_lines(
         [
             "*test_twice [[]twice 2:request-lost]*",
             "twice('a') breaks when its request kv.incr a meets the fault request-lost:",
@@ -99,7 +101,7 @@ def test_a_broken_place_says_what_how_and_how_to_see_it_again(counters):
 
 
 def test_one_place_is_run_again_by_its_command(counters, project):
-    run = counters(TWICE, "test_it.py::test_twice", "--rosey-explore-place=2:request-lost")
+    run = counters(TWICE, "test_it.py::test_twice", ONE_PLACE)
     assert marks(project) == {"2:request-lost": "✗"}
     assert run.parseoutcomes() == {"passed": 1, "failed": 1}
     counters(TWICE, "--rosey-explore-place=9:request-lost").stdout.fnmatch_lines(
@@ -134,14 +136,14 @@ def test_degraded_answers_are_broken_unless_the_marker_allows_them(counters, pro
 async def test_shown(counter):
     assert await counter.shown("a") == "0 times"
 """
-    counters(test.format(""))
-    assert marks(project)["1:request-lost"] == "✗"
+    counters(test.format(""), "--rosey-explore-place=1:request-lost")
+    assert marks(project) == {"1:request-lost": "✗"}
     counters(test.format("degrades=['sho*']"))
     assert set(marks(project).values()) == {"✓", "a"}
 
 
 def test_what_may_be_changed_in_part(counters, project):
-    counters(TWICE.replace("rosey_explore", "rosey_explore(partial=['kv:a'])"))
+    counters(TWICE.replace("rosey_explore", "rosey_explore(partial=['kv:a'], places=8)"))
     assert set(marks(project).values()) == {"✓", "a"}
 
 
@@ -154,16 +156,17 @@ async def test_twice(counter, storage, rosey_explore):
     async def even():
         assert await storage("counter").kv.get("a", 0) % 2 == 0, "it is odd"
     await counter.twice("a")
-"""
+""",
+        ONE_PLACE,
     )
-    assert marks(project)["2:request-lost"] == "✗"
+    assert marks(project) == {"2:request-lost": "✗"}
     run.stdout.fnmatch_lines(["found:    even: AssertionError: it is odd*"])
 
 
 def test_what_overlaps_is_judged_for_hangs_and_errors_only(counters, project):
     counters(
         """
-@pytest.mark.rosey_explore
+@pytest.mark.rosey_explore(places=16)
 async def test_both(counter):
     await asyncio.gather(counter.twice("a"), counter.twice("a"))
 """
@@ -254,6 +257,8 @@ def test_the_option_explores_what_uses_the_storage_and_nothing_else(counters, pr
     counters(
         "async def test_a(counter): await counter.add('a')\nasync def test_b(nats_client): pass\n",
         "--rosey-explore",
+        "-o",
+        "rosey_explore_places=2",
     )
     assert [test["nodeid"] for test in found(project)] == ["test_it.py::test_a"]
 
@@ -272,7 +277,7 @@ def test_exitfirst_stops_between_places(counters):
 
 def test_last_failed_runs_the_test_again(counters, project):
     project.makefile(".ini", pytest=INI.replace("-p no:cacheprovider", ""))
-    counters(TWICE + "\nasync def test_other(counter): pass\n")
+    counters(TWICE + "\nasync def test_other(counter): pass\n", ONE_PLACE)
     run = project.runpytest_inprocess("--lf", "--collect-only", "-q")
     run.stdout.fnmatch_lines(["test_it.py::test_twice"])
     run.stdout.no_fnmatch_line("*test_other*")
@@ -340,7 +345,7 @@ def module():
     yield len(made)
     print("TORN DOWN", len(made))
 
-@pytest.mark.rosey_explore
+@pytest.mark.rosey_explore(places=3)
 async def test_a(counter, module):
     await counter.add("a")
 

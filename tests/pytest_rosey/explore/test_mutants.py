@@ -51,7 +51,7 @@ def mutate(path: Path, mutant: Mutant) -> None:
 
 def explored(project, *arguments):
     """Return the exploration's findings: the tests, by name."""
-    project.runpytest_subprocess("--rosey-explore", "--rosey-explore-json=found.json", *arguments)
+    project.runpytest_inprocess("--rosey-explore", "--rosey-explore-json=found.json", *arguments)
     found = json.loads((project.path / "found.json").read_text())
     return {test["nodeid"]: test for test in found["tests"]}
 
@@ -70,6 +70,6 @@ def test_nothing_is_found_in_the_plugin_that_is_right(trivia):
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_a_mutant_is_found_by_the_exploration_and_not_by_its_suite(trivia, mutant):
     mutate(trivia.path / "trivia.py", mutant)
-    trivia.runpytest_subprocess("test_trivia.py").assert_outcomes(passed=9)
+    trivia.runpytest_inprocess("test_trivia.py").assert_outcomes(passed=9)
     tests = explored(trivia, "-k", SHOWN_BY[mutant.name])
     assert "✗" in marks(tests)
