@@ -27,7 +27,7 @@ pytest_plugins = ["pytester"]
 EXAMPLES = ROOT / "tests/examples"
 
 TESTS = {
-    "first_plugin": 7,
+    "first_plugin": 9,
     "from_mocks": 80,
     "generated_checks": 14,
     "loop_scopes": 13,
@@ -101,6 +101,11 @@ def test_as_it_stands(run: Callable[..., None], example: str) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_in_random_order(run: Callable[..., None], example: str, seed: int) -> None:
     run(example, *FAST, f"--randomly-seed={seed}")
+
+
+@examples("first_plugin", "own_fixtures")
+def test_explored(run: Callable[..., None], example: str) -> None:
+    run(example, *UNSHUFFLED, "--rosey-explore", "-orosey_explore_places=8")
 
 
 @needs_binary
