@@ -72,8 +72,8 @@ def svg() -> str:
             'font-family="sans-serif" font-size="14" text-anchor="middle">'
         ),
         "<title>The rooms, and what they import</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">',
-        '<path d="M0 0L8 4L0 8z" fill="#57606a"/></marker></defs>',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8"',
+        ' markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="#57606a"/></marker></defs>',
         '<rect width="100%" height="100%" rx="8" fill="#f6f8fa"/>',
     ]
     lines += [_arrow(*places[upper], *places[lower]) for upper, lower in needed(edges)]
