@@ -288,7 +288,14 @@ def _plain(text: str) -> str:
 def acceptance() -> str:
     """Return the page of acceptance criteria: each, where it is shown, and the verdict."""
     groups = tomllib.loads((Path(__file__).parent / "acceptance.toml").read_text())
-    lines = ["# Acceptance", "", "Tests named here are part of the suite; a missing one fails it."]
+    lines = [
+        "# Acceptance",
+        "",
+        (
+            "A test that is named here is part of the suite, which fails if it is gone; what is "
+            "measured stands in [the performance report](../../explanation/performance.md)."
+        ),
+    ]
     for group in groups.values():
         lines += ["", f"## {group['title']}", "", "| | asked for | shown by | verdict |"]
         lines += ["|---|---|---|---|", *map(_criterion, group["criterion"])]
@@ -296,12 +303,28 @@ def acceptance() -> str:
 
 
 def _criterion(criterion: dict[str, Any]) -> str:
-    shown = [f"`{reference}`" for reference in criterion.get("shown", ())]
-    if "measured" in criterion:
-        shown.append(f"measured: `{criterion['measured']}`")
-    verdict = "met" if shown else "not shown here"
-    where = "<br>".join(shown) or criterion["not_here"]
-    return f"| {criterion['id']} | {criterion['asks']} | {where} | {verdict} |"
+    verdict = "met"
+    if "shown" in criterion:
+        where = [f"`{reference}`" for reference in criterion["shown"]]
+    elif "measured" in criterion:
+        lines = {line: measured(line) for line in criterion["measured"]}
+        where = [f"{line}: {told}" for line, (told, _) in lines.items()]
+        verdict = ", ".join(dict.fromkeys(said for _, said in lines.values()))
+    elif "figure" in criterion:
+        where = [criterion["figure"]]
+    else:
+        where, verdict = [criterion["not_here"]], "not shown here"
+    return f"| {criterion['id']} | {criterion['asks']} | {'<br>'.join(where)} | {verdict} |"
+
+
+def measured(what: str) -> tuple[str, str]:
+    """Return figure and verdict of a line in the table of targets of the performance report."""
+    report = (Path(__file__).parent / "explanation/performance.md").read_text()
+    for line in report.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == what:
+            return cells[3], cells[-1]
+    raise LookupError(f"the performance report has no line '{what}'")
 
 
 # --- the command line ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pytest_rosey.bench.contestants import claims_of
 from pytest_rosey.bench.figures import Measurement, Memory, Race, Run
 from pytest_rosey.bench.plots import layers
-from pytest_rosey.bench.table import disk, spread, value, verdict
+from pytest_rosey.bench.table import LATENCIES, disk, latencies, spread, value, verdict
 from pytest_rosey.bench.targets import ELSEWHERE, milliseconds, outcomes, tally
 
 NOTHING: Final = "not measured"
@@ -25,6 +25,7 @@ def markdown_report(run: Run) -> str:
         ),
         *_conditions(run, claims),
         *_targets(run),
+        *_percentiles(run),
         *_layers(run, claims),
         *(_claims(run, claims) if claims else ()),
     ]
@@ -114,6 +115,31 @@ def _targets(run: Run) -> list[str]:
         _table(headings, rows),
         "What the test harness costs is measured by `tests/benchmarks`, not here:",
         _list(elsewhere),
+    ]
+
+
+def _percentiles(run: Run) -> list[str]:
+    names, rows = latencies(run)
+    return ["## Percentiles", f"{LATENCIES}.", _table(("operation", *names), rows), *_advice(run)]
+
+
+def _advice(run: Run) -> list[str]:
+    """Return which tier is for what, with what the client pays for each."""
+    paid = {one.key.operation: one.p95 for one in run.all("latency", contestant="client")}
+    asked = {"KV": ("kv get", "kv set"), "rows": ("get", "search")}
+    told = {
+        tier: " and ".join(f"{name} {milliseconds(paid[name])}" for name in names)
+        for tier, names in asked.items()
+        if paid.keys() >= set(names)
+    }
+    if len(told) < len(asked):
+        return []
+    return [
+        (
+            f"KV for one value under a name that you know ({told['KV']} at p95); rows for whatever "
+            f"is found by what it holds ({told['rows']}); the SQL tier for a question over several "
+            "tables, reading only."
+        )
     ]
 
 

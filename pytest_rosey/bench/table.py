@@ -15,7 +15,7 @@ COLOURS = {"met": "green", "missed": "red", "not measured": "dim"}
 
 def show(run: Run, console: Console) -> None:
     """Print the figures, and the targets that they reach."""
-    console.print(_latencies(run))
+    console.print(_grid(LATENCIES, *latencies(run)))
     if any(run.all("throughput")):
         console.print(_rates(run))
     for race in run.races:
@@ -56,18 +56,22 @@ def disk(run: Run) -> str:
     return f"{words}; PostgreSQL in the directory for temporary files" if has_postgres else words
 
 
-def _latencies(run: Run) -> Table:
+LATENCIES = "One client: p50 / p95 / p99 in ms"
+
+
+def latencies(run: Run) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return who takes part, and for each operation its name and their percentiles."""
     names = run.seats("latency")
 
     def cell(operation: str, name: str) -> str:
         found = next(run.all("latency", operation=operation, contestant=name), None)
         return "" if found is None else " / ".join(_milliseconds(found))
 
-    rows = (
+    rows = [
         (operation, *(cell(operation, name) for name in names))
         for operation in run.values("latency", "operation")
-    )
-    return _grid("One client: p50 / p95 / p99 in ms", names, rows)
+    ]
+    return names, rows
 
 
 def _milliseconds(one: Measurement) -> list[str]:

@@ -13,14 +13,18 @@ from tests import ROOT
 GROUPS = tomllib.loads((ROOT / "docs/acceptance.toml").read_text())
 CRITERIA = [criterion for group in GROUPS.values() for criterion in group["criterion"]]
 
+REPORT = (ROOT / "docs/explanation/performance.md").read_text()
+
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion["id"])
 def test_it_is_shown_measured_or_says_why_not(criterion: dict[str, Any]) -> None:
-    assert len({"shown", "measured", "not_here"} & criterion.keys()) == 1
-    for reference in [*criterion.get("shown", ()), *filter(None, [criterion.get("measured")])]:
+    assert len({"shown", "measured", "figure", "not_here"} & criterion.keys()) == 1
+    for reference in criterion.get("shown", ()):
         path, _, function = reference.partition("::")
         assert (ROOT / path).exists(), f"{path} is gone"
-        assert not function or function in functions(path), f"{path} has no {function}"
+        assert function in functions(path), f"{path} has no {function}"
+    for line in criterion.get("measured", ()):
+        assert f"| {line} |" in REPORT, f"the performance report has no line '{line}'"
 
 
 def functions(path: str) -> set[str]:

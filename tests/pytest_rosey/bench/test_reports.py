@@ -167,6 +167,12 @@ def test_claims_stand_beside_what_was_measured() -> None:
     assert "| Get Quote | 5.4 (8.2) → 4.1 (6.3), 24% faster | 0.10 (0.10) | 0.60 (0.60) |" in text
 
 
+def test_the_tiers_are_recommended_by_what_they_cost() -> None:
+    text = markdown_report(a_whole_run())
+    assert "One client: p50 / p95 / p99 in ms.\n\n| operation | legacy |" in text
+    assert "KV for one value under a name that you know (kv get 0.55 ms and kv set" in text
+
+
 def test_a_claim_that_does_not_hold_is_said_to_and_why() -> None:
     text = markdown_report(a_whole_run())
     assert "- Get Quote: claimed 24% faster, measured 6.0 x slower: each get crosses NATS" in text
@@ -183,6 +189,7 @@ def test_claims_that_hold_are_said_to() -> None:
 
 def test_nothing_is_said_to_hold_that_was_not_measured() -> None:
     text = markdown_report(a_run(single("get", plugin=1.0), command="service"))
+    assert "KV for one value" not in text
     assert "holds." not in text
     assert "share one connection: a commit" not in text
     assert "| 100 votes at once, legacy | score 87 |  |  | not measured |" in text
