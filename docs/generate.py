@@ -9,6 +9,7 @@ and errors are requests that a service of this build has answered; the other ent
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import re
@@ -297,12 +298,13 @@ def acceptance() -> str:
         ),
     ]
     for group in groups.values():
-        lines += ["", f"## {group['title']}", "", "| | asked for | shown by | verdict |"]
-        lines += ["|---|---|---|---|", *map(_criterion, group["criterion"])]
+        lines += ["", f"## {group['title']}"]
+        for name, criteria in itertools.groupby(group["criterion"], lambda one: one["id"]):
+            lines += ["", f"### {name}", "", *itertools.chain(*map(_criterion, criteria))]
     return "\n".join(lines) + "\n"
 
 
-def _criterion(criterion: dict[str, Any]) -> str:
+def _criterion(criterion: dict[str, Any]) -> Iterator[str]:
     verdict = "met"
     if "shown" in criterion:
         where = [f"`{reference}`" for reference in criterion["shown"]]
@@ -312,9 +314,12 @@ def _criterion(criterion: dict[str, Any]) -> str:
         verdict = ", ".join(dict.fromkeys(said for _, said in lines.values()))
     elif "figure" in criterion:
         where = [criterion["figure"]]
+    elif "not_met" in criterion:
+        where, verdict = [criterion["not_met"]], "not met"
     else:
         where, verdict = [criterion["not_here"]], "not shown here"
-    return f"| {criterion['id']} | {criterion['asks']} | {'<br>'.join(where)} | {verdict} |"
+    yield f"- **{verdict}**: {criterion['asks']}"
+    yield from (f"  - {place}" for place in where)
 
 
 def measured(what: str) -> tuple[str, str]:

@@ -24,13 +24,19 @@ class AuditLog:
         self._clock = clock
 
     @contextmanager
-    def adding(self, added_by: str, ip_address: str | None = None) -> Iterator[dict[str, Any]]:
+    def adding(
+        self, added_by: str, text: object, ip_address: str | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Log the outcome of the `with` block as that of adding a quote.
 
         Yields:
             the facts that are logged with a success; the block adds `quote_id`.
         """
-        facts: dict[str, Any] = {"added_by": added_by, "ip_address": ip_address}
+        facts: dict[str, Any] = {
+            "added_by": added_by,
+            "ip_address": ip_address,
+            "text_length": len(text) if isinstance(text, str) else 0,
+        }
         try:
             yield facts
         except RateLimitError as error:

@@ -104,7 +104,7 @@ class Authorization:
             ServiceUnavailableError: if the service is away for too long.
             ValidationError: if a value is not valid, or the moderation refuses it.
         """
-        with self.audit.adding(user, ip_address) as facts:
+        with self.audit.adding(user, text, ip_address) as facts:
             refuse_banned(role, "adding quotes")
             row = self._drafts.row(text, author, user)
             if await self._flags.is_enabled(MODERATION):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sized
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial, wraps
 from importlib.metadata import version
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
@@ -173,8 +173,8 @@ class Observer:
     @contextmanager
     def operation(self, name: str) -> Iterator[None]:
         """Watch what happens in the `with` block."""
-        span = self._tracing.operation(name) if self._tracing else nullcontext()
-        with self.metrics.operation(name), span:
+        logger.debug("Quote operation %s", name, extra={"event": f"quote.{name}.start"})
+        with self.metrics.operation(name), self.step(name):
             try:
                 yield
             except StorageError as error:
@@ -186,6 +186,15 @@ class Observer:
                     extra={"event": f"quote.{name}.{how}", "code": str(error.code)},
                 )
                 raise
+
+    def step(self, name: str) -> AbstractContextManager[object]:
+        """Watch a part of an operation, which is not counted."""
+        return self._tracing.operation(name) if self._tracing else nullcontext()
+
+    def note(self, **facts: str | int) -> None:
+        """Tell the trace what the operation is about."""
+        if self._tracing:
+            self._tracing.note(facts)
 
 
 class _Observed(Protocol):

@@ -426,7 +426,7 @@ class Patterns(Quotes):
         self, text: str, author: str | None, added_by: str, ip_address: str | None = None
     ) -> int:
         """As `add_quote()`, and write the outcome to the security log."""
-        with self._authorization.audit.adding(added_by, ip_address) as facts:
+        with self._authorization.audit.adding(added_by, text, ip_address) as facts:
             facts["quote_id"] = quote_id = await self.add_quote(text, author, added_by)
         return quote_id
 

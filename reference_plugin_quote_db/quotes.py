@@ -88,7 +88,9 @@ class Quotes:
         Raises:
             ValidationError: if one of them is not like that.
         """
-        return await self.insert(self._drafts.row(text, author, added_by))
+        with self._observer.step("validate"):
+            row = self._drafts.row(text, author, added_by)
+        return await self.insert(row)
 
     @observed("add")
     async def add_quotes(self, quotes: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -258,6 +260,8 @@ class Quotes:
             rows: a client for the table with repeats of its own.
         """
         rows = rows or self._quotes
+        added_by, text_length = row[schema.ADDED_BY], len(row[schema.TEXT])
+        self._observer.note(author=row[schema.AUTHOR], added_by=added_by, text_length=text_length)
         quote_id = await counting(
             self._total,
             1,
@@ -266,7 +270,8 @@ class Quotes:
             ),
         )
         self._total.moved += 1
-        logger.info("Quote #%s added by %s", quote_id, row[schema.ADDED_BY])
+        self._observer.note(id=quote_id)
+        logger.info("Quote #%s added by %s", quote_id, added_by)
         await self._events.publish("added", int(quote_id), row[schema.ADDED_BY])
         return int(quote_id)
 

@@ -26,6 +26,13 @@ class Tracing:
         span: AbstractContextManager[object] = self._tracer.start_as_current_span(f"quote.{name}")
         return span
 
+    def note(self, facts: Mapping[str, str | int]) -> None:
+        """Add facts to the span that is open, as `quote.<name>`."""
+        from opentelemetry import trace
+
+        attributes = {f"quote.{name}": fact for name, fact in facts.items()}
+        trace.get_current_span().set_attributes(attributes)
+
     @contextmanager
     def request(self, subject: str, headers: Mapping[str, str]) -> Iterator[dict[str, str]]:
         """Open the span of a request and yield its headers, with the trace context added.

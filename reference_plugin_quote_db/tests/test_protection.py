@@ -229,6 +229,7 @@ async def test_each_outcome_is_an_event_with_fields(
     assert all(event["quote_id"] for event in logged if event["event"].endswith("success"))
     assert logged[0]["added_by"] == "bob"
     assert logged[0]["ip_address"] == "192.0.2.1"
+    assert (logged[0]["text_length"], logged[1]["text_length"]) == (len("Test"), 0)
     assert logged[0]["timestamp"].endswith("Z")
     assert logged[1]["error"] == "Quote text cannot be empty"
     assert logged[1]["added_by"] == "bob\nadmin"
