@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -89,6 +90,9 @@ async def serve(options: Serve, settings: Settings) -> int:
         try:
             await service.open()
             running.push_async_callback(service.stop)
+            if service.database.engine.apart is None:
+                # Everybody would wait while the first query has its parser imported.
+                await asyncio.to_thread(import_module, "dbservice.sql.query")
             if options.migrate:
                 await _apply_all(service, roots)
             await service.start()

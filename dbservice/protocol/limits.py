@@ -36,6 +36,9 @@ MAX_FREE_PATTERN: Final = MAX_MATCH // MAX_ROW
 MAX_QUERY: Final = 10_000
 """Characters of a query of the SQL tier."""
 
+MAX_QUERY_WORDS: Final = 1_000
+"""Names, values and signs of a query: they are what reading it takes time for."""
+
 MAX_QUERY_PARAMETERS: Final = 100
 MAX_QUERY_NESTING: Final = 100
 """Queries in queries of a migration's statement; the engines' own limits are of this order."""

@@ -6,13 +6,17 @@ Who may ask for an operation stands beside it in the contract's own table,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
+from dbservice.engine.turns import ScanTurns
 from dbservice.migrate import Migrator
+from dbservice.protocol.limits import STATEMENT_TIMEOUT
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import Apply, Repaired, Rollback
 from dbservice.protocol.names import Namespace
+from dbservice.protocol.sql import ExecuteQuery
 from dbservice.protocol.subjects import Family
 from dbservice.server.incoming import Call
 from dbservice.sql.tier import SqlTier
@@ -48,7 +52,6 @@ def handlers(
     """
     on_database: Mapping[At, Work] = {
         **database.operations.table,
-        (Family.SQL, "execute"): SqlTier(database.engine.dialect, database.room).execute,
         (Family.NAMESPACE, "describe"): exporter.describe,
         (Family.NAMESPACE, "export"): exporter.export,
         (Family.NAMESPACE, "import"): importer.take,
@@ -59,8 +62,24 @@ def handlers(
             work, call.namespace(), call.operation, call.request, call.key, alone=is_alone()
         )
 
+    tier = SqlTier(database.engine.dialect, database.room)
+    turns = ScanTurns(1, STATEMENT_TIMEOUT)
+
+    async def query(call: Call) -> Reply | bytes:
+        """Read one query in a turn of the event loop, so that others get in; a worker does it."""
+
+        async def prepared(_seconds: float) -> Work:
+            await asyncio.sleep(0)
+            return tier.prepared(cast("ExecuteQuery", call.request))
+
+        work: Work = tier.execute
+        if database.engine.apart is None:
+            work = await turns.run(call.namespace().plugin, prepared, tried=False)
+        return await executing(work)(call)
+
     return {
         **{at: executing(work) for at, work in on_database.items()},
+        (Family.SQL, "execute"): query,
         (Family.MIGRATE, "apply"): migrations.apply,
         (Family.MIGRATE, "rollback"): migrations.rollback,
         (Family.MIGRATE, "status"): migrations.status,

@@ -15,16 +15,18 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as Grammar
 from sqlglot.errors import ParseError, SqlglotError
+from typing_extensions import override
 
 from dbservice.engine.columns import Column
 from dbservice.engine.tables import Table, unknown_column
-from dbservice.protocol.errors import ErrorCode, RequestError, invalid
-from dbservice.protocol.limits import MAX_QUERY_PARAMETERS
+from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
+from dbservice.protocol.limits import MAX_QUERY_PARAMETERS, MAX_QUERY_WORDS
 from dbservice.protocol.names import identifier
 from dbservice.sql.arguments import check_arguments
 from dbservice.sqltext.dialects import Dialect, quoted
@@ -89,19 +91,18 @@ class Query:
 
     def __init__(self, text: str, dialect: Dialect) -> None:
         self._dialect = dialect
-        grammar = Grammar.get_or_raise(_GRAMMARS[dialect])
         policy = POLICIES[dialect]
         try:
             self._words = _Words(text, dialect)
             policy.check_names(self._words.tokens, _owns_none, advice=_BARE_NAMES)
             policy.check_computed(self._words.tokens)
-            self._tree = _only_tree(grammar.parse(self._words.text))
+            self._tree = _only_tree(_parsed(self._words.text, dialect))
             _check_calls(self._words, _new_names(self._tree), policy)
             _check_parts(self._tree, policy)
             _check_fields(self._words, self._tree, policy)
             self._reading = _Reading(dialect)
             self._reading.bind(self._tree, frozenset())
-        except RecursionError:
+        except (RecursionError, _TooManyStepsError):
             raise invalid("The query is nested too deeply.", field="query") from None
         except ForbiddenSqlError as error:
             raise _forbidden(f"The query is refused: {error.message}.", error.word) from None
@@ -208,6 +209,15 @@ def _without_end(words: list[Token]) -> list[Token]:
         raise invalid("The query is empty: expected one SELECT.", field="query")
     if any(word.text == ";" for word in words):
         raise _forbidden("A query is one statement: there is a ';' with more behind it.", ";")
+    if len(words) > MAX_QUERY_WORDS:
+        raise invalid(
+            f"The query has {len(words)} words and signs; at most {MAX_QUERY_WORDS} are taken. "
+            "Ask in several queries.",
+            reason=Reason.LIMIT,
+            field="query",
+            expected=MAX_QUERY_WORDS,
+            got=len(words),
+        )
     return words
 
 
@@ -318,6 +328,45 @@ def _new_names(tree: Node) -> frozenset[int]:
 
 
 # --- grammar -----------------------------------------------------------------------------------
+
+_FREE_STEPS = 1_000
+_STEPS = 4
+"""What the parser may take for each word. Ordinary queries take two."""
+
+
+class _TooManyStepsError(Exception):
+    """The parser goes back and forth: `array[array[…` doubles its way with every bracket."""
+
+
+def _parsed(text: str, dialect: Dialect) -> Sequence[Node]:
+    """Return what a text consists of, in time of its length.
+
+    Raises:
+        SqlglotError: it is not SQL.
+        _TooManyStepsError: the parser does not come to an end with it.
+    """
+    grammar = Grammar.get_or_raise(_GRAMMARS[dialect])
+    found = grammar.tokenize(text)
+    return list(_parser(dialect)(dialect=grammar).parse(found, text))
+
+
+@cache
+def _parser(dialect: Dialect) -> Any:
+    parser: Any = Grammar.get_or_raise(_GRAMMARS[dialect]).parser_class
+
+    class Bounded(parser):  # type: ignore[misc]
+        """Counts its steps, forth and back."""
+
+        steps = 0
+
+        @override
+        def _advance(self, times: int = 1) -> None:
+            self.steps += 1
+            if self.steps > _FREE_STEPS + _STEPS * len(self._tokens):
+                raise _TooManyStepsError
+            super()._advance(times)
+
+    return Bounded
 
 
 def _only_tree(trees: Sequence[Node]) -> Node:
@@ -447,18 +496,24 @@ class _Types:
     def _of_select(
         self, node: exp.Select, queries: Mapping[str, Columns], outer: Mapping[str, Columns]
     ) -> Columns:
-        sources: dict[str, Columns] = {}
-        for part in _own_parts(node):
-            if isinstance(part, exp.Table):
-                sources[part.alias_or_name.lower()] = self._of_table(part, queries)
-            elif isinstance(part, exp.Subquery) and isinstance(part.parent, exp.From | exp.Join):
-                sources[part.alias_or_name.lower()] = self.of(part, queries, outer)
+        parts = list(_own_parts(node))
+        sources: dict[str, Columns] = {
+            part.alias_or_name.lower(): self._of_table(part, queries)
+            for part in parts
+            if isinstance(part, exp.Table)
+        }
+        # Each query once: looked at twice, every level of nesting would double the time.
+        others = [part for part in parts if isinstance(part, exp.Query) and not _is_table(part)]
+        for part in others:
+            if _is_source(part):
+                sources[part.alias_or_name.lower()] = self.of(part, queries, {**outer, **sources})
         around = {**outer, **sources}
-        for part in _own_parts(node):
+        for part in others:
+            if not _is_source(part):
+                self.of(part, queries, around)
+        for part in parts:
             if isinstance(part, exp.Column):
                 self._check_column(part, around)
-            elif isinstance(part, exp.Query) and not isinstance(part, exp.Table):
-                self.of(part, queries, around)
         types: dict[str, Column | None] = {}
         for projection in node.expressions:
             types |= _projected(projection, sources)
@@ -483,6 +538,14 @@ class _Types:
 
 
 _ROW_NAMES = frozenset({"rowid", "oid", "ctid"})
+
+
+def _is_table(node: Node) -> bool:
+    return isinstance(node, exp.Table)
+
+
+def _is_source(node: Node) -> bool:
+    return isinstance(node, exp.Subquery) and isinstance(node.parent, exp.From | exp.Join)
 
 
 def _projected(node: Node, sources: Mapping[str, Columns]) -> Columns:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbservice.engine.dialect import dialect_of
@@ -29,7 +30,7 @@ from dbservice.storage.catalog import Catalog
 from dbservice.storage.pages import too_large, values_that_fit
 
 if TYPE_CHECKING:
-    from dbservice.sql.query import CheckedQuery
+    from dbservice.sql.query import CheckedQuery, Query
 
 
 _OF_THE_QUERY = (EngineError, InvalidValueError, OutOfSchemaError, TooLargeError)
@@ -58,7 +59,23 @@ class SqlTier:
             RequestError: VALIDATION_ERROR or FORBIDDEN; the message says what is wrong with it.
                 VALUE_TOO_LARGE if the rows do not fit into a reply.
         """
-        query = yield from self._checked(namespace, request)
+        return (yield from self.prepared(request)(namespace, request))
+
+    def prepared(
+        self, request: ExecuteQuery
+    ) -> Callable[[Namespace, ExecuteQuery], Steps[QueryResult]]:
+        """Read a query, which takes milliseconds; return what runs it.
+
+        Raises:
+            RequestError: as for `execute`.
+        """
+        # The parser takes long to import, and most plugins never send a query.
+        from dbservice.sql.query import Query
+
+        return partial(self._run, Query(request.query, self._dialect))
+
+    def _run(self, read: Query, namespace: Namespace, request: ExecuteQuery) -> Steps[QueryResult]:
+        query = yield from self._checked(read, namespace, request)
         limit = min(request.limit, MAX_PAGE)
         statement = Statement(
             f"SELECT * FROM ({query.sql}) AS answer LIMIT ?",  # noqa: S608 - query.py built it
@@ -86,11 +103,9 @@ class SqlTier:
             truncated=len(result.rows) > limit,
         )
 
-    def _checked(self, namespace: Namespace, request: ExecuteQuery) -> Steps[CheckedQuery]:
-        # The parser takes long to import, and most plugins never send a query.
-        from dbservice.sql.query import Query
-
-        query = Query(request.query, self._dialect)
+    def _checked(
+        self, query: Query, namespace: Namespace, request: ExecuteQuery
+    ) -> Steps[CheckedQuery]:
         tables = {}
         for name in query.tables:
             tables[name] = yield from self._catalog.table(namespace, name)

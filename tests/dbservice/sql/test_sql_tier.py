@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlglot.dialects.dialect import Dialect as Grammar
 
 from dbservice.client import Forbidden, StorageClient, StorageError, ValidationError
 from dbservice.embedded import Stack
@@ -18,7 +19,8 @@ from dbservice.engine.errors import EngineError, StatementTimeoutError
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import ReadPolicy, Result, Statement, Steps
 from dbservice.protocol import RequestError
-from dbservice.sql.query import Query
+from dbservice.protocol.limits import MAX_QUERY_WORDS
+from dbservice.sql.query import Query, _parser
 from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.policy import POLICIES
 
@@ -480,6 +482,46 @@ def test_a_query_is_read_or_refused_and_nothing_else_happens(dialect, text):
     with suppress(RequestError):
         tables = Query(text, dialect).tables
         assert all("__" not in name and not name.startswith("_") for name in tables)
+
+
+DOUBLING = {
+    "arrays": "SELECT " + "array[" * 200 + "1" + "]" * 200,
+    "structs": "SELECT " + "struct(" * 200 + "a" + ")" * 200,
+    "joins without conditions": "SELECT 1 FROM " + "a JOIN " * 200 + "a",
+}
+"""What the parser takes twice the time for with every level."""
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+@pytest.mark.parametrize("text", DOUBLING.values(), ids=list(DOUBLING))
+def test_a_query_that_would_be_read_for_ever_is_refused(dialect, text):
+    with pytest.raises(RequestError, match=r"nested too deeply|cannot be read"):
+        Query(text, dialect)
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_every_query_within_a_query_is_looked_at_once(dialect):
+    """Looked at twice on each level, this took longer than anybody lives."""
+    nested = "SELECT * FROM " + "(SELECT * FROM " * 60 + "(SELECT 1 AS n) a" + ") a" * 60
+    assert Query(nested, dialect).checked({}).types == {"n": None}
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_the_parser_s_steps_are_counted(dialect):
+    """Should an upgrade of the parser move what is counted, this tells."""
+    grammar = Grammar.get_or_raise("sqlite")
+    parser = _parser(dialect)(dialect=grammar)
+    parser.parse(grammar.tokenize("SELECT a, b FROM c"), "")
+    assert parser.steps >= 6
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_a_query_has_so_many_words(dialect):
+    longest = ", ".join(["1"] * (MAX_QUERY_WORDS // 2))
+    assert Query(f"SELECT {longest}", dialect).tables == []
+    with pytest.raises(RequestError, match=f"at most {MAX_QUERY_WORDS} are taken") as refused:
+        Query(f"SELECT -{longest}", dialect)
+    assert refused.value.details["reason"] == "LIMIT"
 
 
 @pytest.mark.process
