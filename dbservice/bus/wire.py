@@ -140,8 +140,7 @@ def head_of(verb: bytes, given: Sequence[bytes]) -> Head:
     Raises:
         MalformedError: it is not such a line.
     """
-    least = _LEAST_WORDS[verb]
-    replies = len(given) - least
+    replies = len(given) - _LEAST_WORDS[verb]
     if replies not in (0, 1):
         raise MalformedError(f"{verb.decode()} with {len(given)} words")
     size = _size(given[-1])
@@ -189,7 +188,7 @@ class Frames:
 
 def _line(stream: bytes, start: int, end: int) -> bytes:
     """Return what stands before the line feed at `end`, without the carriage return."""
-    return stream[start : end - 1 if stream[end - 1 : end] == b"\r" else end]
+    return stream[start:end].removesuffix(b"\r")
 
 
 def _size(digits: bytes) -> int:

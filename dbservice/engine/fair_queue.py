@@ -65,6 +65,8 @@ class FairQueue(Generic[T]):
         Args:
             may: passes over the plugins for which it returns false.
         """
+        if not self._queues:
+            return None
         names = self._queues if may is None else [name for name in self._queues if may(name)]
         turn = min(names, key=self._charged.__getitem__, default=None)
         if turn is None:
@@ -80,7 +82,8 @@ class FairQueue(Generic[T]):
     def charge(self, plugin: str, cost: float) -> None:
         """Charge a plugin for a request that was taken; a negative cost gives something back."""
         self._charged[plugin] = self._charged.get(plugin, self._reached) + cost
-        self._forget_the_absent()
+        if len(self._charged) > 2 * len(self._queues) + _FEW:
+            self._forget_the_absent()
 
     def drop_newest(self, plugin: str) -> T:
         """Return the newest request of a plugin that waits, which gives way."""
@@ -110,12 +113,11 @@ class FairQueue(Generic[T]):
 
     def _forget_the_absent(self) -> None:
         """Keep nothing of plugins that would begin like any other if they came now."""
-        if len(self._charged) > 2 * len(self._queues) + _FEW:
-            self._charged = {
-                name: charged
-                for name, charged in self._charged.items()
-                if name in self._queues or charged > self._reached
-            }
+        self._charged = {
+            name: charged
+            for name, charged in self._charged.items()
+            if name in self._queues or charged > self._reached
+        }
 
 
 _FEW = 64

@@ -28,6 +28,8 @@ class Family(StrEnum):
     SERVICE = "service"
     """Has no token of its own: `rosey.db.ping`, `rosey.db.info`."""
 
+    __hash__ = str.__hash__  # it is part of what is looked up for each request
+
 
 EVENT = "event"
 

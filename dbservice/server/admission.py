@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -52,10 +51,10 @@ class Admission(Generic[T]):
         self._limits = limits
         self._start = start
         self._share = limits.in_flight - limits.in_flight // _RESERVE
-        self._serving: Counter[str] = Counter()
+        self._serving: dict[str, int] = {}
         self._queue: FairQueue[tuple[T, int]] = FairQueue()
-        self._sizes: Counter[str] = Counter()
-        self._waiting_sizes: Counter[str] = Counter()
+        self._sizes: dict[str, int] = {}
+        self._waiting_sizes: dict[str, int] = {}
         self._size = 0
         self.active = 0
 
@@ -82,22 +81,23 @@ class Admission(Generic[T]):
             request: what `start` is given.
             size: its bytes.
         """
-        if self._sizes[plugin] + size > self._limits.plugin_size:
+        limits = self._limits
+        if self._sizes.get(plugin, 0) + size > limits.plugin_size:
             return [request]
-        refused = self._make_room(plugin, size)
-        if self._size + size > self._limits.size:
+        refused = self._make_room(plugin, size) if self._size + size > limits.size else []
+        if self._size + size > limits.size:
             return [*refused, request]
-        if self.active < self._limits.in_flight and self._serving[plugin] < self._share:
+        if self.active < limits.in_flight and self._may_begin(plugin):
             self._hold(plugin, size)
             self._begin(plugin, request)
             return refused
-        if len(self._queue) >= self._limits.queued:
+        if len(self._queue) >= limits.queued:
             longest = self._queue.longest
             if longest is None or self._queue.waiting(longest) <= self._queue.waiting(plugin) + 1:
                 return [*refused, request]
             refused.append(self._drop_newest(longest))
         self._hold(plugin, size)
-        self._waiting_sizes[plugin] += size
+        _add(self._waiting_sizes, plugin, size)
         self._queue.put(plugin, (request, size))
         return refused
 
@@ -105,12 +105,11 @@ class Admission(Generic[T]):
         """Give back the place of a plugin's request, and start the one whose turn it is."""
         self.active -= 1
         self._hold(plugin, -size)
-        _less(self._serving, plugin, 1)
-        taken = self._queue.take(lambda name: self._serving[name] < self._share)
-        if taken is not None:
+        _add(self._serving, plugin, -1)
+        if self._queue and (taken := self._queue.take(self._may_begin)) is not None:
             turn, (request, waited_size) = taken
             self._queue.charge(turn, 1)
-            _less(self._waiting_sizes, turn, waited_size)
+            _add(self._waiting_sizes, turn, -waited_size)
             self._begin(turn, request)
 
     def dismiss(self) -> list[T]:
@@ -120,9 +119,12 @@ class Admission(Generic[T]):
         self._waiting_sizes.clear()
         return [request for request, _ in self._queue.clear()]
 
+    def _may_begin(self, plugin: str) -> bool:
+        return self._serving.get(plugin, 0) < self._share
+
     def _begin(self, plugin: str, request: T) -> None:
         self.active += 1
-        self._serving[plugin] += 1
+        _add(self._serving, plugin, 1)
         self._start(plugin, request)
 
     def _make_room(self, plugin: str, size: int) -> list[T]:
@@ -130,23 +132,26 @@ class Admission(Generic[T]):
         refused: list[T] = []
         while self._size + size > self._limits.size and self._waiting_sizes:
             largest = max(self._waiting_sizes, key=self._waiting_sizes.__getitem__)
-            if self._waiting_sizes[largest] <= self._sizes[plugin] + size:
+            if self._waiting_sizes[largest] <= self._sizes.get(plugin, 0) + size:
                 break
             refused.append(self._drop_newest(largest))
         return refused
 
     def _drop_newest(self, plugin: str) -> T:
         request, size = self._queue.drop_newest(plugin)
-        _less(self._waiting_sizes, plugin, size)
+        _add(self._waiting_sizes, plugin, -size)
         self._hold(plugin, -size)
         return request
 
     def _hold(self, plugin: str, size: int) -> None:
         self._size += size
-        _less(self._sizes, plugin, -size)
+        _add(self._sizes, plugin, size)
 
 
-def _less(counted: Counter[str], plugin: str, by: int) -> None:
-    counted[plugin] -= by
-    if not counted[plugin]:
-        del counted[plugin]
+def _add(sums: dict[str, int], plugin: str, number: int) -> None:
+    """Count for each plugin, and forget who is at nothing."""
+    total = sums.get(plugin, 0) + number
+    if total:
+        sums[plugin] = total
+    else:
+        sums.pop(plugin, None)

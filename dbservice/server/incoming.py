@@ -174,7 +174,7 @@ def read(
         refusal,
         _counted_against(address, payload),
         request_id_of(sent),
-        _deadline(sent.get(headers.DEADLINE, "")),
+        _deadline(sent[headers.DEADLINE]) if headers.DEADLINE in sent else None,
         sent.get(headers.IDEMPOTENCY_KEY),
     )
 
