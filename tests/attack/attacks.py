@@ -20,6 +20,7 @@ FIELDS: Final = [
     {"name": "n", "type": "integer"},
     {"name": "tags", "type": "json"},
 ]
+SEARCHED: Final = [{**FIELDS[0], "search": True}, *FIELDS[1:]]
 BIG: Final = 900_000
 """Characters of a text that just fits into a message."""
 
@@ -108,6 +109,21 @@ def _words(sent: int) -> Json:
     return {"table": "notes", "data": {"text": rng.randbytes(40_000).hex(), "n": sent}}
 
 
+def _one_row_and_all() -> Iterator[Sent]:
+    everything = _sent("row.{}.update", {"table": "many", "all": True, "data": {"n": 1}})
+    one = _sent("row.{}.update", {"table": "many", "id": 7, "data": {"n": 1}})
+    while True:
+        yield everything
+        yield from [one] * 200
+
+
+def _registered_and_dropped() -> Iterator[Sent]:
+    for number in count():
+        table = f"t{number % 100}"
+        yield _sent("row.{}.schema.register", {"table": table, "schema": {"fields": FIELDS}})
+        yield _sent("row.{}.schema.drop", {"table": table})
+
+
 _LONG = "a" * 4_000
 _MANY_WILDCARDS = "%a" * 2_000 + "b"
 _INTEGERS = "[" + ",".join(["1"] * 400_000) + "]"
@@ -154,6 +170,15 @@ ATTACKS: Final[Sequence[Attack]] = (
         "SQL: GLOB",
         _query("SELECT count(*) AS c FROM big WHERE text GLOB $1", f"*{_LONG}b*"),
         engine="sqlite",
+    ),
+    Attack("SQL: nested arrays", _query("SELECT " + "array[" * 60 + "1" + "]" * 60 + " AS a")),
+    Attack(
+        "SQL: queries in queries",
+        _query("SELECT * FROM " + "(SELECT * FROM " * 40 + "(SELECT 1 AS n) AS a" + ") AS a" * 40),
+    ),
+    Attack(
+        "SQL: as many words as may be",
+        _query("SELECT " + ", ".join(f"n + {n} AS c{n}" for n in range(160)) + " FROM many"),
     ),
     # -- many rows ---------------------------------------------------------------------------
     Attack("SQL: cross join", _query("SELECT count(*) AS c FROM many a, many b, many c")),
@@ -213,6 +238,21 @@ ATTACKS: Final[Sequence[Attack]] = (
         _query("SELECT array_agg(a.text) AS t FROM many a, many b"),
         engine="postgresql",
     ),
+    Attack(
+        "SQL: text in place of each letter",
+        _query("SELECT replace(text, 'a', text) AS t FROM big"),
+    ),
+    Attack(
+        "SQL: one text 200 times",
+        _query("SELECT " + " || ".join(["text"] * 200) + " AS t FROM big"),
+    ),
+    Attack(
+        "SQL: a text that doubles",
+        _query(
+            "WITH RECURSIVE r(t) AS (SELECT 'abcdefgh' UNION ALL SELECT t || t FROM r) "
+            "SELECT max(length(t)) AS n FROM r"
+        ),
+    ),
     Attack("SQL: hex of hex", _query("SELECT hex(hex(hex(text))) AS t FROM big"), engine="sqlite"),
     Attack(
         "SQL: 90 long columns",
@@ -256,6 +296,13 @@ ATTACKS: Final[Sequence[Attack]] = (
         _same("row.{}.delete", {"table": "many", "filters": _nested(2)}),
         at_once=8,
     ),
+    Attack("one counter", _same("kv.{}.incr", {"key": "n"}), at_once=250),
+    Attack(
+        "one row",
+        _same("row.{}.update", {"table": "many", "id": 7, "operations": {"n": {"$inc": 1}}}),
+        at_once=250,
+    ),
+    Attack("one row beside all rows", _one_row_and_all, at_once=250),
     Attack("inserts of 80 KB", _each("row.{}.insert", _words)),
     Attack(
         "batches of 1,000 rows",
@@ -294,6 +341,18 @@ ATTACKS: Final[Sequence[Attack]] = (
     Attack(
         "register again",
         _same("row.{}.schema.register", {"table": "many", "schema": {"fields": FIELDS}}),
+    ),
+    Attack("register and drop", _registered_and_dropped, at_once=64),
+    Attack(
+        "search index over long texts",
+        _same("row.{}.schema.register", {"table": "big", "schema": {"fields": SEARCHED}}),
+        at_once=8,
+    ),
+    Attack("unknown tables", _each("row.{}.select", lambda n: {"table": f"t{n}"}), at_once=250),
+    Attack(
+        "a plugin a request",
+        lambda: (_sent("kv.{}.get", {"key": "k"}, f"evil-{n}") for n in count()),
+        at_once=250,
     ),
     Attack("describe a table", _same("row.{}.schema.describe", {"table": "many"})),
     Attack("describe the namespace", _same("namespace.{}.describe", {})),

@@ -29,6 +29,8 @@ _QUERIES = (
     *("SELECT * FROM _kv", "SELECT $1", "SELECT 1; SELECT 2", "SELECT 'a", "(((((", "SELECT 1/0"),
     *("WITH a AS (SELECT 1 AS n) SELECT * FROM a", "SELECT load_extension('x')", "PRAGMA x"),
     *("SELECT count(*) AS c FROM many WHERE text LIKE '%a%'", "SELECT " + "1+" * 3000 + "1"),
+    *("SELECT " + "array[" * 99, "SELECT * FROM " + "(SELECT * FROM " * 50 + "many" + ") a" * 50),
+    *("SELECT string_agg(text, ',') AS t FROM many", "SELECT text || text || text FROM big"),
     *("SELECT hex(text) AS h FROM notes", "SELECT 9223372036854775807 + 1", "SELECT NULL", "\x00"),
 )
 _SPARED = {(Family.NAMESPACE, "clear"), (Family.NAMESPACE, "import"), (Family.ROW, "schema.drop")}

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.process
 
 SECONDS = float(os.environ.get("ROSEY_ATTACK_SECONDS", "2"))
 CHOICE = os.environ.get(
-    "ROSEY_ATTACKS", "200 patterns,SQL: instr,SQL: rpad,all long rows,update of"
+    "ROSEY_ATTACKS",
+    "$like with 2,SQL: instr,SQL: array_agg,ids of all long rows,update of every row",
 )
 FUZZED = int(os.environ.get("ROSEY_ATTACK_FUZZED", "1000"))
 RATE = 60.0
