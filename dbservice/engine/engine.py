@@ -112,6 +112,7 @@ class Engine(Protocol):
         *,
         keep: bool = True,
         checks_references: bool = True,
+        plugin: str = "",
     ) -> T:
         """Run an operation that changes schemas, with foreign keys checked only at its end.
 
@@ -120,4 +121,6 @@ class Engine(Protocol):
             keep: False runs it for its answer and undoes everything (dry run).
             checks_references: False where the operation is one of several that only together leave
                 no row whose foreign key leads nowhere, and the last of them looks itself.
+            plugin: whose request it is, which has its time and waits for its turn as a write does;
+                empty for the service's own and an admin's, which may take any time.
         """

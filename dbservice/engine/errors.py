@@ -62,6 +62,15 @@ class StatementTimeoutError(EngineError):
     )
 
 
+class ChangeTimeoutError(StatementTimeoutError):
+    """A schema change of a plugin took longer than the service allows, and was undone."""
+
+    told = (
+        "The change of the table would have held up others for longer than the service allows and "
+        "was stopped; nothing was changed. Make it in a migration."
+    )
+
+
 class WriteTimeoutError(StatementTimeoutError):
     """A write took longer than the service allows, and was undone."""
 
@@ -155,6 +164,16 @@ class TooLargeError(EngineError):
     code = ErrorCode.VALIDATION_ERROR
     told = "The request is too large for the database; nothing was changed. Split it."
     reason = Reason.LIMIT
+
+
+class MemoryExceededError(EngineError):
+    """A statement took more memory than the service gives to one, and was ended."""
+
+    code = ErrorCode.VALUE_TOO_LARGE
+    told = (
+        "The request needs more memory than the service gives to one; nothing was changed. Ask for "
+        "fewer or smaller values."
+    )
 
 
 class ExhaustedError(EngineError):

@@ -18,7 +18,7 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, NamedTuple
 
 import sqlalchemy as sa
@@ -29,14 +29,16 @@ from dbservice.engine.engine import Engine
 from dbservice.engine.errors import (
     ConflictError,
     EngineError,
+    MemoryExceededError,
     NotWritableError,
     OutOfSchemaError,
     StatementTimeoutError,
     UnavailableError,
 )
 from dbservice.engine.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
+from dbservice.engine.postgres_memory import MemoryWatch
 from dbservice.engine.steps import Result, Statement, Steps, T, weight
-from dbservice.engine.turns import ScanTurns
+from dbservice.engine.turns import Places, ScanTurns
 from dbservice.protocol.limits import STATEMENT_TIMEOUT
 from dbservice.sqltext.dialects import Dialect, quoted
 
@@ -47,9 +49,9 @@ _FIRST_PAUSE = 0.005
 _GRACE = 0.2
 """Seconds that a backend has to stop by itself, before it is ended."""
 
-_END = "SELECT pg_terminate_backend(?, ?)"
-_END_TIMEOUT = 4_000
-"""Milliseconds to wait for that."""
+_END = "SELECT pg_terminate_backend(?)"
+_END_TIMEOUT = 4.0
+"""Seconds to wait for that."""
 
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
@@ -77,6 +79,7 @@ _IDENTITY = """
 SELECT system_identifier::text || '/' || d.oid::text
 FROM pg_control_system(), pg_database d WHERE d.datname = current_database()
 """
+_IS_HERE = "SELECT inet_server_addr() IS NULL OR inet_server_addr() = inet_client_addr()"
 _ENCODING = "SELECT current_setting('server_encoding')"
 
 # These travel as text: a value is then bound and read in the same form as on SQLite.
@@ -101,7 +104,8 @@ class PostgresEngine(Engine):
         url: `postgresql+asyncpg://user:password@host:port/database`.
         statement_timeout: seconds after which a statement is cancelled; those of schema changes
             may take longer.
-        pool_size: connections at the most; half of them may be busy with long reads.
+        pool_size: connections at the most, beside one that ends backends; half of them may be busy
+            with long reads.
         on_commit: told of every commit that one write was in it.
     """
 
@@ -120,6 +124,8 @@ class PostgresEngine(Engine):
         self._timeout = statement_timeout
         self._on_commit = on_commit
         self._pool = _Pool(self._connect, pool_size)
+        self._ending = _Pool(self._connect, 1)
+        self._memory = MemoryWatch(self._end_process)
         self._turns = ScanTurns(max(1, pool_size // 2), statement_timeout)
         self._version = _SharedQuestion(self._ask_version)
 
@@ -131,7 +137,7 @@ class PostgresEngine(Engine):
     @property
     @override
     def waited(self) -> float:
-        return self._turns.waited
+        return max(self._turns.waited, self._pool.waited)
 
     async def identity(self) -> str:
         """Return what tells this database from every other; see Engine.identity.
@@ -165,6 +171,8 @@ class PostgresEngine(Engine):
     async def close(self) -> None:
         """Finish what has been taken, then disconnect."""
         await self._pool.close()
+        await self._memory.close()
+        await self._ending.close()
 
     def move(self, url: str | sa.URL) -> None:
         """Go on with another database; only while the engine is not busy.
@@ -174,6 +182,7 @@ class PostgresEngine(Engine):
         """
         self.url = sa.make_url(url)
         self._pool.cut()
+        self._ending.cut()
 
     async def set_schema_version(self, version: int) -> None:
         """Number the schemas anew, so that what anyone remembers of them no longer fits.
@@ -192,9 +201,12 @@ class PostgresEngine(Engine):
         self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
     ) -> T:
         if not scan:
-            return await _repeated(lambda: self._read(operation))
+            return await _repeated(lambda: self._read(operation, plugin))
         return await self._turns.run(
-            plugin, lambda seconds: self._within(seconds, operation, _SNAPSHOT, self._transaction)
+            plugin,
+            lambda seconds: self._within(
+                seconds, partial(self._transaction, operation, plugin=plugin), _SNAPSHOT
+            ),
         )
 
     @override
@@ -208,18 +220,17 @@ class PostgresEngine(Engine):
         plugin: str = "",
     ) -> T:
         try:
+            written = partial(self._written, operation, plugin=plugin)
             if quick or not plugin:
-                answer = await _repeated(lambda: self._written(operation, _WRITE))
+                answer = await _repeated(lambda: written(_WRITE))
             elif scan:
                 answer = await self._turns.run(
-                    plugin, lambda seconds: self._within(seconds, operation, _WRITE, self._written)
+                    plugin, lambda seconds: self._within(seconds, written, _WRITE)
                 )
             else:
                 # As many statements as it has rows: each has its time, and none is begun twice.
                 answer = await self._turns.run(
-                    plugin,
-                    lambda _: _repeated(lambda: self._written(operation, _WRITE)),
-                    tried=False,
+                    plugin, lambda _: _repeated(lambda: written(_WRITE)), tried=False
                 )
         except CheckError as error:
             if error.is_named_by_engine:
@@ -236,11 +247,24 @@ class PostgresEngine(Engine):
         *,
         keep: bool = True,
         checks_references: bool = True,
+        plugin: str = "",
     ) -> T:
         del checks_references  # the engine looks at each row, or when a key is put on a table
-        return await _repeated(lambda: self._change_schema(operation, keep=keep))
 
-    async def _read(self, operation: Callable[[], Steps[T]]) -> T:
+        def with_version() -> Steps[T]:
+            answer = yield from operation()
+            yield Statement("SET CONSTRAINTS ALL IMMEDIATE")
+            yield Statement(_NEXT_VERSION)
+            return answer
+
+        changed = partial(self._transaction, with_version, keep=keep, plugin=plugin)
+        if not plugin:
+            return await _repeated(lambda: changed(_EXCLUSIVE))
+        return await self._turns.run(
+            plugin, lambda seconds: self._within(seconds, changed, _EXCLUSIVE), tried=False
+        )
+
+    async def _read(self, operation: Callable[[], Steps[T]], plugin: str) -> T:
         """Run a quick read, without a transaction if it turns out to need one statement only.
 
         A transaction costs two more round trips, which is more than the statement. An operation
@@ -250,7 +274,7 @@ class PostgresEngine(Engine):
         await self._tell_version(run)
         if run.statement is None:
             return run.answer
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(plugin) as connection:
             # What a plugin wrote is read-only only within a transaction that says so.
             if run.statement.policy is None and await connection.step(run):
                 return run.answer
@@ -258,62 +282,75 @@ class PostgresEngine(Engine):
             return await connection.transaction(_Run(operation), _SNAPSHOT)
 
     async def _written(
-        self, operation: Callable[[], Steps[T]], begin: str, seconds: float | None = None
+        self,
+        operation: Callable[[], Steps[T]],
+        begin: str,
+        seconds: float | None = None,
+        *,
+        plugin: str,
     ) -> T:
         """Run an operation that writes; once more where its connection was of a read-only time."""
         try:
-            return await self._transaction(operation, begin, seconds)
+            return await self._transaction(operation, begin, seconds, plugin=plugin)
         except NotWritableError:
-            return await self._transaction(operation, begin, seconds)
+            return await self._transaction(operation, begin, seconds, plugin=plugin)
 
     async def _transaction(
-        self, operation: Callable[[], Steps[T]], begin: str, seconds: float | None = None
+        self,
+        operation: Callable[[], Steps[T]],
+        begin: str,
+        seconds: float | None = None,
+        *,
+        plugin: str,
+        keep: bool = True,
     ) -> T:
         run = _Run(operation)
         await self._tell_version(run)
         if run.statement is None:
             return run.answer
-        async with self._pool.connection() as connection:
-            try:
-                async with asyncio.timeout(seconds):
-                    return await connection.transaction(run, begin)
-            except TimeoutError:
-                await self._end(connection)
-                raise StatementTimeoutError(f"a backend was ended after {seconds} s") from None
+        async with self._pool.connection(plugin) as connection:
+            if seconds is None:
+                return await connection.transaction(run, begin, keep=keep)
+            with self._memory.over(connection.watched_process) as look:
+                try:
+                    async with asyncio.timeout(seconds):
+                        return await connection.transaction(run, begin, keep=keep)
+                except TimeoutError:
+                    await self._end(connection)
+                    raise StatementTimeoutError(f"a backend was ended after {seconds} s") from None
+                except EngineError:
+                    if look.has_ended:
+                        raise MemoryExceededError("a backend took too much memory") from None
+                    raise
 
     async def _within(
-        self,
-        seconds: float,
-        operation: Callable[[], Steps[T]],
-        begin: str,
-        run: Callable[[Callable[[], Steps[T]], str, float], Awaitable[T]],
+        self, seconds: float, run: Callable[[str, float], Awaitable[T]], begin: str
     ) -> T:
-        """Run an operation that is stopped after so many seconds, whatever it is doing.
+        """Run a transaction that is stopped after so many seconds, whatever it is doing.
 
         The server stops a statement at its timeout, but for some functions that do not look at the
         clock; a little later we end the backend.
         """
         milliseconds = round(seconds * 1000)
         limited = f"{begin}; SET LOCAL statement_timeout = {milliseconds}"
-        return await _repeated(lambda: run(operation, limited, seconds + _GRACE))
+        return await _repeated(lambda: run(limited, seconds + _GRACE))
 
     async def _end(self, connection: _Connection) -> None:
-        """End a backend, and wait until it is gone: what it does is paid for by its own turn."""
-        process = connection.raw.get_server_pid()
+        """End a backend, and wait until it is gone: what it does is paid for by its own turn.
+
+        Not with a connection of the pool, whose places would be gone twice as quickly.
+        """
+        gone = asyncio.Event()
+        connection.raw.add_termination_listener(lambda _: gone.set())
+        await self._end_process(connection.raw.get_server_pid())
+        with suppress(TimeoutError):  # it may be busy for longer than we wait
+            async with asyncio.timeout(_END_TIMEOUT):
+                await gone.wait()
         connection.raw.terminate()
-        async with self._pool.connection() as other:
-            with suppress(EngineError):  # it may be busy for longer than we wait
-                await other.execute(Statement(_END, (process, _END_TIMEOUT)))
 
-    async def _change_schema(self, operation: Callable[[], Steps[T]], *, keep: bool) -> T:
-        def with_version() -> Steps[T]:
-            answer = yield from operation()
-            yield Statement("SET CONSTRAINTS ALL IMMEDIATE")
-            yield Statement(_NEXT_VERSION)
-            return answer
-
-        async with self._pool.connection() as connection:
-            return await connection.transaction(_Run(with_version), _EXCLUSIVE, keep=keep)
+    async def _end_process(self, process: int) -> None:
+        async with self._ending.connection() as other:
+            await other.execute(Statement(_END, (process,)))
 
     async def _columns_of(self, check: CheckError) -> str | None:
         async with self._pool.connection() as connection:
@@ -351,9 +388,10 @@ class PostgresEngine(Engine):
                 },
             )
             await _set_codecs(raw)
+            is_here = await raw.fetchval(_IS_HERE)
         except Exception as error:
             raise cannot_open(self.url, error) from error
-        return _Connection(raw)
+        return _Connection(raw, raw.get_server_pid() if is_here else 0)
 
 
 class _Run(Generic[T]):
@@ -395,11 +433,13 @@ class _Connection:
 
     Attributes:
         raw: the driver's.
+        watched_process: the backend, if it is on this machine; else 0, which no process has.
         is_read_only: it has refused to write; a new one may find a server that takes writes.
     """
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, watched_process: int) -> None:
         self.raw = raw
+        self.watched_process = watched_process
         self.is_read_only = False
 
     @property
@@ -490,23 +530,27 @@ class _Pool:
 
     def __init__(self, connect: Callable[[], Awaitable[_Connection]], size: int) -> None:
         self._connect = connect
-        self._size = size
-        self._places = asyncio.Semaphore(size)
+        self._places = Places(size)
         self._idle: list[_Connection] = []
         self._is_closed = False
         self.wanted = 0
         """How many have a connection or wait for one."""
 
+    @property
+    def waited(self) -> float:
+        """For how many seconds has waited who waits longest for a connection."""
+        return self._places.waited
+
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[_Connection]:
-        """Lend a connection.
+    async def connection(self, plugin: str = "") -> AsyncIterator[_Connection]:
+        """Lend a connection; for a plugin, when its turn has come.
 
         Raises:
             UnavailableError: none can be opened, or the pool is closed.
         """
         self.wanted += 1
         try:
-            async with self._places:
+            async with self._places.place(plugin):
                 if self._is_closed:
                     raise UnavailableError("the database is closed")
                 connection = await self._take()
@@ -528,10 +572,7 @@ class _Pool:
     async def close(self) -> None:
         """Wait until nothing is lent any more, and disconnect."""
         self._is_closed = True
-        for _ in range(self._size):
-            await self._places.acquire()
-        for _ in range(self._size):
-            self._places.release()
+        await self._places.all_free()
         while self._idle:
             await self._idle.pop().raw.close()
 

@@ -209,9 +209,15 @@ class SqliteEngine(Engine):
         *,
         keep: bool = True,
         checks_references: bool = True,
+        plugin: str = "",
     ) -> T:
         work = Work(
-            operation, _UNLIMITED, exclusive=True, keep=keep, checks_references=checks_references
+            operation,
+            self._write_timeout if plugin else _UNLIMITED,
+            exclusive=True,
+            keep=keep,
+            checks_references=checks_references,
+            plugin=plugin,
         )
         answer: T = await self._writer.do(work)
         return answer

@@ -14,7 +14,7 @@ from dbservice.engine.errors import ConstraintError
 from dbservice.engine.lane import Job
 from dbservice.engine.sqlite_connection import Connection
 from dbservice.engine.sqlite_errors import translated
-from dbservice.engine.steps import Steps
+from dbservice.engine.steps import Statement, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _run_exclusive(connection: Connection, job: Job) -> None:
         connection.execute("PRAGMA foreign_keys=OFF")
         orphans = _change_schema(connection, job, Counter())
         if orphans:
-            before = _orphans(connection)
+            before = _orphans(connection, job)
             if orphans <= before:
                 orphans = _change_schema(connection, job, before)
         if orphans:
@@ -205,7 +205,7 @@ def _change_schema(
     connection.begin("BEGIN IMMEDIATE")
     connection.changes_schema = True
     job.value = connection.drive(job.work.operation, job.work.timeout)
-    orphans = _orphans(connection) if job.work.checks_references else Counter()
+    orphans = _orphans(connection, job) if job.work.checks_references else Counter()
     if not orphans <= tolerated:
         connection.undo()
         return orphans - tolerated
@@ -216,10 +216,14 @@ def _change_schema(
     return Counter()
 
 
-def _orphans(connection: Connection) -> Counter[tuple[str, str]]:
+def _orphans(connection: Connection, job: Job) -> Counter[tuple[str, str]]:
     """Count the rows that refer to rows that are not there, by table and table referred to."""
-    rows = connection.raw.execute("PRAGMA foreign_key_check")
-    return Counter((str(table), str(parent)) for table, _, parent, _ in rows)
+
+    def steps() -> Steps[Counter[tuple[str, str]]]:
+        found = yield Statement("PRAGMA foreign_key_check")
+        return Counter((str(table), str(parent)) for table, _, parent, _ in found.rows)
+
+    return connection.drive(steps, job.work.timeout)
 
 
 def _broken(table: str, parent: str) -> ConstraintError:

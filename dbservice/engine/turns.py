@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 from dbservice.engine.errors import StatementTimeoutError
@@ -15,6 +16,79 @@ T = TypeVar("T")
 
 SLICE: Final = 0.1
 """Seconds that a scan may take before it counts as a long one."""
+
+_RESERVE: Final = 5
+"""Of so many places, a plugin leaves one to the others."""
+
+
+class Places:
+    """A few places, in which plugins take turns; none alone holds them all.
+
+    Args:
+        number: how many there are.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._share = number - number // _RESERVE
+        self._held: Counter[str] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds has waited who waits longest."""
+        return self._waiting.waited
+
+    @asynccontextmanager
+    async def place(self, plugin: str) -> AsyncIterator[None]:
+        """Lend a place, and charge the plugin for the time."""
+        await self._enter(plugin)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waiting.charge(plugin, time.monotonic() - started)
+            self._leave(plugin)
+
+    async def all_free(self) -> None:
+        """Wait until nobody has a place or waits for one."""
+        await self._idle.wait()
+
+    async def _enter(self, plugin: str) -> None:
+        if self._free and self._may(plugin):
+            self._take(plugin)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.put(plugin, turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(plugin)  # it was handed over at the same moment
+            raise
+
+    def _leave(self, plugin: str) -> None:
+        self._free += 1
+        self._held[plugin] -= 1
+        if not self._held[plugin]:
+            del self._held[plugin]
+        while self._free and (taken := self._waiting.take(self._may)) is not None:
+            turn_of, turn = taken
+            if not turn.done():
+                self._take(turn_of)
+                turn.set_result(None)
+        if not self._held:
+            self._idle.set()
+
+    def _take(self, plugin: str) -> None:
+        self._idle.clear()
+        self._free -= 1
+        self._held[plugin] += 1
+
+    def _may(self, plugin: str) -> bool:
+        return self._held[plugin] < self._share
 
 
 class ScanTurns:

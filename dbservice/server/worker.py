@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 import dbservice.sql.query  # noqa: F401 - once, and not within the time of each first query
-from dbservice.engine.errors import EngineError
+from dbservice.engine.errors import EngineError, MemoryExceededError
 from dbservice.engine.orders import (
     COMMIT,
     Order,
@@ -40,7 +40,7 @@ from dbservice.engine.sqlite_connection import OPTIONS, Connection, prepared
 from dbservice.engine.sqlite_errors import translated
 from dbservice.engine.steps import Steps
 from dbservice.protocol.codec import encode_reply
-from dbservice.protocol.errors import ErrorCode, RequestError
+from dbservice.protocol.errors import RequestError
 from dbservice.protocol.names import Namespace, namespace
 from dbservice.protocol.operations import OPERATIONS
 from dbservice.protocol.subjects import Family
@@ -127,7 +127,7 @@ class _Worker:
         except (RequestError, EngineError) as error:
             failure = error
         except MemoryError:
-            failure = _too_much_memory()
+            failure = MemoryExceededError(f"more than {_MEMORY} bytes")
         except Exception as error:  # noqa: BLE001 - the service logs what it says
             failure = EngineError("".join(traceback.format_exception(error)))
         self._connection.undo()
@@ -182,15 +182,6 @@ def _limit_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _too_much_memory() -> RequestError:
-    return RequestError(
-        ErrorCode.VALUE_TOO_LARGE,
-        "The request needs more memory than the service gives to one. Ask for fewer or smaller "
-        "values.",
-        limit=_MEMORY,
-    )
 
 
 def _keep_migrations(_namespace: Namespace) -> Steps[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from dbservice.protocol.errors import Reason, RequestError, invalid
@@ -20,15 +21,21 @@ _LONGEST: Final = 10_000
 """Characters that a text may be filled up to."""
 
 _LENGTHS: Final = {"lpad": 1, "rpad": 1, "repeat": 1}
-_NEEDLES: Final = {
+_SHORT: Final = {
     "strpos": 1,
-    "replace": 1,
     "split_part": 1,
     "string_to_array": 1,
     "string_to_table": 1,
+    "array_to_string": 1,
     "position": 0,
 }
-"""Which argument is the length, or what is searched for."""
+"""Which argument is the length, or the text that is searched for or stands between others."""
+
+_REPLACEMENTS: Final = {"replace": (1, 2), "regexp_replace": (2,)}
+"""Which arguments are searched for or put in the place of what is found."""
+
+_MOST_JOINED: Final = 16
+"""How often a query may write `||`: each makes a text of its own, and all are kept."""
 
 _MATCHES: Final = frozenset({"LIKE", "ILIKE"})
 _WIDE: Final = re.compile(r"\*|\d{5}")
@@ -46,6 +53,12 @@ def check_arguments(words: Words, params: Sequence[Any]) -> None:
     Raises:
         RequestError: VALIDATION_ERROR with reason LIMIT; the message says what is taken.
     """
+    if sum(word.text == "|" == before.text for before, word in pairwise(words)) > _MOST_JOINED:
+        raise invalid(
+            f"A query has '||' at most {_MOST_JOINED} times: join more texts with concat().",
+            reason=Reason.LIMIT,
+            field="query",
+        )
     for index, word in enumerate(words):
         if word.keyword in _MATCHES:
             _check_needle(words[index + 1 : index + 2], params, word.text)
@@ -64,14 +77,19 @@ def _check_call(name: str, arguments: Sequence[Words], params: Sequence[Any]) ->
         pattern = _value(arguments[0], params)
         if not isinstance(pattern, str) or _WIDE.search(pattern):
             raise _refused("The text in format() has no '*' and no width of five digits")
-    if name in _NEEDLES and len(arguments) > _NEEDLES[name]:
-        _check_needle(arguments[_NEEDLES[name]], params, f"{name}()")
+    if name in _SHORT and len(arguments) > _SHORT[name]:
+        _check_needle(arguments[_SHORT[name]], params, f"{name}()")
+    for place in _REPLACEMENTS.get(name, ()):
+        for argument in arguments[place : place + 1]:
+            _check_needle(argument, params, f"{name}()")
 
 
 def _check_needle(words: Words, params: Sequence[Any], where: str) -> None:
     needle = _value(words, params)
     if needle is not None and not (isinstance(needle, str) and len(needle) <= MAX_FREE_PATTERN):
-        raise _refused(f"What {where} looks for is a text of at most {MAX_FREE_PATTERN} characters")
+        raise _refused(
+            f"What {where} looks for or puts in is a text of at most {MAX_FREE_PATTERN} characters"
+        )
 
 
 def _value(words: Words, params: Sequence[Any]) -> Any:

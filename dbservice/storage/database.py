@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +12,11 @@ from msgspec import UNSET
 
 from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
-from dbservice.engine.errors import StatementTimeoutError, WriteTimeoutError
+from dbservice.engine.errors import (
+    ChangeTimeoutError,
+    StatementTimeoutError,
+    WriteTimeoutError,
+)
 from dbservice.engine.orders import Order
 from dbservice.engine.steps import Steps
 from dbservice.protocol import kv, rows, system
@@ -112,8 +117,8 @@ class Database:
             return _where_no_import_is(namespace, made) if is_contested else made
 
         await self._admit(namespace, operation)
-        if operation.effect is Effect.ADMIN:
-            return await self.engine.exclusive(steps)
+        if isinstance(request, rows.Register | rows.Drop):
+            return await self._change_table(namespace, request, key, steps)
         if operation.effect is Effect.READ:
             return await self._read(namespace, operation, request, steps)
         try:
@@ -151,6 +156,28 @@ class Database:
             # How long an insert takes follows from its own size.
             return await self.engine.write(steps, quick=quick, alone=alone, plugin=namespace.plugin)
         return await apart.write(self._order(namespace, operation, request, key))
+
+    async def _change_table(
+        self,
+        namespace: Namespace,
+        request: rows.Register | rows.Drop,
+        key: str | None,
+        steps: Callable[[], Steps[Reply]],
+    ) -> Reply:
+        if isinstance(request, rows.Register) and key is None and namespace not in self._contested:
+            # Every plugin registers its tables when it starts, and mostly they are there.
+            confirm = partial(self.operations.registered, namespace, request)
+            registered = await self.engine.read(confirm, plugin=namespace.plugin)
+            if registered is not None:
+                return registered
+        # A table that is made refers to no other, and no other refers to it.
+        checks_references = isinstance(request, rows.Drop)
+        try:
+            return await self.engine.exclusive(
+                steps, checks_references=checks_references, plugin=namespace.plugin
+            )
+        except StatementTimeoutError as error:
+            raise ChangeTimeoutError(str(error)) from error
 
     def _order(
         self,

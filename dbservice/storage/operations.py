@@ -41,6 +41,7 @@ class Operations:
 
     Attributes:
         table: each operation's steps.
+        registered: see `SchemaStore.registered`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Operations:
         self._keys = KeyStore(clock, self._dialect, room)
         self._answers = AnswerStore(clock, self._dialect)
         self._schemas = SchemaStore(catalog, self._dialect)
+        self.registered = self._schemas.registered
         records = RecordStore(catalog, self._keys, clock, room)
         self.table = self._table(records, QueryStore(catalog, dice, room))
 

@@ -65,13 +65,14 @@ class SchemaStore:
                 table is there with other columns.
         """
         fields = request.schema.fields
-        _check_fields(fields)
         full_name = namespace.table(request.table)
         yield from self._dialect.lock(f"table {full_name}")
+        registered = yield from self.registered(namespace, request)
+        if registered is not None:
+            return registered
+        searched = _searched(fields)
         table = yield from self._catalog.find(namespace, request.table)
-        searched = tuple(field.name for field in fields if field.search)
         if table is not None:
-            _check_same(table, fields)
             yield from self._search(namespace, table, searched)
             return Registered(table=request.table, created=False)
         yield Statement(_create_sql(self._dialect, full_name, fields))
@@ -86,6 +87,22 @@ class SchemaStore:
             table = yield from self._catalog.table(namespace, request.table)
             yield from self._search(namespace, table, searched)
         return Registered(table=request.table, created=True)
+
+    def registered(self, namespace: Namespace, request: Register) -> Steps[Registered | None]:
+        """Return the answer to a registration that has nothing to do, None if it has.
+
+        Raises:
+            RequestError: as for `register`.
+        """
+        fields = request.schema.fields
+        _check_fields(fields)
+        table = yield from self._catalog.find(namespace, request.table)
+        if table is None:
+            return None
+        _check_same(table, fields)
+        if not _has_searches(table, _searched(fields)):
+            return None
+        return Registered(table=request.table, created=False)
 
     def describe(self, namespace: Namespace, request: Describe) -> Steps[Described]:
         """Describe a table and count its rows.
@@ -128,13 +145,11 @@ class SchemaStore:
         return Dropped(dropped=True)
 
     def _search(self, namespace: Namespace, table: Table, names: tuple[str, ...]) -> Steps[None]:
-        """Make the search index that a registration asks for, unless there is one.
+        """Make the search index that a registration asks for.
 
         Raises:
             RequestError: VALIDATION_ERROR where it would take long, or cannot be.
         """
-        if all(table.search_index(table.columns[name]) for name in names):
-            return
         counted = yield Statement(f"SELECT COUNT(*) FROM {table.sql}")
         if counted.rows[0][0] > _ROWS_TO_INDEX:
             raise invalid(
@@ -162,6 +177,14 @@ class SchemaStore:
         tables = yield from self._catalog.full_names(namespace)
         yield from self._dialect.drop("TABLE", tables)
         return len(tables)
+
+
+def _searched(fields: Sequence[Field]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields if field.search)
+
+
+def _has_searches(table: Table, names: Sequence[str]) -> bool:
+    return all(table.search_index(table.columns[name]) for name in names)
 
 
 def _check_fields(fields: Sequence[Field]) -> None:

@@ -94,10 +94,11 @@ class FaultyEngine:
         *,
         keep: bool = True,
         checks_references: bool = True,
+        plugin: str = "",
     ) -> T:
         await self._strike()
         return await self.engine.exclusive(
-            operation, keep=keep, checks_references=checks_references
+            operation, keep=keep, checks_references=checks_references, plugin=plugin
         )
 
     def __getattr__(self, name: str) -> Any:

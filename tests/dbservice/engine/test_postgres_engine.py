@@ -13,10 +13,12 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from dbservice.engine import postgres_memory
 from dbservice.engine.dialect import PostgresDialect
 from dbservice.engine.errors import (
     ConflictError,
     EngineError,
+    MemoryExceededError,
     StatementTimeoutError,
     UnavailableError,
 )
@@ -387,6 +389,76 @@ async def test_long_reads_leave_connections_to_quick_ones(empty_postgres: str) -
     assert await engine.read(one("SELECT 1")) == [(1,)]
     assert not any(scan.done() for scan in scans[1:])
     await asyncio.gather(*scans)
+    await engine.close()
+
+
+async def test_a_backend_that_does_not_stop_is_ended_without_another_place(
+    empty_postgres: str,
+) -> None:
+    """Whoever ended it waited for a connection of the pool, and all of them were such backends."""
+
+    def without_end() -> Steps[None]:
+        yield Statement("SET LOCAL statement_timeout = 0")
+        yield Statement("SELECT pg_sleep(60)")
+
+    engine = PostgresEngine(empty_postgres, statement_timeout=0.05, pool_size=1)
+    await engine.open()
+    with pytest.raises(StatementTimeoutError, match="ended"):
+        await engine.read(without_end, scan=True)
+    assert await engine.read(one("SELECT 1")) == [(1,)]
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT length(string_agg(repeat('a', 1000000), '')) FROM generate_series(1, 1000000)",
+        "SELECT cardinality(array_agg(repeat('a', 1000000))) FROM generate_series(1, 1000000)",
+        "WITH RECURSIVE r AS (SELECT 'abc' AS t UNION ALL SELECT t || t FROM r) TABLE r LIMIT 99",
+    ],
+)
+async def test_a_backend_that_takes_too_much_memory_is_ended(
+    empty_postgres: str, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_memory, "MOST", 64 * 1024 * 1024)
+    engine = PostgresEngine(empty_postgres, statement_timeout=30)
+    await engine.open()
+    with pytest.raises(MemoryExceededError):
+        await engine.read(one(query), scan=True)
+    assert await engine.read(one("SELECT 1"), scan=True) == [(1,)]
+    await engine.close()
+
+
+async def test_writes_that_wait_for_a_row_leave_connections_to_other_plugins(
+    empty_postgres: str,
+) -> None:
+    engine = PostgresEngine(empty_postgres, pool_size=5)
+    await engine.open()
+    await engine.exclusive(one("CREATE TABLE t (n BIGINT)"))
+    await engine.write(one("INSERT INTO t VALUES (0)"))
+    holder = await asyncpg.connect(empty_postgres.replace("+asyncpg", ""))
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("UPDATE t SET n = 1")
+    update = one("UPDATE t SET n = n + 1")
+    noisy = [
+        asyncio.create_task(engine.write(update, quick=True, plugin="noisy")) for _ in range(8)
+    ]
+    await asyncio.sleep(0)
+    assert await engine.read(one("SELECT n FROM t"), plugin="quiet") == [(0,)]
+    assert not any(write.done() for write in noisy)
+    await transaction.commit()
+    await asyncio.gather(*noisy)
+    await holder.close()
+    assert await engine.read(one("SELECT n FROM t")) == [(9,)]
+    await engine.close()
+
+
+async def test_a_schema_change_of_a_plugin_has_its_time(empty_postgres: str) -> None:
+    engine = PostgresEngine(empty_postgres, statement_timeout=0.05)
+    await engine.open()
+    with pytest.raises(StatementTimeoutError):
+        await engine.exclusive(one("SELECT pg_sleep(30)"), plugin="noisy")
     await engine.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from dbservice.engine import turns
 from dbservice.engine.errors import StatementTimeoutError
 from dbservice.engine.fair_queue import FairQueue
-from dbservice.engine.turns import SLICE, ScanTurns
+from dbservice.engine.turns import SLICE, Places, ScanTurns
 
 
 class Scan:
@@ -109,3 +109,36 @@ def test_who_was_away_has_saved_nothing_up() -> None:
         queue.charge(turn[0], 1)
         taken.append(turn[0])
     assert taken == ["b", "a", "b", "a", "b", "a"]
+
+
+async def test_a_plugin_leaves_a_place_to_the_others_and_waits_itself() -> None:
+    places, end = Places(5), asyncio.Event()
+    held: list[str] = []
+
+    async def hold(plugin: str) -> None:
+        async with places.place(plugin):
+            held.append(plugin)
+            await end.wait()
+
+    noisy = [asyncio.create_task(hold("noisy")) for _ in range(6)]
+    await asyncio.sleep(0)
+    quiet = asyncio.create_task(hold("quiet"))
+    await asyncio.sleep(0)
+    assert held == ["noisy"] * 4 + ["quiet"]
+    end.set()
+    await asyncio.gather(*noisy, quiet)
+    await places.all_free()
+    assert held == ["noisy"] * 4 + ["quiet"] + ["noisy"] * 2
+    assert places.waited == 0
+
+
+async def test_a_place_is_handed_to_nobody_who_has_given_up() -> None:
+    places = Places(1)
+    async with places.place("a"):
+        given_up = asyncio.create_task(places.place("a").__aenter__())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+    async with places.place("b"):
+        pass
+    await places.all_free()

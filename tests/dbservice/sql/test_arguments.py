@@ -24,7 +24,10 @@ LONG = "a" * 500
         ("SELECT n FROM t WHERE text LIKE $1", (None,)),
         ("SELECT format('%s of %10s', n, text) FROM t", ()),
         ("SELECT replace(text, 'a', 'b') FROM t", ()),
+        ("SELECT regexp_replace(text, $1, $2, 'g') FROM t", ("a+", "b")),
+        ("SELECT array_to_string(array_agg(text), ', ') FROM t", ()),
         ("SELECT replace FROM t", ()),
+        ("SELECT " + " || ".join(["text"] * 17) + " FROM t", ()),
     ],
 )
 def test_what_is_short_and_written_out_is_taken(query: str, params: tuple[object, ...]) -> None:
@@ -50,6 +53,10 @@ def test_what_is_short_and_written_out_is_taken(query: str, params: tuple[object
         ("SELECT format('%900000000s', n) FROM t", ()),
         ("SELECT format('%*s', n, n) FROM t", ()),
         ("SELECT split_part(text, text, 2), replace(text, text, text) FROM t", ()),
+        ("SELECT replace(text, 'a', text) FROM t", ()),
+        ("SELECT regexp_replace(text, 'a', $1, 'g') FROM t", (LONG,)),
+        ("SELECT array_to_string(array_agg(text), text) FROM t", ()),
+        ("SELECT " + " || ".join(["text"] * 18) + " FROM t", ()),
     ],
 )
 def test_what_may_take_long_in_one_call_is_refused(query: str, params: tuple[object, ...]) -> None:

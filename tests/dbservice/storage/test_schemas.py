@@ -350,6 +350,26 @@ async def test_drop_removes_a_table_once(quotes: Caller) -> None:
     assert error["details"]["reason"] == "TABLE_NOT_REGISTERED"
 
 
+async def test_registering_what_is_there_changes_no_schema(plugin: Caller) -> None:
+    """Every change makes all plugins look their tables up again."""
+    body = {"table": "things", "schema": {"fields": EVERY_TYPE}}
+    await plugin.row("schema.register", **body)
+    changes = []
+    engine = plugin.database.engine
+    exclusive = engine.exclusive
+
+    async def noted(*args: Any, **kwargs: Any) -> Any:
+        changes.append(kwargs)
+        return await exclusive(*args, **kwargs)
+
+    engine.exclusive = noted  # type: ignore[method-assign]
+    assert await plugin.row("schema.register", **body) == {"table": "things", "created": False}
+    assert not changes
+    await plugin.row("schema.drop", table="things")
+    assert await plugin.row("schema.register", **body) == {"table": "things", "created": True}
+    assert [change["plugin"] for change in changes] == [plugin.plugin] * 2
+
+
 async def test_a_registration_survives_a_restart(tmp_path: Any, clock: ManualClock) -> None:
     from dbservice.engine.sqlite import SqliteEngine
 
