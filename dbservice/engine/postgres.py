@@ -55,7 +55,7 @@ _END_TIMEOUT = 4.0
 
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
-_FIRST_FETCH = 16
+_FIRST_FETCH = 4
 _MOST_FETCHED = 1_000
 """Rows that are fetched together where they may be too many."""
 
