@@ -282,7 +282,7 @@ def completion(
     """
     from dbservice.cli.output import tell
 
-    script = app.generate_completion(shell=shell)
+    script = app.generate_completion(shell=shell)  # nosec B604
     tell({"success": True, "shell": shell, "script": script}, script, as_json=output.json)
     return 0
 

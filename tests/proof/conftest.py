@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import nats
 import pytest
 
-from tests.kill.conftest import disk, real_nats, replica
+from tests.kill.conftest import real_nats, replica
 from tests.kill.writers import Writers
 
-__all__ = ["disk", "real_nats", "replica"]
+__all__ = ["real_nats", "replica"]
 
 
 @pytest.fixture

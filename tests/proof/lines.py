@@ -188,4 +188,11 @@ LINES = [
         "1,000 quotes each way, the service killed within a commit",
         "tests/kill/test_plugin_burst.py",
     ),
+    # -- what comes from others --------------------------------------------------------------------
+    Line(
+        "supply",
+        "The licence of everything installed is known, and CI's lock file has what is asked for",
+        "the metadata of every package in the environment, and the lock file",
+        "tests/proof/test_supply_chain.py",
+    ),
 ]
