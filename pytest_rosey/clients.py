@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import traceback
 import unittest
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -123,8 +123,8 @@ def told(error: BaseException) -> str:
 def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
     """Return whether a function was written in the module of a test, or in a conftest."""
     code = getattr(inspect.unwrap(callback), "__code__", None)
-    file = "" if code is None else code.co_filename
-    return file == str(item.path) or Path(file).name == "conftest.py"
+    file: str = "" if code is None else code.co_filename
+    return os.path.basename(file) == "conftest.py" or file == str(item.path)  # noqa: PTH119
 
 
 class Tap(Protocol):

@@ -18,7 +18,6 @@ from typing import Final
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 from typing_extensions import override
 
 from dbservice.engine.engine import Engine
@@ -71,11 +70,6 @@ class SqliteEngine(Engine):
         self._identity = uuid4().hex
         self._timeout = statement_timeout
         self._on_commit = on_commit
-        self._pool = sa.create_engine(
-            self.url,
-            poolclass=NullPool,
-            connect_args=dict(OPTIONS),
-        )
         self._file: HeldFile | None = None
         self._writer: Lane
         self._reader: Lane
@@ -161,7 +155,6 @@ class SqliteEngine(Engine):
         await self._turns.finished()
         for lane in reversed(self._lanes()):
             await lane.close()
-        self._pool.dispose()
         self._release_file()
 
     @override
@@ -275,11 +268,7 @@ class SqliteEngine(Engine):
         return connection
 
     def _connect(self) -> Connection:
-        pooled = self._pool.raw_connection()
-        raw = pooled.driver_connection
-        pooled.detach()
-        assert isinstance(raw, sqlite3.Connection)
-        return prepared(raw, self._on_commit)
+        return prepared(sqlite3.connect(self.path or ":memory:", **OPTIONS), self._on_commit)
 
     def _release_file(self) -> None:
         if self._file is not None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from dbservice.migrate.roots import plugin_directory
@@ -199,8 +200,9 @@ def _out_of_order(message: str, files: list[str]) -> RequestError:
     return RequestError(ErrorCode.MIGRATION_ORDER, message, files=files)
 
 
+@lru_cache(maxsize=256)
 def parse(file: str, content: bytes) -> MigrationFile:
-    """Parse one file.
+    """Parse one file; one that has not changed is not parsed again.
 
     Args:
         file: its name, without folders.

@@ -156,7 +156,7 @@ class Migrator:
         Raises:
             RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.
         """
-        files = await asyncio.to_thread(read_migrations, self._roots, namespace.plugin)
+        files = await self.read_files(namespace.plugin)
         if not files:
             raise self._no_migrations(namespace)
         async with self._verifying:
@@ -219,10 +219,14 @@ class Migrator:
 
     # --- reading -----------------------------------------------------------------------------
 
+    async def read_files(self, plugin: str) -> list[MigrationFile]:
+        """Read a plugin's files, where a slow disk holds nobody up."""
+        return await asyncio.to_thread(read_migrations, self._roots, plugin)
+
     async def _files_and_history(
         self, namespace: Namespace
     ) -> tuple[list[MigrationFile], list[HistoryEntry]]:
-        files = await asyncio.to_thread(read_migrations, self._roots, namespace.plugin)
+        files = await self.read_files(namespace.plugin)
         history = await self._history(namespace)
         if not files and not history:
             raise self._no_migrations(namespace)

@@ -287,9 +287,9 @@ class Plugin:
         raise RuntimeError("cannot close")
 
 async def test_x(rosey_plugin, nats_client, db_service, monkeypatch):
-    async def stop(self):
+    async def discard(self):
         raise OSError("cannot stop")
-    db_service.stop = stop.__get__(db_service)
+    db_service.discard = discard.__get__(db_service)
     CLIENTS.append(nats_client)
     for n in range(2):
         await rosey_plugin(Plugin, namespace=f"p{n}", migrate=False)
