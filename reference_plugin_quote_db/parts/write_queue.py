@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from dbservice.runtime.clock import Clock
@@ -15,7 +16,6 @@ from reference_plugin_quote_db.errors import (
 from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
 
 T = TypeVar("T")
-Sleep = Callable[[float], Awaitable[None]]
 
 SIZE: Final = 100
 DEADLINE: Final = 90.0
@@ -36,7 +36,6 @@ class WriteQueue:
         clock: tells when a deadline has passed.
         size: writes that wait at the most.
         deadline: seconds that a write waits at the most.
-        sleep: waits; replaced in tests.
 
     Attributes:
         breaker: the same. While it is quiet, nothing has to wait.
@@ -49,13 +48,11 @@ class WriteQueue:
         *,
         size: int = SIZE,
         deadline: float = DEADLINE,
-        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.breaker = breaker
         self._clock = clock
         self._size = size
         self._deadline = deadline
-        self._sleep = sleep
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._closed = asyncio.Event()
@@ -114,11 +111,6 @@ class WriteQueue:
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not on when the queue is closed."""
-        sleeping = asyncio.ensure_future(self._sleep(seconds))
-        closing = asyncio.ensure_future(self._closed.wait())
-        try:
-            await asyncio.wait({sleeping, closing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            closing.cancel()
-            await asyncio.gather(sleeping, closing, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from dbservice.client import ConstraintViolation, RequestTimeout
-from dbservice.runtime.clock import ManualClock
+from dbservice.runtime.clock import SystemClock
 from reference_plugin_quote_db.errors import ServiceUnavailableError, WriteNotAcknowledged
 from reference_plugin_quote_db.parts.breaker import CircuitBreaker, CircuitState
 from reference_plugin_quote_db.parts.cache import RowCache
@@ -16,18 +16,17 @@ from reference_plugin_quote_db.parts.degradation import DegradationLevel, degrad
 from reference_plugin_quote_db.parts.write_queue import WriteQueue
 from reference_plugin_quote_db.tests.test_breaker import called
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rosey_time("virtual")]
 
 
 class Service:
-    """Something behind a breaker that is there or not, and a clock that sleeping advances."""
+    """Something behind a breaker that is there or not."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock(1000)
+        self.clock = SystemClock()
         self.breaker = CircuitBreaker(self.clock)
         self.is_there = True
         self.written: list[int] = []
-        self.sleeping = asyncio.Event()
 
     async def ask(self, number: int) -> int:
         if not self.is_there:
@@ -44,16 +43,8 @@ class Service:
             with pytest.raises(RequestTimeout):
                 await called(self.breaker, lambda: self.ask(0))
 
-    async def sleep(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        await asyncio.sleep(0)
-
-    async def sleep_forever(self, _: float) -> None:
-        self.sleeping.set()
-        await asyncio.Event().wait()
-
-    def queue(self, *, size: int = 100, deadline: float = 90) -> WriteQueue:
-        return WriteQueue(self.breaker, self.clock, size=size, deadline=deadline, sleep=self.sleep)
+    def queue(self, *, size: int = 100) -> WriteQueue:
+        return WriteQueue(self.breaker, self.clock, size=size)
 
 
 async def test_nothing_waits_while_all_is_well() -> None:
@@ -98,9 +89,9 @@ async def test_an_error_of_the_write_itself_is_not_waited_for() -> None:
 async def test_closing_gives_up_what_waits() -> None:
     service = Service()
     await service.go_away()
-    queue = WriteQueue(service.breaker, service.clock, sleep=service.sleep_forever)
+    queue = service.queue()
     waiting = [asyncio.create_task(queue.run(service.write(n))) for n in range(3)]
-    await service.sleeping.wait()
+    await asyncio.sleep(1)
     queue.close()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [str(result) for result in results] == [
@@ -108,7 +99,7 @@ async def test_closing_gives_up_what_waits() -> None:
     ] * 3
     with pytest.raises(ServiceUnavailableError, match="closing"):
         await queue.run(service.write(4))
-    service.clock.advance(60)
+    await asyncio.sleep(60)
     service.is_there = True
     queue.open()
     assert await queue.run(service.write(5)) == 5
@@ -118,7 +109,7 @@ async def test_closing_gives_up_what_waits() -> None:
 async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
     service = Service()
     cache = RowCache(service.clock, ("id", "score"))
-    queue = WriteQueue(service.breaker, service.clock, size=2, sleep=service.sleep_forever)
+    queue = service.queue(size=2)
 
     def level() -> DegradationLevel:
         return degradation_level(service.breaker, queue, cache)
@@ -129,8 +120,7 @@ async def test_a_full_queue_refuses_and_each_level_has_its_name() -> None:
     cache.put([{"id": 1, "score": 0}], cache.moment())
     assert level() is DegradationLevel.LIMITED
     waiting = [asyncio.create_task(queue.run(service.write(n))) for n in range(2)]
-    await service.sleeping.wait()
-    await asyncio.sleep(0)
+    await asyncio.sleep(1)
     assert len(queue) == 2
     with pytest.raises(ServiceUnavailableError, match="2 writes wait for it already"):
         await queue.run(service.write(3))
