@@ -27,7 +27,7 @@ from operations import EXAMPLES, Exchange, exchanges, refusals, scraped
 from type_examples import EXAMPLES as EXAMPLE_VALUES
 
 from dbservice.engine.type_map import TYPE_MAP
-from dbservice.protocol import errors
+from dbservice.protocol import asyncapi, errors, reference
 from dbservice.protocol.operations import OPERATIONS
 
 
@@ -46,6 +46,9 @@ def write(directory: Path) -> None:
         "test-api.md": test_api(),
         "acceptance.md": acceptance(),
         "cli.md": command_line(),
+        "contract.md": contract(),
+        "contract.schema.json": json.dumps(reference.json_schema(), indent=2),
+        "asyncapi.json": json.dumps(asyncapi.asyncapi(), indent=2),
         "metrics.md": metrics(),
     }
     for name, text in pages.items():
@@ -108,6 +111,19 @@ def _exchange(exchange: Exchange) -> Iterator[str]:
     yield from ("", f"`{exchange.subject}`", "")
     yield from ("```json", json.dumps(exchange.request, indent=2, ensure_ascii=False), "```", "")
     yield from ("```json", json.dumps(exchange.reply, indent=2, ensure_ascii=False), "```")
+
+
+def contract() -> str:
+    """Return the page of the contract in the forms that tools read."""
+    return """# The contract, for tools
+
+- {download}`JSON Schema (2020-12) <contract.schema.json>` of all requests and replies, as
+  `rosey contract jsonschema` prints it
+- {download}`AsyncAPI 3.0 <asyncapi.json>`, as `rosey contract asyncapi` prints it; a test holds it
+  against the official schema
+
+For people: [the subjects](../nats-subjects.md), [each operation by example](operations.md).
+"""
 
 
 def error_codes() -> str:
