@@ -1,5 +1,6 @@
 """Ways to a database connection: a queue with a thread of its own, or directly."""
 
+# ruff: noqa: D102 - what the methods do is said in Lane
 from __future__ import annotations
 
 import asyncio
@@ -112,7 +113,6 @@ class LaneOnTheLoop(Generic[C]):
         return 0.0
 
     async def open(self) -> None:
-        """Open the connection; raise what opening it raised."""
         self._connection = self._connect()
 
     async def close(self) -> None:
@@ -149,11 +149,6 @@ class DirectLane(LaneOnTheLoop[C]):
         self._run = run
 
     async def do(self, work: Any) -> Any:
-        """Do the work and return its answer, or raise its error.
-
-        Raises:
-            UnavailableError: the lane is closed, or was never opened.
-        """
         job = Job(work)
         self._run(self.connection, [job])
         if job.error is not None:
@@ -252,7 +247,6 @@ class ThreadLane(Generic[C]):
         return 0.0
 
     async def open(self) -> None:
-        """Open the connections and start the threads; raise what opening raised."""
         try:
             for _ in range(self._number):
                 self._free.append(self._connect())
@@ -273,11 +267,6 @@ class ThreadLane(Generic[C]):
         self._disconnect_all()
 
     async def do(self, work: Any) -> Any:
-        """Queue a job and return its answer, or raise its error.
-
-        Raises:
-            UnavailableError: the lane is closed, or was never opened.
-        """
         if not self._is_open:
             raise UnavailableError("the database is closed")
         job = Job(work, asyncio.get_running_loop().create_future())

@@ -4,6 +4,7 @@ Both work on the event loop as far as that holds nobody up: waking a thread and 
 costs several times as much as looking up a row.
 """
 
+# ruff: noqa: D102 - what the methods do is said in Lane
 from __future__ import annotations
 
 import asyncio
@@ -58,11 +59,6 @@ class ReaderLane(LaneOnTheLoop[Connection]):
         await super().close()
 
     async def do(self, work: Any) -> Any:
-        """Do the work and return its answer, or raise its error.
-
-        Raises:
-            UnavailableError: the lane is closed, or was never opened.
-        """
         connection = self.connection
         try:
             if not connection.raw.in_transaction:
@@ -119,7 +115,6 @@ class WriterLane:
         return self._waiting.waited
 
     async def open(self) -> None:
-        """Open the connection and start the thread; raise what opening it raised."""
         self._connection = self._connect()
         self._idle.set()
         self._worker.start()
@@ -136,11 +131,6 @@ class WriterLane:
         self._worker.stop()
 
     async def do(self, work: Any) -> Any:
-        """Let a job wait for its round and return its answer, or raise its error.
-
-        Raises:
-            UnavailableError: the lane is closed, or was never opened.
-        """
         connection = self._connection
         if connection is None:
             raise UnavailableError("the database is closed")

@@ -4,6 +4,7 @@ They keep rows in a namespace of their own, so that no plugin's table is changed
 be compared with them.
 """
 
+# ruff: noqa: D102 - what the methods do is said in Contestant
 from __future__ import annotations
 
 import sqlite3
@@ -80,38 +81,31 @@ class Requests(_OnService):
         self._subjects: dict[tuple[Family, str], str] = {}
 
     async def add(self, number: int) -> int:
-        """Insert a row."""
         reply = await self._ask(Family.ROW, "insert", {"table": TABLE, "data": row(number)})
         key: int = msgspec.json.decode(reply).get("id", number)
         return key
 
     async def get(self, key: int) -> bytes:
-        """Read a row by its key."""
         return await self._ask(Family.ROW, "select", {"table": TABLE, "id": key})
 
     async def upvote(self, key: int) -> bytes:
-        """Add one to a score and have it returned."""
         operations = {"score": {"$inc": 1}}
         request = {"table": TABLE, "id": key, "operations": operations, "returning": ["score"]}
         return await self._ask(Family.ROW, "update", request)
 
     async def delete(self, key: int) -> bytes:
-        """Remove a row."""
         return await self._ask(Family.ROW, "delete", {"table": TABLE, "id": key})
 
     async def random(self) -> bytes:
-        """Read any row."""
         return await self._ask(
             Family.ROW, "select", {"table": TABLE, "sort": "$random", "limit": 1}
         )
 
     async def search(self) -> bytes:
-        """Read ten rows of those that match, and how many that are."""
         request = {"table": TABLE, "filters": _MATCHING, "sort": _NEWEST, "limit": 10}
         return await self._ask(Family.ROW, "search", request)
 
     async def kv_get(self, _number: int) -> bytes:
-        """Read a key."""
         return await self._ask(Family.KV, "get", {"key": "bench"})
 
     async def kv_set(self, number: int) -> bytes:
@@ -119,7 +113,6 @@ class Requests(_OnService):
         return await self._ask(Family.KV, "set", {"key": "bench", "value": number})
 
     async def ping(self) -> bytes:
-        """Ask for something that needs no database."""
         return await self._ask(Family.SERVICE, "ping", {})
 
     async def _ask(self, family: Family, operation: str, request: Mapping[str, Any]) -> bytes:
@@ -158,35 +151,27 @@ class Client(_OnService):
     """The storage client against the service: what every plugin pays, and nothing of a plugin."""
 
     async def add(self, number: int) -> Any:
-        """Insert a row."""
         return await self._notes.insert(row(number))
 
     async def get(self, key: int) -> Any:
-        """Read a row by its key."""
         return await self._notes.get(key)
 
     async def upvote(self, key: int) -> Any:
-        """Add one to a score and have it returned."""
         return await self._notes.update({"id": key}, {"score": {"$inc": 1}}, returning=["score"])
 
     async def delete(self, key: int) -> Any:
-        """Remove a row."""
         return await self._notes.delete({"id": key})
 
     async def random(self) -> Any:
-        """Read any row."""
         return await self._notes.random()
 
     async def search(self) -> Any:
-        """Read ten rows of those that match, and how many that are."""
         return await self._notes.search(_MATCHING, sort=_NEWEST, limit=10)
 
     async def kv_get(self, _number: int) -> Any:
-        """Read a key."""
         return await self._kv.get("bench")
 
     async def kv_set(self, number: int) -> Any:
-        """Write a key."""
         return await self._kv.set("bench", number)
 
 
@@ -214,7 +199,6 @@ class Direct:
         self._execute("CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
 
     async def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     async def fill(self, rows: int) -> list[int]:
@@ -225,7 +209,6 @@ class Direct:
         return keys
 
     async def add(self, number: int) -> int:
-        """Insert a row."""
         return self._insert(number)
 
     def _insert(self, number: int) -> int:
@@ -238,18 +221,15 @@ class Direct:
         return cursor.lastrowid
 
     async def get(self, key: int) -> Any:
-        """Read a row by its key."""
         return self._first(f"SELECT * FROM {TABLE} WHERE id = ?", key)  # noqa: S608
 
     async def upvote(self, key: int) -> Any:
-        """Add one to a score and have it returned."""
         return self._first(
             f"UPDATE {TABLE} SET score = score + 1 WHERE id = ? RETURNING score",  # noqa: S608
             key,
         )
 
     async def delete(self, key: int) -> Any:
-        """Remove a row."""
         return self._execute(f"DELETE FROM {TABLE} WHERE id = ?", (key,)).rowcount  # noqa: S608
 
     async def random(self) -> Any:
@@ -257,7 +237,6 @@ class Direct:
         return self._first(f"SELECT * FROM {TABLE} ORDER BY random() LIMIT 1")  # noqa: S608
 
     async def search(self) -> Any:
-        """Read ten rows of those that match."""
         return self._execute(
             f"SELECT * FROM {TABLE} WHERE text LIKE ?1 OR author LIKE ?1 "  # noqa: S608
             "ORDER BY timestamp DESC LIMIT 10",
@@ -265,11 +244,9 @@ class Direct:
         ).fetchall()
 
     async def kv_get(self, _number: int) -> Any:
-        """Read a key."""
         return self._first("SELECT value FROM kv WHERE key = 'bench'")
 
     async def kv_set(self, number: int) -> Any:
-        """Write a key."""
         return self._execute("INSERT OR REPLACE INTO kv VALUES ('bench', ?)", (number,))
 
     def _first(self, statement: str, *parameters: object) -> Any:

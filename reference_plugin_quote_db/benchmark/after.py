@@ -1,5 +1,6 @@
 """The side of `rosey bench` that is measured: the plugin on the storage service."""
 
+# ruff: noqa: D102 - what the methods do is said in Contestant of `rosey bench`
 from __future__ import annotations
 
 from typing import Any
@@ -40,7 +41,6 @@ class Modern:
         await self._plugin.initialize()
 
     async def close(self) -> None:
-        """Stop the plugin."""
         await self._plugin.close()
 
     async def fill(self, rows: int) -> list[int]:
@@ -61,7 +61,6 @@ class Modern:
         return keys
 
     async def add(self, number: int) -> int:
-        """Add a quote."""
         added: int = await self._plugin.add_quote(text(number), author(number), "bench")
         return added
 
@@ -76,31 +75,25 @@ class Modern:
         return quote
 
     async def upvote(self, key: int) -> int:
-        """Vote for a quote."""
         score: int = await self._plugin.upvote_quote(key)
         return score
 
     async def delete(self, key: int) -> bool:
-        """Delete a quote."""
         deleted: bool = await self._plugin.delete_quote(key)
         return deleted
 
     async def random(self) -> dict[str, Any] | None:
-        """Get any quote."""
         quote: dict[str, Any] | None = await self._plugin.random_quote()
         return quote
 
     async def search(self) -> list[dict[str, Any]]:
-        """Search for a word that many quotes have."""
         found: list[dict[str, Any]] = await self._plugin.search_quotes(WORD)
         return found
 
     async def top(self) -> list[dict[str, Any]]:
-        """Get the best quotes."""
         best: list[dict[str, Any]] = await self._plugin.top_quotes()
         return best
 
     async def count(self) -> int:
-        """Ask for the number of quotes."""
         number: int = await self._plugin.count_quotes()
         return number

@@ -1,5 +1,6 @@
 """The legacy side of `rosey bench`: the plugin on raw SQLite."""
 
+# ruff: noqa: D102 - what the methods do is said in Contestant of `rosey bench`
 from __future__ import annotations
 
 from pathlib import Path
@@ -20,7 +21,6 @@ class Legacy:
         await self._plugin.initialize()
 
     async def close(self) -> None:
-        """Close the file."""
         await self._plugin.close()
 
     async def fill(self, rows: int) -> list[int]:
@@ -39,35 +39,27 @@ class Legacy:
         return list(range(1, rows + 1))
 
     async def add(self, number: int) -> int:
-        """Add a quote."""
         return await self._plugin.add_quote(text(number), author(number), "bench")
 
     async def get(self, key: int) -> dict[str, Any] | None:
-        """Get a quote."""
         return await self._plugin.get_quote(key)
 
     hot_get = get  # it has no cache
 
     async def upvote(self, key: int) -> int:
-        """Vote for a quote."""
         return await self._plugin.upvote_quote(key)
 
     async def delete(self, key: int) -> bool:
-        """Delete a quote."""
         return await self._plugin.delete_quote(key)
 
     async def random(self) -> dict[str, Any] | None:
-        """Get any quote."""
         return await self._plugin.random_quote()
 
     async def search(self) -> list[dict[str, Any]]:
-        """Search for a word that many quotes have."""
         return await self._plugin.search_quotes(WORD)
 
     async def top(self) -> list[dict[str, Any]]:
-        """Get the best quotes."""
         return await self._plugin.top_quotes()
 
     async def count(self) -> int:
-        """Count the quotes."""
         return await self._plugin.count_quotes()

@@ -6,6 +6,7 @@ a crash of the machine, so it does not wait for the disk, and where there is roo
 one: making a database copies some three hundred files, which in memory takes a fifth of the time.
 """
 
+# ruff: noqa: D102 - what the methods do is said in PostgresProvider
 from __future__ import annotations
 
 import atexit
@@ -108,11 +109,6 @@ class PostgresServer(PostgresProvider):
         return f"postgresql+asyncpg://{_USER}@/{database or 'postgres'}?host={directory}"
 
     def start(self) -> None:
-        """Make a database cluster and start the server; does nothing if it runs.
-
-        Raises:
-            ServerUnavailable: there are no binaries, or it does not start; the text says why.
-        """
         if self._process is not None and self._process.poll() is None:
             return
         try:
@@ -125,7 +121,6 @@ class PostgresServer(PostgresProvider):
             raise
 
     def stop(self) -> None:
-        """End the server and remove what it stored. May be repeated."""
         # A forked child inherits this object, and must not end its parent's server when it exits.
         if self._directory is None or self._owner != os.getpid():
             return

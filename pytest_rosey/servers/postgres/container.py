@@ -1,5 +1,6 @@
 """The provider that runs a PostgreSQL image (SPEC 5.3)."""
 
+# ruff: noqa: D102 - what the methods do is said in PostgresProvider
 from __future__ import annotations
 
 import secrets
@@ -67,11 +68,6 @@ class PostgresContainer(PostgresProvider):
         return f"postgresql+asyncpg://{place}/{database or 'postgres'}"
 
     def start(self) -> None:
-        """Start the container; does nothing if it was started.
-
-        Raises:
-            ServerUnavailable: it does not start; the text shows its last lines.
-        """
         if self._container is not None:
             return
         # Its own address is not that of the outside, so it has to listen on every one.
@@ -96,7 +92,6 @@ class PostgresContainer(PostgresProvider):
             raise
 
     def stop(self) -> None:
-        """Remove the container. May be repeated."""
         if self._container is not None:
             self._container.remove()
         self._container = self._address = None
