@@ -58,7 +58,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_refuse_processes)
     _let_children_be_signalled()
-    _let_children_print_as_at_a_terminal()
+    _let_children_stand_alone()
     _let_modules_be_compiled_once()
     _let_no_file_wait_for_the_disk()
 
@@ -74,9 +74,10 @@ def _let_children_be_signalled() -> None:
             signal.signal(number, lambda *_: None)
 
 
-def _let_children_print_as_at_a_terminal() -> None:
-    """Hide from children that this run is one of CI, where pytest tells its summaries in full."""
-    for name in ("CI", "BUILD_NUMBER"):
+def _let_children_stand_alone() -> None:
+    """Hide from children where they are: in CI, pytest prints otherwise; in a worker, others do."""
+    workers = [name for name in os.environ if name.startswith("PYTEST_XDIST_")]
+    for name in ("CI", "BUILD_NUMBER", *workers):
         os.environ.pop(name, None)
 
 
