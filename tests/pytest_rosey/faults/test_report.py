@@ -126,6 +126,27 @@ def test_faults_end_before_the_fixtures_are_torn_down(
     result.assert_outcomes(passed=2)
 
 
+def test_clients_in_the_middle_of_an_attempt_are_waited_for(project: pytest.Pytester) -> None:
+    """nats-py says of them that they connect, not that they reconnect."""
+    project.makepyfile(
+        """
+        class Plugin:
+            def __init__(self, nats):
+                self.nats = nats
+
+            async def close(self):
+                assert self.nats.is_connected
+
+        async def test_x(nats_faults, rosey_plugin, plugin_namespace):
+            await rosey_plugin(Plugin, namespace=plugin_namespace, migrate=False)
+            await nats_faults.kill_server()
+            for client in nats_faults._bus.clients:
+                client._status = client.CONNECTING
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=1)
+
+
 @pytest.mark.process
 @needs_binary
 def test_a_server_given_by_its_url_is_not_ours_to_kill(project: pytest.Pytester) -> None:
