@@ -63,7 +63,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no worker is waited for
-    path = Path(sys.argv[1])
+    path, template = Path(sys.argv[1]), os.getpid()
     gc.freeze()
     with socket.socket(fileno=sys.stdin.fileno()) as control:
         while True:
@@ -74,7 +74,7 @@ def main() -> None:
                 os.close(sockets[0])
             else:
                 control.close()
-                _end_with_the_template()
+                _end_with(template)
                 work(path, Way(way.decode()), socket.socket(fileno=sockets[0]))
                 return
 
@@ -173,9 +173,11 @@ def _connect(path: Path, *, reads_only: bool) -> Connection:
     return connection
 
 
-def _end_with_the_template() -> None:
+def _end_with(template: int) -> None:
     """Be killed when the template ends, which ends with the service, however that ended."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != template:  # it ended before it was asked for
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _limit_memory() -> None:

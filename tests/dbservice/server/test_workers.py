@@ -6,6 +6,8 @@ import asyncio
 import os
 import select
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -181,3 +183,8 @@ async def test_no_process_outlives_a_service_that_was_killed(
     assert all(ended)
     hostile.cancel()
     await asyncio.gather(hostile, return_exceptions=True)
+
+
+def test_a_process_ends_if_its_template_has_ended_before_it_could_watch_it() -> None:
+    program = "from dbservice.server import worker; worker._end_with(template=0)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
