@@ -54,7 +54,10 @@ async def on_a_file(stack: AsyncExitStack, tmp_path: Path, **options: Any) -> Ru
 
 def children(process: int) -> set[int]:
     """Return the processes that a process has started, and what those have."""
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    try:
+        listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+        return set()
     found = set(map(int, listed.split()))
     return found.union(*map(children, found))
 
@@ -122,8 +125,11 @@ async def test_a_process_that_was_killed_is_replaced(stack: AsyncExitStack, tmp_
     await bus.ask("row.shop.count", {"table": "texts"})
     running_query = bus.asking("sql.shop.execute", ENDLESS)
     await bus.has_taken(5)
-    for process in processes() - before:
-        os.kill(process, signal.SIGKILL)
+    killed = [os.pidfd_open(process) for process in processes() - before]
+    for process in killed:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    # One that is killed and has not ended would still be asked.
+    assert all(select.select([process], [], [], 60)[0] for process in killed)
     assert (await running_query)["error"]["code"] in ("DATABASE_UNAVAILABLE", "TIMEOUT")
     update = {"table": "texts", "filters": {"n": 1}, "data": {"n": 5}}
     for subject, body in (("row.shop.count", {"table": "texts"}), ("row.shop.update", update)):
