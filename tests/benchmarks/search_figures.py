@@ -69,9 +69,9 @@ Turn = Callable[[], Awaitable[object]]
 def quotes(size: int) -> Iterator[Quote]:
     """Yield quotes, the rare and the common word in some of them."""
     rare_every = max(size // RARE_ROWS, 10)
-    for number, (text, *rest) in enumerate(islice(plain_quotes(size), size)):
+    for number, (text, author, by, when) in enumerate(islice(plain_quotes(size), size)):
         special = f" {RARE}" * (number % rare_every == 1) + f" {COMMON}" * (number % 10 == 2)
-        yield text + special, *rest
+        yield text + special, author, by, when
 
 
 def plain_quotes(seed: int) -> Iterator[Quote]:
@@ -159,7 +159,9 @@ def migrate(engine: OnFile | OnPostgres, roots: Path, plugin: str, version: int)
     """Apply migrations of a plugin and return how many seconds they took."""
     command = [sys.executable, "-m", "dbservice", "migrate", plugin, "apply", str(version)]
     command += ["--db", engine.database, "--migrations", str(roots), "--json"]
-    done = subprocess.run(command, capture_output=True, check=True)
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.decode())
     return float(json.loads(done.stdout)["duration_ms"]) / 1_000
 
 
@@ -245,18 +247,20 @@ async def measure(url: str, found: Figures, file: Path, rounds: int) -> None:
     client = await nats.connect(url)
     ask, old = Asking(client), legacy.QuoteDBPlugin(str(file))
     await old.initialize()
-    turns: dict[str, tuple[int, Turn]] = {"echo": (ADDS_EACH, ask.echo)}
+    groups: list[tuple[int, dict[str, Turn]]] = [(ADDS_EACH, {"echo": ask.echo})]
     for word in (RARE, COMMON):
+        group: dict[str, Turn] = {f"{word} legacy": partial(old.search_quotes, word)}
         for plugin in (INDEXED, PLAIN):
-            turns[f"{word} {plugin}"] = EACH, partial(ask.search, plugin, word)
-        turns[f"{word} legacy"] = EACH, partial(old.search_quotes, word)
-    for plugin in (INDEXED, PLAIN):
-        turns[f"add {plugin}"] = ADDS_EACH, partial(ask.add, plugin)
+            group[f"{word} {plugin}"] = partial(ask.search, plugin, word)
+        groups.append((EACH, group))
+    adds = {f"add {plugin}": partial(ask.add, plugin) for plugin in (INDEXED, PLAIN)}
+    groups.append((ADDS_EACH, {**adds}))
     for number in range(rounds + 1):
-        for what, (each, turn) in turns.items():
-            taken = [await timed(turn) for _ in range(each)]
-            if number:  # the first round is not counted
-                found.seconds.setdefault(what, []).extend(taken)
+        for each, group in groups:
+            for what, turn in [*group.items()] * each:
+                taken = await timed(turn)
+                if number:  # the first round is not counted
+                    found.seconds.setdefault(what, []).append(taken)
     for _ in range(rounds):  # last, because so many adds make a small table large
         for plugin in (INDEXED, PLAIN):
             found.rates.setdefault(plugin, []).append(await ask.adds_in_flight(plugin))
