@@ -27,6 +27,7 @@ class Column:
         by_trigger: a trigger of the plugin writes to the table, in whatever spelling.
         digits: of a decimal number, all and those behind the point, where declared.
         bits: of an integer.
+        precision: digits behind the second, of a moment or a time of day.
         default_sql: the default as the engine writes it down.
     """
 
@@ -43,6 +44,7 @@ class Column:
     by_trigger: bool = False
     digits: tuple[int, int] | None = None
     bits: int = 64
+    precision: int = 6
     default_sql: str | None = None
 
     @cached_property

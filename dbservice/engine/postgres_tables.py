@@ -122,6 +122,7 @@ def _column(row: tuple[Any, ...]) -> Column:
     column_type = TYPE_MAP[rule].type
     digits = _DIGITS.search(declared) if rule == DECIMAL else None
     length = _LENGTH.search(declared) if column_type is ColumnType.STRING else None
+    precision = _LENGTH.search(declared) if rule in (ColumnType.DATETIME, TIME) else None
     return Column(
         name,
         column_type,
@@ -135,6 +136,7 @@ def _column(row: tuple[Any, ...]) -> Column:
         generated=generated,
         digits=(int(digits.group(1)), int(digits.group(2))) if digits else None,
         bits=_BITS.get(native, 64),
+        precision=int(precision.group(1)) if precision else 6,
         default_sql=None if sequence or generated else default,
     )
 

@@ -28,10 +28,15 @@ from dbservice.sqltext.dialects import Dialect
 _LENGTH = re.compile(r"\((\d+)\)")
 _DIGITS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 _RULES: tuple[tuple[str, str], ...] = (
+    ("[]", OTHER),
+    ("RANGE", OTHER),
+    ("INTERVAL", OTHER),
     ("JSON", ColumnType.JSON),
     ("BOOL", ColumnType.BOOLEAN),
     ("DATETIME", ColumnType.DATETIME),
     ("TIMESTAMP", ColumnType.DATETIME),
+    ("TIMETZ", OTHER),
+    ("WITH TIME ZONE", OTHER),
     ("INT", ColumnType.INTEGER),
     ("VARCHAR", ColumnType.STRING),
     ("VARYING", ColumnType.STRING),
@@ -51,7 +56,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     ("BYTEA", BINARY),
 )
 """What a declared type contains, and the row of the type map that it then follows; the first
-counts, as SQLite itself goes by parts of names."""
+counts, as SQLite itself goes by parts of names. What PostgreSQL would show as text is text here."""
 
 _WRITING_TRIGGERS = """
 SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND substr(name, 1, 1) <> '_'
@@ -107,6 +112,7 @@ def _column(
         rule = column_type = ColumnType.JSON
     length = _LENGTH.search(declared) if column_type is ColumnType.STRING else None
     digits = _DIGITS.search(declared) if rule == DECIMAL else None
+    precision = _LENGTH.search(declared) if rule in (ColumnType.DATETIME, TIME) else None
     return Column(
         name,
         column_type,
@@ -118,6 +124,7 @@ def _column(
         generated=hidden in _GENERATED,
         by_trigger=by_trigger,
         digits=(int(digits.group(1)), int(digits.group(2) or 0)) if digits else None,
+        precision=min(6, int(precision.group(1))) if precision else 6,
         default_sql=default,
     )
 

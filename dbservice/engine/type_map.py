@@ -109,9 +109,16 @@ def to_stored(column: Column, value: Any, path: str) -> Any:
             limit=column.max_length,
             got=len(stored),
         )
-    if column.bits < 64 or column.digits or column.rule == REAL:
+    if column.bits < 64 or column.digits or column.rule == REAL or column.precision < 6:
         _check_width(column, stored, path)
     return stored
+
+
+def moment_of(column: Column, moment: str) -> str:
+    """Return a moment in normal form as a column can hold it: cut, not rounded."""
+    if column.precision == 6:
+        return moment
+    return f"{moment[: 20 + column.precision]:0<26}Z"
 
 
 def check_size(values: Iterable[Any], path: str) -> None:
@@ -328,13 +335,18 @@ def _spelled(expected: str, normal: Callable[[Any], Any]) -> Callable[[Column, A
 
 
 def _check_width(column: Column, stored: Any, path: str) -> None:
-    """Refuse a number that a narrow column would refuse or round."""
+    """Refuse a number or a moment that a narrow column would refuse or round."""
     if column.rule == ColumnType.INTEGER:
         edge = 2 ** (column.bits - 1)
         if not -edge <= stored < edge:
             raise _too_wide(column, path, f"integers of {column.bits} bits", stored)
     elif column.rule == REAL and _as_real(stored) != stored:
         raise _too_wide(column, path, "floats of 4 bytes, about 7 digits", stored)
+    elif column.precision < 6:
+        fraction = stored.partition(".")[2].rstrip("0Z")
+        if len(fraction) > column.precision:
+            told = f"{column.precision} digits behind the second"
+            raise _too_wide(column, path, told, stored)
     elif column.digits:
         whole, behind = column.digits[0] - column.digits[1], column.digits[1]
         number = Decimal(repr(stored))

@@ -69,7 +69,7 @@ class Assignments:
             return self._dialect.written(column)
         value = to_operand(column, operand, path)
         if operator in BOUNDS:
-            return self._bound(column, operator, value)
+            return self._bound(column, operator, to_stored(column, operand, path))
         computed = self._dialect.computed(column, _SIGNS[operator], value)
         self.parameters += computed.parameters
         return computed.sql

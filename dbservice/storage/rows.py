@@ -15,6 +15,7 @@ from dbservice.engine.type_map import (
     check_size,
     from_stored,
     is_stored_as_it_is,
+    moment_of,
     to_operand,
     to_stored,
 )
@@ -231,13 +232,14 @@ class RecordStore:
         if stamps:
             now = timestamp(self._clock.time())
             for column in stamps:
-                values.setdefault(column.name, now)
+                values.setdefault(column.name, moment_of(column, now))
 
     def _change(
         self, table: Table, matching: Matching, assignments: Assignments, returned: list[Column]
     ) -> Steps[tuple[int, list[Row]]]:
         if table.is_stamped and f'"{UPDATED_AT}" =' not in assignments.sql:
-            assignments.also_set(table.columns[UPDATED_AT], timestamp(self._clock.time()))
+            column = table.columns[UPDATED_AT]
+            assignments.also_set(column, moment_of(column, timestamp(self._clock.time())))
         if not assignments.sql and not assignments.on_arrays:
             return 0, []
         room = self._room()

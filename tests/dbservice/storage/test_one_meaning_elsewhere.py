@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dbservice.protocol.subjects import Family
+from dbservice.runtime.clock import ManualClock
 from dbservice.sqltext.dialects import Dialect
 from tests.dbservice.storage.caller import Caller
 from tests.dbservice.storage.conftest import Applies
@@ -113,3 +114,77 @@ async def test_rows_of_every_type_return_what_they_show(plugin: Caller, apply: A
     await plugin.row("insert", table="t", data=row)
     changed = await plugin.row("update", table="t", id=1, data={"c": "x"}, returning=list(row))
     assert changed["rows"] == [{**row, "c": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ("NUMERIC(5)", 99_999.5),
+        ("NUMERIC(5)", 100_000),
+        ("NUMERIC(5, 2)", 1.005),
+        ("TIMESTAMP(0)", "2026-01-02T10:00:00.5Z"),
+    ],
+)
+@pytest.mark.parametrize("operator", ["$max", "$min", "$set"])
+async def test_a_bound_that_does_not_fit_is_refused(
+    plugin: Caller, apply: Applies, declared: str, value: Any, operator: str
+) -> None:
+    await apply(f"CREATE TABLE t ({{id}}, v {declared})", "INSERT INTO t (id) VALUES (1)")
+    error = await plugin.refused_row("update", table="t", id=1, operations={"v": {operator: value}})
+    assert error["details"]["reason"] == "LIMIT"
+    assert (await plugin.one(1, table="t"))["v"] is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "fits", "more"),
+    [
+        ("TIMESTAMP(0)", "2026-01-02T10:00:00.000000Z", "2026-01-02T10:00:00.5Z"),
+        ("TIMESTAMP(0)", "9999-12-31T23:59:59.000000Z", "9999-12-31T23:59:59.999999Z"),
+        ("TIMESTAMPTZ(3)", "2026-01-02T10:00:00.123000Z", "2026-01-02T10:00:00.1234Z"),
+        ("TIME(1)", "10:00:00.5", "10:00:00.55"),
+    ],
+)
+async def test_a_moment_is_never_rounded(
+    plugin: Caller, apply: Applies, declared: str, fits: str, more: str
+) -> None:
+    await apply(f"CREATE TABLE t ({{id}}, at {declared})")
+    await plugin.row("insert", table="t", data={"id": 1, "at": fits})
+    assert (await plugin.one(1, table="t"))["at"] == fits
+    assert await plugin.ids({"at": fits}, table="t") == [1]
+    error = await plugin.refused_row("insert", table="t", data={"id": 2, "at": more})
+    assert "digits behind the second" in error["message"]
+    assert await plugin.ids({"at": more}, table="t") == []
+
+
+async def test_the_service_stamps_what_a_column_can_hold(
+    plugin: Caller, apply: Applies, clock: ManualClock
+) -> None:
+    clock.advance(0.75)
+    await apply("CREATE TABLE t ({id}, n BIGINT, created_at TIMESTAMP(0), updated_at TIMESTAMP(3))")
+    await plugin.row("insert", table="t", data={"id": 1})
+    await plugin.row("update", table="t", id=1, data={"n": 1})
+    row = await plugin.one(1, table="t")
+    assert row["created_at"].endswith(".000000Z")
+    assert row["updated_at"].endswith(".750000Z")
+    assert await plugin.ids({"created_at": row["created_at"]}, table="t") == [1]
+    assert await plugin.ids({"updated_at": row["updated_at"]}, table="t") == [1]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ("INTERVAL", "1 day"),
+        ("TIME WITH TIME ZONE", "10:00:00+02"),
+        ("INT4RANGE", "[1,3)"),
+        ("INTEGER[]", "{1,2}"),
+    ],
+)
+async def test_a_type_of_one_engine_is_text_on_both(
+    plugin: Caller, apply: Applies, declared: str, value: str
+) -> None:
+    await apply(f"CREATE TABLE t ({{id}}, v {declared})")
+    described = await plugin.row("schema.describe", table="t")
+    assert described["columns"][1]["type"] == "text"
+    await plugin.row("insert", table="t", data={"id": 1, "v": value})
+    assert (await plugin.one(1, table="t"))["v"] == value
+    assert await plugin.ids({"v": value}, table="t") == [1]
