@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import shlex
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +20,7 @@ from cyclopts import Parameter
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.cli.options import Output
 from dbservice.cli.output import tell
+from dbservice.cli.plugins import GROUP
 from dbservice.protocol.names import namespace
 
 EXAMPLE: Final = "first_plugin"
@@ -51,16 +54,17 @@ def new(
     package = package_name(name)
     target = directory or Path(name)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        other = target.parent / f"{target.name or name}-plugin"
         raise CommandFailed(
             f"{target} is there already, and nothing is overwritten: name another folder with "
-            f"--directory, as --directory {target}-plugin",
+            f"--directory, as --directory {shlex.quote(str(other))}",
             USAGE,
         )
     written = [str(path) for path in write(name, package, target)]
     told = {"success": True, "directory": str(target), "package": package, "files": written}
     text = (
         f"Wrote {len(written)} files to {target}. Next:\n\n"
-        f"    cd {target}\n"
+        f"    cd {shlex.quote(str(target))}\n"
         "    python3 -m venv .venv && . .venv/bin/activate\n"
         "    pip install -e '.[test]'\n"
         "    pytest\n"
@@ -77,7 +81,7 @@ def package_name(name: str) -> str:
 
     Raises:
         RequestError: it is none of a plugin.
-        CommandFailed: Python has another use for the name of the package.
+        CommandFailed: something else is called like that.
     """
     package = namespace(name).plugin.replace("-", "_")
     if keyword.iskeyword(package) or keyword.issoftkeyword(package):
@@ -88,6 +92,8 @@ def package_name(name: str) -> str:
         use = "is what one folder of the project is called"
     elif importlib.util.find_spec(package) is not None:
         use = "is a package that is installed here"
+    elif package in (_as_package(each.name) for each in entry_points(group=GROUP)):
+        use = "is a plugin's that is installed here"
     else:
         return package
     raise CommandFailed(

@@ -43,6 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tests", "is what one folder of the project is called"),
         ("dbservice", "is a package that is installed here"),
         ("reference-plugin-quote-db", "is a package that is installed here"),
+        ("quote-db", "is a plugin's that is installed here"),
+        ("quote_db", "is a plugin's that is installed here"),
         ("x" * 65, "is not a plugin name"),
     ],
 )
@@ -58,6 +60,13 @@ def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(["new", "movie-night"]) == 2
     assert "is there already" in capsys.readouterr().err
     assert [path.name for path in (here / "movie-night").iterdir()] == ["mine.txt"]
+    assert run(["new", "movie-night", "--directory", "."]) == 2
+    assert "as --directory movie-night-plugin" in capsys.readouterr().err
+
+
+def test_what_is_told_can_be_pasted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["new", "movie-night", "--directory", "my plugins/movies"]) == 0
+    assert "    cd 'my plugins/movies'\n" in capsys.readouterr().out
 
 
 def test_what_it_writes_is_the_example_under_another_name(
