@@ -230,7 +230,7 @@ def _checked(file: BinaryIO, plugin: str | None) -> EndLine:
         CommandFailed: it is none, it is cut off, it was changed, or it is of another plugin.
     """
     file.seek(0)
-    number, checksum, end = 0, "", None
+    number, checksum, raw, end = 0, "", b"", None
     try:
         for number, raw in enumerate(file, 1):
             text = raw.decode().rstrip("\r\n")
@@ -243,11 +243,20 @@ def _checked(file: BinaryIO, plugin: str | None) -> EndLine:
     except UnicodeDecodeError:
         raise CommandFailed(f"Line {number} is not UTF-8: this is no export.") from None
     except RequestError as error:
-        raise CommandFailed(error.message) from None
+        if raw.endswith(b"\n"):
+            raise CommandFailed(error.message) from None
     if not isinstance(end, EndLine):
+        where = (
+            f"behind line {number}" if raw.endswith(b"\n") or not raw else f"within line {number}"
+        )
         raise CommandFailed(
-            f"The export ends behind line {number} without its end line: it was cut off. An "
-            "export that was interrupted goes on when its command is repeated."
+            f"The export ends {where} without its end line: it was cut off. An export that was "
+            "interrupted goes on when its command is repeated."
+        )
+    if any(map(bytes.strip, file)):
+        raise CommandFailed(
+            f"The export ends with line {number}, and the file goes on behind it: give each export "
+            "a file of its own. Nothing was stored."
         )
     if end.lines != number - 1 or end.checksum not in (None, checksum):
         raise CommandFailed(

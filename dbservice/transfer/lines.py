@@ -39,6 +39,12 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", ta
     migrations: list[HistoryEntry]
 
 
+class _Formatted(Struct, tag_field="is", tag="namespace"):
+    """What a header of any format has."""
+
+    format: int
+
+
 class TableLine(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", tag="table"):
     """A table; its rows follow.
 
@@ -136,9 +142,24 @@ def read(text: str, number: int) -> Line:
         check_nesting(payload)
         return _decoder.decode(payload)
     except (msgspec.MsgspecError, RecursionError) as error:
+        written = _format(payload)
+        if written != FORMAT:
+            raise wrong_line(
+                number,
+                f"the export has format {written}, and this version of pytest-rosey reads format "
+                f"{FORMAT}: upgrade it",
+            ) from None
         raise wrong_line(number, f"it is not a line of an export ({error})") from None
     except RequestError:
         raise wrong_line(number, f"it is nested deeper than {MAX_NESTING} levels") from None
+
+
+def _format(payload: bytes) -> int:
+    """Return the format that a header names, whatever else it has; ours if it is no header."""
+    try:
+        return msgspec.json.decode(payload, type=_Formatted).format
+    except (msgspec.MsgspecError, RecursionError):
+        return FORMAT
 
 
 def wrong_line(number: int, why: str) -> RequestError:

@@ -320,7 +320,7 @@ WRONG = [
     (lambda lines: [lines[0], *lines], "a header stands only"),
     (lambda lines: ["{", *lines[1:]], "not a line of an export"),
     (lambda lines: ["[" * 100, *lines[1:]], "nested deeper"),
-    (lambda lines: _changed(lines, 0, format=2), "not a line of an export"),
+    (lambda lines: _changed(lines, 0, format=2), "has format 2"),
     (lambda lines: _changed(lines, 0, plugin="trivia"), "another plugin"),
     (lambda lines: _changed(lines, 1, name="trivia__x"), "valid name"),
     (lambda lines: _changed(lines, 1, name="_kv"), "valid name"),
