@@ -110,8 +110,6 @@ class Not:
 
 Filter = Condition | AllOf | AnyOf | Not
 
-EVERYTHING = AllOf(())
-
 
 def parse_filters(filters: dict[str, Any], *, field: str = "filters") -> Filter:
     """Return the tree of a filter object.
@@ -124,10 +122,7 @@ def parse_filters(filters: dict[str, Any], *, field: str = "filters") -> Filter:
         RequestError: VALIDATION_ERROR for an unknown operator, a malformed operand, an empty
             logical list, nesting over 8 or more than 200 conditions.
     """
-    if not filters:
-        return EVERYTHING
-    parser = _Parser(field)
-    return parser.parse_object(filters, field, depth=1)
+    return _Parser(field).parse_object(filters, field, depth=1)
 
 
 def conditions(tree: Filter) -> Iterator[Condition]:

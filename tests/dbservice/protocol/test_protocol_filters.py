@@ -8,7 +8,6 @@ import pytest
 
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.filters import (
-    EVERYTHING,
     MEANINGS,
     AllOf,
     AnyOf,
@@ -39,7 +38,7 @@ B2 = condition("b", "$eq", 2, "filters.b")
 @pytest.mark.parametrize(
     ("filters", "tree"),
     [
-        ({}, EVERYTHING),
+        ({}, AllOf(())),
         ({"a": 1}, A1),
         ({"a": None}, condition("a", "$eq", None, "filters.a")),
         ({"a": [1, 2]}, condition("a", "$eq", [1, 2], "filters.a")),
@@ -277,6 +276,17 @@ def test_eight_levels_pass_and_nine_do_not(wrap: Any) -> None:
     assert error.message == "'filters' is nested deeper than 8 levels."
     assert error.details["reason"] == "LIMIT"
     assert error.details["limit"] == 8
+
+
+def test_negated_filters_count_as_levels_too() -> None:
+    def negated(levels: int) -> dict[str, Any]:
+        tree: dict[str, Any] = {"a": 1}
+        for _ in range(levels - 1):
+            tree = {"$not": tree}
+        return tree
+
+    parse_filters(negated(8))
+    assert refusal(negated(9)).message == "'filters' is nested deeper than 8 levels."
 
 
 def test_negated_operators_count_as_levels_too() -> None:
