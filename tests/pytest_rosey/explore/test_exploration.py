@@ -239,6 +239,14 @@ async def test(storage):
         await storage('a').kv.get('k')""",
         "its requests differ from run to run: 1, then 2 of them",
     ),
+    "hypothesis": (
+        """
+from hypothesis import HealthCheck, given, settings, strategies as st
+@settings(suppress_health_check=list(HealthCheck), max_examples=2, database=None)
+@given(st.integers())
+async def test(storage, n): pass""",
+        "hypothesis runs it with many examples, other ones each time",
+    ),
     "fails": (
         "seen = []\nasync def test(storage):\n    seen.append(1)\n    assert len(seen) == 1",
         "it fails in virtual time, without a fault: AssertionError*",
