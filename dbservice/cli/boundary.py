@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import io
 import os
 import re
 import shlex
@@ -57,6 +59,7 @@ def run(app: App, arguments: Sequence[str]) -> int:
         arguments: what stands behind the name of the program.
     """
     try:
+        _let_every_character_be_written()
         failure, status = None, _result(app, arguments)
     except BaseException as error:  # noqa: BLE001 - this is where they all end
         if os.environ.get(DEBUG):
@@ -66,6 +69,21 @@ def run(app: App, arguments: Sequence[str]) -> int:
         return status
     _tell(failure, as_json="--json" in arguments)
     return failure.exit_code
+
+
+def _let_every_character_be_written() -> None:
+    """Escape a character that the terminal's encoding does not have, as JSON does."""
+    codecs.register_error("rosey", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="rosey")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Return `\u2014` for a dash, in every other encoding than UTF-8 too."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return re.sub("....", r"\\u\g<0>", units), error.end
 
 
 def _result(app: App, arguments: Sequence[str]) -> int:

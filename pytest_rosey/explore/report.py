@@ -111,7 +111,7 @@ def write_json(path: Path, found: list[TestFound]) -> None:
         {"name": fault.name, "service": fault.service, "caller": fault.caller} for fault in FAULTS
     ]
     tests = [test.as_json() for test in found]
-    path.write_text(json.dumps({"faults": faults, "tests": tests}, indent=2) + "\n")
+    path.write_text(json.dumps({"faults": faults, "tests": tests}, indent=2) + "\n", "utf-8")
 
 
 def summary(found: list[TestFound]) -> list[str]:

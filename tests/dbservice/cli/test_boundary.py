@@ -317,3 +317,15 @@ def test_a_serve_that_never_started_has_lost_no_connection(rosey: Any, nats_serv
     assert failed.returncode == 3
     assert "cannot be opened" in failed.stderr
     assert "is lost" not in failed.stderr
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["na\u00efve \u2014", "\U0001f99c", "ascii"])
+def test_a_terminal_without_a_character_is_shown_its_number(rosey: Any, name: str) -> None:
+    """What is printed stays JSON, whatever the encoding; it was a traceback."""
+    ended = rosey(
+        "plugin", "start", name, "--json", PYTHONIOENCODING="ascii:strict", PYTHONUTF8="1"
+    )
+    assert ended.returncode == 2
+    assert ended.stdout.isascii()
+    assert f"'{name}'" in json.loads(ended.stdout)["error"]["message"]
