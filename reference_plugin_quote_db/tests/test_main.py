@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def test_a_chat_in_a_process_of_its_own(tmp_path: Path) -> None:
         [sys.executable, "-m", "reference_plugin_quote_db", "--user", "Joel"],
         input='!quote add "Hi-keeba!" Joel\n!quote 6\n!quote delete 1\nexit\n!quote 1\n',
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         cwd=tmp_path,
         check=False,
     )
