@@ -188,6 +188,15 @@ LINES = [
         "1,000 quotes each way, the service killed within a commit",
         "tests/kill/test_plugin_burst.py",
     ),
+    Line(
+        "soak",
+        "What the service holds at rest stays the same: files, threads, processes, memory",
+        "mixed load with plugins that come and go, migrations down and up, and hostile bursts",
+        "tests/proof/test_soak.py",
+        {"ROSEY_SOAK_SECONDS": 60},
+        {"ROSEY_SOAK_SECONDS": 3_600},
+        unit="seconds",
+    ),
     # -- what comes from others --------------------------------------------------------------------
     Line(
         "supply",
