@@ -18,9 +18,15 @@ from reference_plugin_quote_db.parts.total import KeptTotal
 pytestmark = pytest.mark.asyncio
 
 
+class Patient(QuoteDBPlugin):
+    """The plugin with more patience than a busy machine asks for: nothing is lost, however late."""
+
+    TIMEOUT_ADD = TIMEOUT_GET = TIMEOUT_SEARCH = TIMEOUT_UPDATE = TIMEOUT_DELETE = 60.0
+
+
 @pytest_asyncio.fixture
 async def plugin(rosey_plugin: Any) -> QuoteDBPlugin:
-    plugin: QuoteDBPlugin = await rosey_plugin(QuoteDBPlugin, namespace="quote-db", migrate=True)
+    plugin: QuoteDBPlugin = await rosey_plugin(Patient, namespace="quote-db", migrate=True)
     return plugin
 
 
@@ -129,7 +135,7 @@ async def test_more_commands_than_are_carried_out_at_once(
     before = await plugin.count_quotes()
     payload = json.dumps({"user": "bob", "role": "admin", "args": "Me too"}).encode()
     sent = [
-        nats_client.request("rosey.command.quote-db.add", payload, timeout=30) for _ in range(300)
+        nats_client.request("rosey.command.quote-db.add", payload, timeout=60) for _ in range(300)
     ]
     replies = [json.loads(reply.data)["reply"] for reply in await asyncio.gather(*sent)]
     assert len(set(replies)) == 300
