@@ -1,13 +1,14 @@
 """Follow a page as a reader does who has nothing yet: `python -m tests.docs.follow PAGE...`.
 
-Builds the wheel, and for each page makes an empty folder and an environment with the wheel and a
-nats-server, writes the files that the page shows, runs its commands in order, and tells the seconds
-of each. Whoever types takes longer; what is told is the machine's part.
+Builds the wheel, and for each page makes an empty folder and an environment with the wheel and the
+extras that the page names first, writes the files that it shows, runs its commands in order, and
+tells the seconds of each. Whoever types takes longer; what is told is the machine's part.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,8 +39,10 @@ def main() -> None:
 
 def follow(page: str, place: Path, wheel: Path) -> None:
     """Do what a page says, in a folder."""
-    install = f"python3 -m venv .venv && .venv/bin/pip install -q '{wheel}[real]'"
-    timed("pip install pytest-rosey[real]", lambda: run(install, place))
+    named = re.search(r"pytest-rosey(\[[\w,]+\])", (documents.DOCS / page).read_text())
+    extras = named[1] if named else ""
+    install = f"python3 -m venv .venv && .venv/bin/pip install -q '{wheel}{extras}'"
+    timed(f"pip install pytest-rosey{extras}", lambda: run(install, place))
     for block in documents.blocks(page):
         if block.kind in {"file", "example"}:
             path = place / block.argument
