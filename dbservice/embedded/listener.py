@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
@@ -72,13 +72,13 @@ class _Peer(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # of TCP
-        self._transport = transport
+        # uvloop's are no subclasses, so that nothing can be asserted here.
+        self._transport = cast("asyncio.Transport", transport)
         self._peers.add(self)
         try:
             self._connection = self._broker.accept(self)
         except ConnectionRefusedError:  # stopped
-            refuse(transport)
+            refuse(self._transport)
 
     @override
     def data_received(self, data: bytes) -> None:
