@@ -64,6 +64,13 @@ async def serve(options: Serve, settings: Settings) -> int:
     url = database_url(_required_database(options.db))
     place = http_place(options.http) if options.http else None
     roots = migration_roots(options.migrations or ())
+    if options.migrate and not plugins(roots):
+        places = ", ".join(map(str, roots)) or "the installed packages"
+        raise CommandFailed(
+            f"--migrate has nothing to apply: there are no migrations in {places}. A root is a "
+            "folder with PLUGIN/001_name.sql or PLUGIN/migrations/001_name.sql in it.",
+            USAGE,
+        )
     configure_logging(options.log_level.upper())
     _log_configuration(options, settings, bus, url, roots)
     ends = _Ends()

@@ -25,6 +25,11 @@ WRONG = [
     (["serve", "--nats", "h:1", "--db", "x", "--http", "127.0.0.1:٣"], 2, "a port of 0 to"),
     (["serve", "--nats", "h:1", "--db", "x", "--http", "80"], 2, "expected HOST:PORT"),
     (["serve", "--nats", "h:1", "--db", "x", "--migrations", "gone"], 2, "is not a folder"),
+    (
+        ["serve", "--nats", "h:1", "--db", "x", "--migrate", "--migrations", "."],
+        2,
+        "--migrate has nothing to apply: there are no migrations in .",
+    ),
     (["serve", "--nats", "h:1", "--db", "mysql://x/y"], 2, "'mysql' is not an engine"),
     (["serve", "--nats", "nats://h:99999", "--db", "x"], 2, "is not the URL of a NATS server"),
     (["serve", "--nats", "nats://u:secret@", "--db", "x"], 2, "'nats://***@' is not the URL"),
