@@ -186,3 +186,9 @@ def test_the_default_port_is_not_the_bus_of_a_test(project: pytest.Pytester) -> 
 def test_another_port_of_this_machine_is_the_users_own(project: pytest.Pytester) -> None:
     project.makepyfile(ASKS_AT_HOME.format(port=1))
     project.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+async def test_without_a_bus_the_default_port_is_the_users_own() -> None:
+    with suppress(Exception):  # whether somebody listens there or not
+        client = await nats.connect("nats://localhost:4222", allow_reconnect=False, **ONCE)
+        await client.close()
