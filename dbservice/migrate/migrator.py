@@ -45,6 +45,7 @@ from dbservice.protocol.migrations import (
 )
 from dbservice.protocol.names import Namespace
 from dbservice.runtime.clock import Clock, SystemClock, timestamp
+from dbservice.runtime.logs import SparingLog
 from dbservice.sqltext.dialects import Dialect
 from dbservice.storage import own_tables
 
@@ -80,6 +81,7 @@ class Migrator:
         self._clock = clock or SystemClock()
         self._lock_timeout = lock_timeout
         self._scratch = scratch_beside(engine)
+        self._log = SparingLog(log, interval=1.0)
         self._verifying = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -234,7 +236,7 @@ class Migrator:
 
     def _no_migrations(self, namespace: Namespace) -> RequestError:
         """Return the error that names no place, and log the places."""
-        log.info("%s", places_told(self._roots, namespace.plugin))
+        self._log.info("places", "%s", places_told(self._roots, namespace.plugin))
         return no_migrations(self._roots, namespace.plugin)
 
     async def _history(self, namespace: Namespace) -> list[HistoryEntry]:

@@ -89,6 +89,10 @@ class SparingLog:
         self._interval = interval
         self._kinds: dict[str, tuple[float, int]] = {}
 
+    def info(self, kind: str, message: str, *arguments: object) -> None:
+        """Log something of a kind, unless that was done of late."""
+        self._log(logging.INFO, kind, message, arguments)
+
     def warning(self, kind: str, message: str, *arguments: object) -> None:
         """Log a warning of a kind, unless there was one of late."""
         self._log(logging.WARNING, kind, message, arguments)

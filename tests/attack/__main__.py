@@ -39,9 +39,10 @@ async def _play(options: argparse.Namespace, directory: Path) -> None:
         async with staged(directory, url, **how) as stage:
             await stage.set_up()
             if options.fuzz:
+                requests = fuzzed(options.seed)
                 with stage.serving():
-                    got = await stage.hostile(fuzzed(options.seed), options.fuzz, at_once=64)
-                sys.stdout.write(f"{dict(got.most_common())}\n")
+                    got, neighbour = await stage.beside_neighbour(requests, options.fuzz, 64)
+                sys.stdout.write(f"{dict(got.most_common())}\nthe neighbour: {dict(neighbour)}\n")
                 sys.stdout.write(stage.log.read_text()[-4000:])
                 return
             sys.stdout.write(heading())

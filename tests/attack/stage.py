@@ -33,6 +33,9 @@ from tests.attack.neighbour import NAME
 
 _PLUGINS = (ATTACKER, NAME)
 _TIMEOUT = 20.0
+_PHASE = 2.0
+"""Seconds of the neighbour's, one after another beside generated requests."""
+
 _MOST = 100_000
 """Requests of one attack at the most, however quickly they fail."""
 MEGABYTE = 1024 * 1024
@@ -126,6 +129,17 @@ class Stage:
                 if code != "OK":
                     raise RuntimeError(f"{sent[0]}: {code}")
             await self._neighbour_for(0)
+
+    async def beside_neighbour(
+        self, requests: Iterator[Sent], number: int, at_once: int
+    ) -> tuple[Counter[str], Counter[str]]:
+        """Send so many requests; return what they got, and what the neighbour sent and lost."""
+        sending = asyncio.create_task(self.hostile(requests, number, at_once))
+        neighbour: Counter[str] = Counter()
+        while not sending.done():
+            for kind in (await self._neighbour_for(_PHASE)).values():
+                neighbour.update(sent=int(kind["sent"]), lost=int(kind["lost"]))
+        return await sending, neighbour
 
     async def hostile(self, requests: Iterator[Sent], number: int, at_once: int) -> Counter[str]:
         """Send so many requests and count the answers."""

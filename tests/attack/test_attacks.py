@@ -81,8 +81,9 @@ async def test_whatever_is_sent_is_answered(
     async with staged(tmp_path, url, accounts=False, rate=RATE, server=server) as stage:
         await stage.set_up()
         with stage.serving():
-            got = await stage.hostile(fuzzed(SEED), FUZZED, at_once=32)
+            got, neighbour = await stage.beside_neighbour(fuzzed(SEED), FUZZED, at_once=32)
     assert sum(got.values()) == FUZZED
+    assert neighbour["sent"] > neighbour["lost"] == 0
     assert got.keys() <= {"OK", *REFUSALS}, got
     assert b"Traceback" not in stage.log.read_bytes()
     print(f"{FUZZED} requests")

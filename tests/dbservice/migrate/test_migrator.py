@@ -63,8 +63,9 @@ async def test_applying_again_is_skipped(migrator: Migrator, quotes: Namespace, 
 
 
 async def test_a_plugin_without_migrations(
-    migrator: Migrator, database: Database, quotes: Namespace
+    migrator: Migrator, database: Database, quotes: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "dbservice.migrate")
     asked = (
         lambda: migrator.status(quotes),
         lambda: migrator.apply(quotes, Apply()),
@@ -79,6 +80,8 @@ async def test_a_plugin_without_migrations(
         assert caught.value.message.startswith("This service has no migrations for 'quote-db'")
         assert caught.value.details == {"plugin": "quote-db", "roots": 1}
     assert await database.everything() == [], "asking never writes"
+    [record] = caplog.records  # who asks again and again does not fill the log
+    assert "Looked in:" in record.message
 
 
 async def test_what_was_applied_is_told_when_its_files_are_gone(
