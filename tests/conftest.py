@@ -38,6 +38,12 @@ SERVERS = frozenset(
 )
 """The fixtures that start a process."""
 
+LOOKS = (
+    *("usepdb", "trace", "collectonly", "setuponly", "setupplan", "setupshow"),
+    *("showfixtures", "show_fixtures_per_test"),
+)
+"""The options of those who look at a run, or at what it would be."""
+
 _running_unmarked: list[str] = []
 
 
@@ -48,7 +54,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return  # a worker, which gets the arguments of the run, would start workers without end
     option = config.option
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    looked_at = option.usepdb or option.trace or option.capture == "no" or option.collectonly
+    looked_at = option.capture == "no" or any(getattr(option, name) for name in LOOKS)
     chosen = getattr(option, "numprocesses", 0) is not None  # 0 without pytest-xdist
     if everything and not looked_at and not chosen:
         option.numprocesses = "auto"
