@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_rosey.stubs.mocks import make_nats_response
     from pytest_rosey.stubs.requests import SentRequest
     from pytest_rosey.stubs.stub import Stub
+    from pytest_rosey.virtual_time import VirtualTime
 
 __all__ = [
     "ChatReply",
@@ -51,6 +52,7 @@ __all__ = [
     "ServiceUnderTest",
     "Stub",
     "UnstubbedRequest",
+    "VirtualTime",
     "WrongLoopError",
     "make_nats_response",
 ]
@@ -78,6 +80,7 @@ _HOMES = {
     "ServiceUnderTest": "service.under_test",
     "Stub": "stubs.stub",
     "UnstubbedRequest": "stubs.fake",
+    "VirtualTime": "virtual_time",
     "WrongLoopError": "clients",
     "make_nats_response": "stubs.mocks",
 }
