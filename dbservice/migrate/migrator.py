@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from dbservice.engine.dialect import dialect_of
 from dbservice.engine.engine import Engine
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.engine.steps import Steps
+from dbservice.engine.turns import ScanTurns
 from dbservice.migrate import ledger, orphans, plan
 from dbservice.migrate.carried import look_over
 from dbservice.migrate.execute import execute, failed
@@ -36,6 +37,7 @@ from dbservice.protocol.limits import MIGRATION_LOCK_TIMEOUT
 from dbservice.protocol.migrations import (
     Applied,
     Apply,
+    Check,
     HistoryEntry,
     MigrationStatus,
     Rollback,
@@ -82,7 +84,7 @@ class Migrator:
         self._lock_timeout = lock_timeout
         self._scratch = scratch_beside(engine)
         self._log = SparingLog(log, interval=1.0)
-        self._verifying = asyncio.Lock()
+        self._verifying = ScanTurns(1, MIGRATION_LOCK_TIMEOUT)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def status(self, namespace: Namespace) -> MigrationStatus:
@@ -161,8 +163,17 @@ class Migrator:
         files = await self.read_files(namespace.plugin)
         if not files:
             raise self._no_migrations(namespace)
-        async with self._verifying:
-            checks = await verify(files, namespace, self._engine.dialect, scratch=self._scratch)
+
+        def trying() -> Coroutine[Any, Any, list[Check]]:
+            return verify(files, namespace, self._engine.dialect, scratch=self._scratch)
+
+        async def tried(_seconds: float) -> list[Check]:
+            if self._engine.apart is None:
+                return await trying()
+            # A scratch database in memory takes its event loop, which is not the service's here.
+            return await asyncio.to_thread(lambda: asyncio.run(trying()))
+
+        checks = await self._verifying.run(namespace.plugin, tried, tried=False)
         return Verified(verified=all(check.passed for check in checks), checks=checks)
 
     async def repair(self, namespace: Namespace) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, repeat
 from typing import Any, Final
 
 ATTACKER: Final = "evil"
@@ -358,6 +358,7 @@ ATTACKS: Final[Sequence[Attack]] = (
     Attack("describe the namespace", _same("namespace.{}.describe", {})),
     Attack("export", _same("namespace.{}.export", {})),
     Attack("migration status", _same("migrate.{}.status", {})),
+    Attack("verification", lambda: repeat(_sent("migrate.{}.verify", {}, "quote-db")), at_once=250),
     Attack("info", _same("info", {}), at_once=64),
     Attack("gets", _select("many", {"id": 5}), at_once=200),
     # -- what is no request ------------------------------------------------------------------

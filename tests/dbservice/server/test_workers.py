@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from dbservice.client import StorageClient
 from dbservice.engine import turns
+from dbservice.protocol.migrations import Check
 from tests.dbservice.server.own_service import Running, running
 
 pytestmark = pytest.mark.process
@@ -194,3 +196,29 @@ async def test_no_process_outlives_a_service_that_was_killed(
 def test_a_process_ends_if_its_template_has_ended_before_it_could_watch_it() -> None:
     program = "from dbservice.server import worker; worker._end_with(template=0)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
+
+
+async def test_a_verification_does_not_take_the_service_s_event_loop(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    verified: list[bool] = []
+
+    async def slow(*_: object, **__: object) -> list[Check]:
+        begun.set()
+        verified.append(may_end.wait(30))
+        return []
+
+    async def some_files(_plugin: str) -> list[str]:
+        return ["001_make.sql"]
+
+    monkeypatch.setattr("dbservice.migrate.migrator.verify", slow)
+    bus = await on_a_file(stack, tmp_path)
+    monkeypatch.setattr(bus.service.migrator, "read_files", some_files)
+    verifying = asyncio.create_task(bus.ask("migrate.shop.verify", {}))
+    while not begun.is_set():
+        await bus.ask("ping", {})
+    await bus.ask("ping", {})
+    may_end.set()
+    await verifying
+    assert verified == [True]
