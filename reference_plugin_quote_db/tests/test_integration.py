@@ -315,7 +315,7 @@ async def command(
     nats_client: Any, action: str, user: str, args: str, role: str = "user"
 ) -> dict[str, Any]:
     payload = json.dumps({"user": user, "role": role, "args": args}).encode()
-    reply = await nats_client.request(f"rosey.command.quote-db.{action}", payload, timeout=5)
+    reply = await nats_client.request(f"rosey.command.quote-db.{action}", payload, timeout=30)
     answer: dict[str, Any] = json.loads(reply.data)
     return answer
 
@@ -362,7 +362,7 @@ async def test_events_are_published(plugin: QuoteDBPlugin, nats_client: Any) -> 
     quote_id = await plugin.add_quote("Test", "Alice", "bob")
     await plugin.delete_quote_authorized(quote_id, "Bob", "user")
 
-    heard = [await events.next_msg(timeout=5) for _ in range(2)]
+    heard = [await events.next_msg(timeout=30) for _ in range(2)]
     assert [(event.subject, json.loads(event.data)) for event in heard] == [
         ("rosey.event.quote-db.added", {"id": quote_id, "by": "bob"}),
         ("rosey.event.quote-db.deleted", {"id": quote_id, "by": "Bob"}),

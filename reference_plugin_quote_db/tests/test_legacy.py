@@ -336,7 +336,7 @@ async def test_rights_hold_after_the_way_back_too(chat: LegacyChat) -> None:
 
 async def test_commands_reach_it_over_the_bus(chat: LegacyChat, nats_client: Any) -> None:
     subject = f"rosey.command.{chat.namespace}.count"
-    reply = await nats_client.request(subject, b'{"user": "ada"}', timeout=5)
+    reply = await nats_client.request(subject, b'{"user": "ada"}', timeout=30)
     assert json.loads(reply.data) == {"success": True, "reply": "Total quotes: 1"}
 
 

@@ -510,7 +510,7 @@ async def test_events_tell_what_happened(plugin: QuoteDBPlugin, fake_nats: Any) 
     await plugin.delete_quote(42, by="Alice")
     await plugin.delete_quote(42, by="Alice")
 
-    heard = [await events.next_msg(timeout=1) for _ in range(2)]
+    heard = [await events.next_msg(timeout=30) for _ in range(2)]
     assert [(event.subject, json.loads(event.data)) for event in heard] == [
         ("rosey.event.quote-db.added", {"id": 42, "by": "bob"}),
         ("rosey.event.quote-db.deleted", {"id": 42, "by": "Alice"}),
@@ -773,7 +773,7 @@ async def listening(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
 
 
 async def send(fake_nats: Any, action: str, payload: bytes) -> dict[str, Any]:
-    reply = await fake_nats.request(f"{COMMANDS}.{action}", payload, timeout=1)
+    reply = await fake_nats.request(f"{COMMANDS}.{action}", payload, timeout=30)
     answer: dict[str, Any] = json.loads(reply.data)
     return answer
 
@@ -866,7 +866,7 @@ async def test_a_command_that_wants_no_answer(
     fake_nats.respond(KV_INCR, {"success": True, "value": 2})
     fake_nats.respond(INSERT, INSERTED)
     await fake_nats.publish(f"{COMMANDS}.add", b'{"user": "bob", "args": "x"}')
-    assert json.loads((await events.next_msg(timeout=1)).data) == {"id": 42, "by": "bob"}
+    assert json.loads((await events.next_msg(timeout=30)).data) == {"id": 42, "by": "bob"}
     await plugin.close()
     assert not caplog.records
 

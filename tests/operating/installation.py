@@ -133,7 +133,7 @@ class Installation:
 def page_says(url: str) -> tuple[bool, str]:
     """Return whether a page is well, and what of it is not: `nats: not connected …`."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=30) as response:
             return response.status == 200, json.load(response)["status"]
     except urllib.error.HTTPError as error:
         with error:

@@ -23,7 +23,9 @@ async def client(nats_server):
 @pytest.fixture
 def ask(client):
     async def send(subject: str, payload: dict[str, Any]) -> dict[str, Any]:
-        reply = await client.request(f"rosey.db.{subject}", json.dumps(payload).encode(), timeout=5)
+        reply = await client.request(
+            f"rosey.db.{subject}", json.dumps(payload).encode(), timeout=30
+        )
         return json.loads(reply.data)
 
     return send
@@ -165,7 +167,7 @@ async def test_health_over_http(serve, nats_server, database):
     place = served.ready_line.rpartition("http=")[2].strip()
 
     def get(path: str) -> Any:
-        with urllib.request.urlopen(place + path, timeout=5) as response:
+        with urllib.request.urlopen(place + path, timeout=30) as response:
             return json.loads(response.read())
 
     assert await asyncio.to_thread(get, "/health") == {

@@ -48,7 +48,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 
 def status_of(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=30) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -67,7 +67,7 @@ async def _sent(client) -> None:
 
 async def ask(client, subject: str, payload: dict) -> dict:
     data = json.dumps(payload).encode()
-    return json.loads((await client.request(f"rosey.db.{subject}", data, timeout=5)).data)
+    return json.loads((await client.request(f"rosey.db.{subject}", data, timeout=30)).data)
 
 
 # -- the NATS server -------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def ask(nats_client, db_service):
 
     async def send(operation: str, payload: dict[str, Any] | bytes | None = None) -> Any:
         raw = payload if isinstance(payload, bytes) else json.dumps(payload or {}).encode()
-        reply = await nats_client.request(f"rosey.db.kv.{operation}", raw, timeout=2)
+        reply = await nats_client.request(f"rosey.db.kv.{operation}", raw, timeout=30)
         return json.loads(reply.data)
 
     return send
@@ -259,7 +259,7 @@ async def test_plugins_do_not_see_each_other(ask):
 
 async def test_both_forms_of_the_subjects_reach_the_same_keys(ask, nats_client):
     await ask("set", {"plugin_name": "test", "key": "k", "value": 7})
-    reply = await nats_client.request("rosey.db.kv.test.get", b'{"key": "k"}', timeout=2)
+    reply = await nats_client.request("rosey.db.kv.test.get", b'{"key": "k"}', timeout=30)
     assert json.loads(reply.data) == {"success": True, "exists": True, "value": 7}
 
 

@@ -257,7 +257,7 @@ async def test_each_gets_its_error_and_the_service_goes_on(shop, nats_client, ca
     for case in TABLE:
         subject, payload, code, reason = case
         raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        reply = json.loads((await nats_client.request(subject, raw, timeout=5)).data)
+        reply = json.loads((await nats_client.request(subject, raw, timeout=30)).data)
         problem = reply.get("error", {})
         got = (reply["success"], problem.get("code"), problem.get("details", {}).get("reason"))
         if got != (False, code, reason):

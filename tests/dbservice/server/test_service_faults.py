@@ -75,7 +75,7 @@ async def test_a_deadline_that_passes_while_a_request_waits_counts():
 async def test_a_deadline_is_a_moment_of_the_machine_and_not_of_the_clock_of_lifetimes():
     clock = ManualClock()
     async with running(clock=clock) as bus:
-        storage = StorageClient(bus.client, "shop", timeout=2)
+        storage = StorageClient(bus.client, "shop", timeout=30)
         await storage.kv.set("short", 1, ttl_seconds=60)
         clock.advance(3600)
         assert await storage.kv.get("short") is None
@@ -246,7 +246,7 @@ async def test_the_headers_of_a_reply_count_too(on_small):
             "rosey.db.kv.shop.get",
             b'{"key": "k"}',
             headers={"Rosey-Request-Id": "an-id-of-some-length"},
-            timeout=5,
+            timeout=30,
         )
         answered.append(json.loads(reply.data)["success"])
     assert True in answered

@@ -166,7 +166,7 @@ both_buses = pytest.mark.rosey_nats("fake", "real")
 @pytest.fixture
 def ask_service(nats_client, db_service):
     async def ask(subject: str) -> dict:
-        reply = await nats_client.request(f"$SRV.{subject}", b"", timeout=5)
+        reply = await nats_client.request(f"$SRV.{subject}", b"", timeout=30)
         return json.loads(reply.data)
 
     return ask
@@ -203,7 +203,7 @@ async def test_info_lists_every_operation(ask_service):
 
 async def test_stats_count_requests_and_errors(ask_service, nats_client):
     for payload in (b'{"key": "k"}', b'{"key": "k"}', b"{}"):
-        await nats_client.request("rosey.db.kv.shop.get", payload, timeout=5)
+        await nats_client.request("rosey.db.kv.shop.get", payload, timeout=30)
     endpoints = {entry["name"]: entry for entry in (await ask_service("STATS"))["endpoints"]}
     get = endpoints["kv-get"]
     assert (get["num_requests"], get["num_errors"], get["last_error"]) == (3, 1, "MISSING_FIELD")

@@ -67,7 +67,7 @@ async def test_whatever_the_service_answers_may_be_stubbed(
 ) -> None:
     succeeded = set()
     for subject, fields in REQUESTS:
-        await fake_nats.request(f"rosey.db.{subject}", json.dumps(fields).encode(), timeout=5)
+        await fake_nats.request(f"rosey.db.{subject}", json.dumps(fields).encode(), timeout=30)
     for served in db_service.requests:
         request = checked(served)
         if served.code is None:
