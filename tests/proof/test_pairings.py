@@ -143,8 +143,10 @@ class Installation:
                     with suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
             case "worker":
-                for process in children_of(self.service.pid)[:1]:
-                    os.kill(process, signal.SIGKILL)
+                # Where the service died before, its workers end by themselves.
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    for process in children_of(self.service.pid)[:1]:
+                        os.kill(process, signal.SIGKILL)
 
     def start(self, parts: set[str]) -> None:
         """Start what was killed; who starts a worker again is the service."""
