@@ -176,6 +176,11 @@ REFUSED = {
         [],
         "a real nats-server answers in real time, and every request would time out first.",
     ),
+    "nats_url": (
+        "async def test(nats_url): pass",
+        [],
+        "nats_url lets others connect, and they wait in real time.",
+    ),
     "file": (
         "async def test(storage): pass",
         ["--rosey-db=file"],
