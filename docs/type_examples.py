@@ -132,7 +132,7 @@ EXAMPLES: tuple[Example, ...] = (
         "2026-11-21T14:00:00+02:00",
         _NOON,
         ("noon", 1),
-        "UTC; what SQL spells otherwise is rewritten",
+        "UTC; what SQL spells otherwise is rewritten; TIMESTAMP(0) takes whole seconds",
     ),
     Example(
         DATE,

@@ -69,7 +69,6 @@ class Rule:
         read: returns a stored value as it is shown; None where that is the value itself.
         ordered: it can be sorted by and compared with `$gt` and the like.
         patterned: `$like` and `$ilike` work on it.
-        told: what is refused, for the documentation.
     """
 
     type: ColumnType
@@ -78,7 +77,6 @@ class Rule:
     read: Callable[[Any], Any] | None = None
     ordered: bool = True
     patterned: bool = False
-    told: str = ""
 
 
 def rule_of(column: Column) -> Rule:
