@@ -27,6 +27,7 @@ from dbservice.protocol.rows import ColumnType
 from dbservice.runtime.clock import ManualClock
 from dbservice.transfer import importing
 from dbservice.transfer.lines import cell, stored
+from docs.type_examples import EXAMPLES
 
 MIGRATIONS = {
     "001_tables.sql": """
@@ -617,3 +618,52 @@ async def test_a_search_index_goes_along_to_the_other_engine(tmp_path, clock, em
             assert await client.rows("sayings").select({"text": {"$ilike": "%üBERMUT%"}}) == [row]
             assert len(await client.rows("notes").select({"body": {"$ilike": "%TO FIND%"}})) == 1
             lines = await exported(client)
+
+
+async def test_every_type_goes_to_the_other_engine_and_back(tmp_path, clock, empty_postgres):
+    folder = tmp_path / "typed" / "quote-db"
+    folder.mkdir(parents=True)
+    both = [example for example in EXAMPLES if example.sqlite and example.postgresql]
+    assert len(both) >= 12
+    sections = []
+    for engine, key in (("sqlite", "INTEGER"), ("postgresql", "BIGINT")):
+        columns = [f"{_column(each.rule)} {getattr(each, engine).declared}" for each in both]
+        listed = ", ".join((f"id {key} PRIMARY KEY", *columns))
+        sections.append(f"-- UP ({engine})\nCREATE TABLE typed ({listed});\n")
+    (folder / "001_typed.sql").write_text("".join([*sections, "-- DOWN\nDROP TABLE typed;\n"]))
+    written = {_column(each.rule): each.written for each in both}
+    shown = {_column(each.rule): each.shown for each in both}
+    text = _column(ColumnType.TEXT)
+    huge = {"id": 3, text: "\u00e9\U0001f600\n" * 90_000}
+    seen = []
+    lines: list[str] = []
+    urls = ["sqlite+aiosqlite://", empty_postgres, f"sqlite+aiosqlite:///{tmp_path / 'back.db'}"]
+    for url in urls:
+        async with Stack(database_url=url, migrations=[folder.parent], clock=clock) as stack:
+            client = StorageClient(await stack.connect(), "quote-db", timeout=20)
+            rows = client.rows("typed")
+            if lines:
+                await client.import_(lines)
+            else:
+                await stack.service.migrator.apply(namespace("quote-db"), Apply())
+                await rows.insert({"id": 1, **written})
+                await rows.insert({"id": 2})
+                await rows.insert(huge)
+            assert await rows.get(1) == {"id": 1, **shown}
+            assert await rows.get(2) == {"id": 2, **dict.fromkeys(shown)}
+            assert await rows.select({"id": 3}, columns=["id", text]) == [huge]
+            lines = await exported(client)
+            seen.append([_values(line) for line in lines if json.loads(line)["is"] == "row"])
+    assert seen[0] == seen[2]
+
+
+def _values(line: str) -> list[object]:
+    """Return the values of a row, a document as what it means: PostgreSQL spells it its own way."""
+    return [
+        json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        for value in json.loads(line)["values"]
+    ]
+
+
+def _column(rule: str) -> str:
+    return f"{rule}_column"
