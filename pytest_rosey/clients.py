@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
-import os
 import traceback
 import unittest
 from collections.abc import Awaitable, Callable
@@ -47,24 +45,6 @@ class LoopOwner:
     fixture_default: str
     run: Run
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-
-    def watched(self, callback: Callback) -> Callback:
-        """Return a subscription's callback; if it is the test's own, its failures are the test's.
-
-        nats-py hands what a callback raises to the `error_cb` of the client, and goes on.
-        """
-        if not _is_of_the_test(callback, self.run.item):
-            return callback
-
-        @functools.wraps(callback)
-        async def watched(message: Msg) -> None:
-            try:
-                await callback(message)
-            except Exception as error:
-                self.run.broken_callbacks.append(error)
-                raise
-
-        return watched
 
     def check(self) -> None:
         """Raise if the running loop is another one.
@@ -120,13 +100,6 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}\n  at {frame.filename}:{frame.lineno}"
 
 
-def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
-    """Return whether a function was written in the module of a test, or in a conftest."""
-    code = getattr(inspect.unwrap(callback), "__code__", None)
-    file: str = "" if code is None else code.co_filename
-    return os.path.basename(file) == "conftest.py" or file == str(item.path)  # noqa: PTH119
-
-
 class Tap(Protocol):
     """Sees what a client sends, before the client does."""
 
@@ -170,8 +143,6 @@ class LoopBound(Client):
     @override
     async def subscribe(self, *args: Any, **kwargs: Any) -> Subscription:
         self.owner.check()
-        if callback := kwargs.get("cb"):
-            kwargs["cb"] = self.owner.watched(callback)
         return await super().subscribe(*args, **kwargs)
 
     @override

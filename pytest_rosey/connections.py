@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
+import os
 import re
 import sys
 import weakref
@@ -129,6 +131,7 @@ class Connections:
         self._replace(transport.WebSocketTransport, "connect", self._checked)
         self._replace(transport.WebSocketTransport, "connect_tls", self._checked)
         self._replace(client.Client, "connect", self._remembered)
+        self._replace(client.Client, "subscribe", _watching)
 
     def _replace(self, owner: type, name: str, wrapped: Callable[[Any], Any]) -> None:
         original = getattr(owner, name)
@@ -174,6 +177,42 @@ class Connections:
             named = urlsplit(chosen.nats.value).hostname
         patterns = (*chosen.allow_hosts, *self._of_the_test, *self._allowed)
         return host == named or any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
+
+
+def _watching(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def subscribe(client: Client, *args: Any, **kwargs: Any) -> Any:
+        run = current_run.get()
+        if run is not None and (callback := kwargs.get("cb")):
+            kwargs["cb"] = _watched(callback, run)
+        return await original(client, *args, **kwargs)
+
+    return subscribe
+
+
+def _watched(callback: Callable[..., Any], run: marks.Run) -> Callable[..., Any]:
+    """Return a subscription's callback; if it is the test's own, its failures are the test's.
+
+    nats-py hands what a callback raises to the `error_cb` of the client, and goes on.
+    """
+    if not _is_of_the_test(callback, run.item):
+        return callback
+
+    @functools.wraps(callback)
+    async def watched(message: Any) -> None:
+        try:
+            await callback(message)
+        except Exception as error:
+            run.broken_callbacks.append(error)
+            raise
+
+    return watched
+
+
+def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
+    """Return whether a function was written in the module of a test, or in a conftest."""
+    code = getattr(inspect.unwrap(callback), "__code__", None)
+    file: str = "" if code is None else code.co_filename
+    return os.path.basename(file) == "conftest.py" or file == str(item.path)  # noqa: PTH119
 
 
 def _refuse(text: str) -> NoReturn:
