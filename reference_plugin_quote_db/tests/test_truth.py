@@ -418,7 +418,6 @@ async def test_limited_is_told_when_something_can(plugin: QuoteDBPlugin, nats_fa
     assert plugin.degradation_level.name == "LIMITED"
 
 
-@pytest.mark.rosey_time("virtual")
 async def test_a_service_that_is_back_is_asked_before_the_minute_is_over(
     plugin: QuoteDBPlugin, nats_faults: Any
 ) -> None:
@@ -435,7 +434,6 @@ async def test_a_service_that_is_back_is_asked_before_the_minute_is_over(
                 break
 
 
-@pytest.mark.rosey_time("virtual")
 async def test_a_quote_that_waits_is_stored_as_soon_as_the_service_is_back(
     plugin: QuoteDBPlugin, nats_faults: Any
 ) -> None:

@@ -172,8 +172,6 @@ async def test_it_is_not_ready_when_nats_is_gone(get: Get, nats_client: Any) -> 
     assert json.loads(body)["reason"] == f"nats: {cause}; plugin: {cause}"
 
 
-@pytest.mark.rosey_nats("fake")
-@pytest.mark.rosey_time("virtual")
 async def test_a_service_that_is_silent_is_the_one_cause(get: Get, nats_faults: Any) -> None:
     nats_faults.drop_request("rosey.db.>")
     status, _, body = await get("/ready")
