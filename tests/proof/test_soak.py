@@ -1,7 +1,7 @@
 """Mixed load for as long as somebody asks, with restarts of plugins, migrations and hostile bursts.
 
 `ROSEY_SOAK_SECONDS` says how long. What the service holds at rest afterwards is compared with what
-it held at rest after the first tenth: files, threads and processes are the same, memory is bounded.
+it held at rest after the first tenth: files and processes are the same, threads and memory bounded.
 How the latency drifts is printed, beside that of an echo through the same server.
 """
 
@@ -38,6 +38,9 @@ pytestmark = pytest.mark.process
 SECONDS = float(os.environ.get("ROSEY_SOAK_SECONDS", "60"))
 MOST_GROWTH = 60 * MEGABYTE
 """Of all processes, between two moments of rest: caches fill up, and then no more."""
+
+MOST_THREADS = 4
+"""More at the second rest: a pool of threads fills up as it is used, and then no more."""
 
 BURST = 200
 """Hostile requests at a time."""
@@ -146,11 +149,8 @@ async def test_what_is_held_at_rest_stays_the_same(
     after = await _at_rest(service)
     _tell(load, writers, before, after)
     assert not writers.findings.wrong
-    assert (after.files, after.threads, after.processes) == (
-        before.files,
-        before.threads,
-        before.processes,
-    )
+    assert (after.files, after.processes) == (before.files, before.processes)
+    assert after.threads <= before.threads + MOST_THREADS
     assert after.size <= before.size + MOST_GROWTH
 
 
