@@ -46,6 +46,8 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 async def on_a_file(stack: AsyncExitStack, tmp_path: Path, **options: Any) -> Running:
     """Start a service with worker processes, which has two texts that are costly to compare."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'rosey.db'}"
+    # A fast machine answers `ENDLESS` within the default of 5 s.
+    options = {"statement_timeout": 1.0, **options}
     bus = await stack.enter_async_context(running(url, workers=2, **options))
     texts = StorageClient(bus.client, "shop").rows("texts")
     await texts.register(FIELDS)
