@@ -7,7 +7,7 @@ import shlex
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -114,6 +114,10 @@ def write_json(path: Path, found: list[TestFound]) -> None:
     path.write_text(json.dumps({"faults": faults, "tests": tests}, indent=2) + "\n", "utf-8")
 
 
+FEW: Final = 3
+"""So many tests are told by name; more that have the same to say, by their number."""
+
+
 def summary(found: list[TestFound]) -> list[str]:
     """Return the lines of the table: requests x faults, over all tests."""
     explored = [test for test in found if not test.reason]
@@ -125,8 +129,19 @@ def summary(found: list[TestFound]) -> list[str]:
     not_explored = [test for test in found if test.reason]
     if not_explored:
         lines += ["", f"not explored: {len(not_explored)}"]
-        lines += [f"  {test.nodeid}: {test.reason}" for test in not_explored]
+        lines += _reasons(not_explored)
     return lines
+
+
+def _reasons(not_explored: list[TestFound]) -> list[str]:
+    tests: dict[str, list[str]] = {}
+    for test in not_explored:
+        tests.setdefault(test.reason, []).append(test.nodeid)
+    return [
+        f"  {name}: {reason}"
+        for reason, names in tests.items()
+        for name in (names if len(names) <= FEW else [_tests(len(names))])
+    ]
 
 
 def _headline(explored: list[TestFound]) -> str:
@@ -149,12 +164,17 @@ def _tests(count: int) -> str:
 
 
 def _left_out(explored: list[TestFound]) -> list[str]:
-    return [
-        f"left out of {test.nodeid}: {test.left_out} of {test.possible} places, evenly; "
-        f"places={test.possible} in its marker explores all"
-        for test in explored
-        if test.left_out
-    ]
+    cut = [test for test in explored if test.left_out]
+    if len(cut) <= FEW:
+        return [
+            f"left out of {test.nodeid}: {test.left_out} of {test.possible} places, evenly; "
+            f"places={test.possible} in its marker explores all"
+            for test in cut
+        ]
+    left, possible = sum(test.left_out for test in cut), sum(test.possible for test in cut)
+    most = max(test.possible for test in cut)
+    where = f"{_tests(len(cut))}: {left} of {possible} places, evenly"
+    return [f"left out of {where}; places={most} in their markers explores all"]
 
 
 Cells = dict[tuple[str, str], dict[str, Counter[str]]]

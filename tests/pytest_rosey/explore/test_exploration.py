@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from pytest_rosey.explore import findings
+from pytest_rosey.explore.report import summary
 from tests.pytest_rosey.conftest import INI
 
 PLUGIN = """
@@ -364,3 +366,15 @@ async def test_b(module):
     )
     run.stdout.fnmatch_lines(["*TORN DOWN 1"])
     assert str(run.stdout).count("TORN DOWN") == 1
+
+
+def test_many_tests_with_one_thing_to_say_are_told_by_their_number() -> None:
+    cut = [findings.TestFound(f"test_it.py::test_{n}", possible=30) for n in range(5)]
+    unexplored = [
+        findings.TestFound(f"test_it.py::test_{n}", reason="a benchmark") for n in range(5)
+    ]
+    lines = summary([*cut, *unexplored])
+    assert [line for line in lines if line.startswith("left out of")] == [
+        "left out of 5 tests: 150 of 150 places, evenly; places=30 in their markers explores all"
+    ]
+    assert lines[-2:] == ["not explored: 5", "  5 tests: a benchmark"]
