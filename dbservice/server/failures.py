@@ -72,7 +72,8 @@ def reply_too_large(size: int, limit: int, *, executed: bool) -> RequestError:
         "The request was executed: do not repeat it. Read the rows in pages, and name fewer "
         "columns in 'returning'."
         if executed
-        else "Ask for fewer rows with 'limit' and page with 'after', or name fewer 'columns'."
+        else "Ask for fewer rows with 'limit' and page with 'after', or name fewer 'columns'; a "
+        "row that is asked for by 'id' stands in the reply twice, by 'filters' once."
     )
     return RequestError(
         ErrorCode.VALUE_TOO_LARGE,

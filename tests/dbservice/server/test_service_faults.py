@@ -221,6 +221,10 @@ async def test_a_row_over_the_servers_limit_says_how_to_read_less(on_small):
     assert refused.value.details["limit"] == SMALL
     assert refused.value.details["got"] > SMALL
     assert own.stats["reconnects"] == 0
+    await items.update({"id": 1}, data={"name": "x" * (SMALL // 2)})
+    with pytest.raises(ValueTooLarge, match="by 'filters' once"):
+        await items.get(1)
+    assert (await items.select({"id": 1}))[0]["name"] == "x" * (SMALL // 2)
 
 
 async def test_a_write_whose_reply_would_be_too_large_is_undone(on_small):
