@@ -144,7 +144,8 @@ def _headers(seconds: float) -> dict[str, Any]:
     """Return the headers of a request that somebody waits so many seconds for."""
     sent = {}
     if math.isfinite(seconds):
-        sent[DEADLINE] = str(math.ceil((_CLOCK.time() + seconds) * 1000))
+        # Down: what begins in the rest of the millisecond would begin after the caller gave up.
+        sent[DEADLINE] = str(math.floor((_CLOCK.time() + seconds) * 1000))
     request_id = current_request_id()
     if request_id is not None:
         sent[REQUEST_ID] = request_id

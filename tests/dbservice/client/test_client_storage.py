@@ -28,11 +28,11 @@ async def test_a_request_says_until_when_its_caller_waits(connect):
 
     with system_time(lambda: 1000.0):
         await storage.kv.get("a")
-        await storage.kv.get("a", timeout=0.0001)
+        await storage.kv.get("a", timeout=0.0109)
         await storage.kv.get("a", timeout=math.inf)
 
     sent = [asked.others["headers"].get("Rosey-Deadline") for asked in nats.asked]
-    assert sent == ["1003000", "1000001", None]
+    assert sent == ["1003000", "1000010", None]
 
 
 async def test_each_repeat_has_its_own_deadline(connect):
