@@ -8,6 +8,7 @@ start any.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -45,6 +46,7 @@ LOOKS = (
 """The options of those who look at a run, or at what it would be."""
 
 _running_unmarked: list[str] = []
+_ended = itertools.count(1)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -111,6 +113,17 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.enable()
+        gc.freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Do the same, now and then, with what the tests have left.
+
+    A look through it takes a second in the end. It would fall into some test, and there into a
+    write, which is stopped after a quarter of a second.
+    """
+    if next(_ended) % 100 == 0:
+        gc.collect()
         gc.freeze()
 
 
