@@ -58,7 +58,7 @@ LINES = [
         "one generated stream of requests to all three; the file is read by worker processes",
         "tests/dbservice/storage/test_engines_agree.py",
         {"ROSEY_STREAM_OPS": 1_500, "ROSEY_STREAM_WORKERS": 1},
-        {"ROSEY_STREAM_OPS": 100_000, "ROSEY_STREAM_WORKERS": 1},
+        {"ROSEY_STREAM_OPS": 125_000, "ROSEY_STREAM_WORKERS": 1},
         unit="operations",
     ),
     Line(

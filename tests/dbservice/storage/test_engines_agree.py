@@ -34,7 +34,7 @@ from tests.dbservice.storage.replies import UNDER_PRESSURE, alike, without_times
 Json = dict[str, Any]
 
 SHORT = 1_500
-LONG = 100_000
+LONG = 125_000
 OFTEN = 500
 OPERATIONS_ASKED = int(os.environ.get("ROSEY_STREAM_OPS", SHORT))
 WORKERS = int(os.environ.get("ROSEY_STREAM_WORKERS", "0"))
