@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_rosey.checks.failure import CheckFailed
     from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations
     from pytest_rosey.clients import WrongLoopError
-    from pytest_rosey.clock import RoseyClock
+    from pytest_rosey.clock import RoseyClock, VirtualTime
     from pytest_rosey.explore.invariants import RoseyExplore
     from pytest_rosey.faults.injection import Fault, NatsFaults
     from pytest_rosey.fixtures.chat import ChatReply, RoseyChat, RoseyEvents
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_rosey.stubs.mocks import make_nats_response
     from pytest_rosey.stubs.requests import SentRequest
     from pytest_rosey.stubs.stub import Stub
-    from pytest_rosey.virtual_time import VirtualTime
 
 __all__ = [
     "ChatReply",
@@ -80,7 +79,7 @@ _HOMES = {
     "ServiceUnderTest": "service.under_test",
     "Stub": "stubs.stub",
     "UnstubbedRequest": "stubs.fake",
-    "VirtualTime": "virtual_time",
+    "VirtualTime": "clock",
     "WrongLoopError": "clients",
     "make_nats_response": "stubs.mocks",
 }

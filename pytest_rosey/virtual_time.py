@@ -18,6 +18,7 @@ from _pytest.outcomes import Failed
 
 from dbservice.runtime.clock import system_time
 from pytest_rosey import marks
+from pytest_rosey.clock import IDLE_TURNS, VirtualTime
 from pytest_rosey.marks import loop_scope_of
 from pytest_rosey.options import MEMORY, settings
 
@@ -32,9 +33,6 @@ _YEAR: Final = 366 * 86400.0
 _LOOKS: Final = 6
 """How often within that limit."""
 
-_IDLE_TURNS: Final = 0
-"""Of the loop before time jumps; looptime's own 42 wait for threads and sockets."""
-
 _TIME = pytest.StashKey["VirtualTime"]()
 _LOOPTIMES_HOOKS = "looptime_plugin"
 
@@ -46,35 +44,6 @@ class Hang(Failed):
     """
 
     __module__ = "builtins"  # so that a report shows it by its name alone, as pytest's own
-
-
-class VirtualTime:
-    """The clock of a test in virtual time, in Unix seconds.
-
-    Args:
-        start: what it shows before the loop begins.
-    """
-
-    def __init__(self, start: float) -> None:
-        self._start = start
-        self.loop: LoopTimeEventLoop | None = None
-
-    def time(self) -> float:
-        """Return the moment that this clock shows."""
-        return self._start + (0 if self.loop is None else self.loop.time())
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock of the loop; timers that are due by then fire when the test next waits.
-
-        Raises:
-            ValueError: if `seconds` is negative; time does not run backwards.
-        """
-        if seconds < 0:
-            raise ValueError(f"a clock only moves forward, got {seconds} seconds")
-        if self.loop is None:
-            self._start += seconds
-        else:
-            self.loop.setup_looptime(start=self.loop.time() + seconds, noop_cycles=_IDLE_TURNS)
 
 
 def begin(item: pytest.Item, start: float | None = None) -> None:
@@ -151,7 +120,7 @@ def take_over(request: pytest.FixtureRequest, runner: Any, ending: ExitStack) ->
             f"its loop is {kind.__module__}.{kind.__qualname__}, whose clock is its own",
         )
     clock.loop = looptime.patch_event_loop(loop)
-    clock.loop.setup_looptime(start=0, noop_cycles=_IDLE_TURNS)
+    clock.loop.setup_looptime(start=0, noop_cycles=IDLE_TURNS)
     if not clock.loop.looptime_on:
         ending.enter_context(clock.loop.looptime_enabled())
     ending.enter_context(system_time(clock.time))
