@@ -11,17 +11,16 @@ import inspect
 import os
 import re
 import sys
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 
 from pytest_rosey import marks
-from pytest_rosey.marks import Run, current_run
+from pytest_rosey.marks import current_run
 from pytest_rosey.options import settings
 
 if TYPE_CHECKING:
@@ -62,20 +61,8 @@ def connections(config: pytest.Config) -> Connections:
     return config.stash[_CONNECTIONS]
 
 
-class Opening(NamedTuple):
-    """How a client was opened.
-
-    Attributes:
-        place: the line of the caller.
-        run: the run of the test that did it, or None.
-    """
-
-    place: str
-    run: Run | None
-
-
 class Connections:
-    """Watches nats-py: lets it connect to allowed hosts only, and remembers its clients.
+    """Watches nats-py: lets it connect to allowed hosts only, and tells tests' runs of its clients.
 
     Args:
         config: whose settings say which hosts are allowed.
@@ -85,7 +72,6 @@ class Connections:
         self._config = config
         self._allowed: set[str] = set()
         self._of_the_test: Sequence[str] = ()
-        self._opened: weakref.WeakKeyDictionary[Client, Opening] = weakref.WeakKeyDictionary()
         self._undo: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -110,17 +96,6 @@ class Connections:
         """Allow hosts until the next test is set up."""
         self._of_the_test = hosts
 
-    def open_clients(self) -> dict[Client, Opening]:
-        """Return the clients that are connected, or try to be, and how each was opened."""
-        # Those of earlier tests may wait long for the garbage collector.
-        for client in [client for client in self._opened if client.is_closed]:
-            del self._opened[client]
-        return {
-            client: opening
-            for client, opening in self._opened.items()
-            if client.is_connected or client.is_reconnecting or client.is_draining
-        }
-
     # -- what replaces methods of nats-py ---------------------------------------------------------
 
     def _arm(self) -> None:
@@ -130,7 +105,7 @@ class Connections:
         self._replace(transport.TcpTransport, "connect", self._checked)
         self._replace(transport.WebSocketTransport, "connect", self._checked)
         self._replace(transport.WebSocketTransport, "connect_tls", self._checked)
-        self._replace(client.Client, "connect", self._remembered)
+        self._replace(client.Client, "connect", _remembered)
         self._replace(client.Client, "subscribe", _watching)
 
     def _replace(self, owner: type, name: str, wrapped: Callable[[Any], Any]) -> None:
@@ -142,17 +117,14 @@ class Connections:
     def _checked(self, original: Callable[..., Any]) -> Callable[..., Any]:
         async def connect(transport: Any, uri: Any, *args: Any, **kwargs: Any) -> None:
             __tracebackhide__ = True
-            self._check(uri if isinstance(uri, str) else uri.geturl())
+            try:
+                self._check(uri if isinstance(uri, str) else uri.geturl())
+            except pytest.fail.Exception:
+                # nats-py does that for errors only, and a web socket has begun a session by now.
+                transport.close()
+                await transport.wait_closed()
+                raise
             await original(transport, uri, *args, **kwargs)
-
-        return connect
-
-    def _remembered(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        async def connect(client: Client, *args: Any, **kwargs: Any) -> None:
-            __tracebackhide__ = True
-            place = _place(sys._getframe(1))  # noqa: SLF001
-            self._opened[client] = Opening(place, current_run.get())
-            await original(client, *args, **kwargs)
 
         return connect
 
@@ -177,6 +149,17 @@ class Connections:
             named = urlsplit(chosen.nats.value).hostname
         patterns = (*chosen.allow_hosts, *self._of_the_test, *self._allowed)
         return host == named or any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
+
+
+def _remembered(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def connect(client: Client, *args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = True
+        run = current_run.get()
+        if run is not None:
+            run.opened[client] = _place(sys._getframe(1))  # noqa: SLF001
+        await original(client, *args, **kwargs)
+
+    return connect
 
 
 def _watching(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,6 @@ from dbservice.engine.dialect import dialect_of
 from dbservice.protocol import namespace
 from dbservice.storage.catalog import Catalog
 from pytest_rosey.clients import LoopBound
-from pytest_rosey.connections import connections
 from pytest_rosey.marks import Run, current_run
 from pytest_rosey.options import settings
 from pytest_rosey.service.faulty_engine import spared
@@ -44,13 +43,11 @@ class LeakWatch:
     made. What is not the test's is left alone.
 
     Args:
-        config: of the run.
         loop: of the test.
         run: of the test.
     """
 
-    def __init__(self, config: pytest.Config, loop: asyncio.AbstractEventLoop, run: Run) -> None:
-        self._connections = connections(config)
+    def __init__(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
         self._loop = loop
         self._run = run
         self._before = asyncio.all_tasks(loop)
@@ -80,9 +77,10 @@ class LeakWatch:
         if not reading:
             return {}
         return {
-            client: opening.place
-            for client, opening in self._connections.open_clients().items()
-            if opening.run is self._run and client in reading
+            client: place
+            for client, place in self._run.opened.items()
+            if client in reading
+            and (client.is_connected or client.is_reconnecting or client.is_draining)
         }
 
     async def _lasting(self, tasks: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:

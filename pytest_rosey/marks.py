@@ -8,13 +8,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from pytest_rosey.options import settings
 
 if TYPE_CHECKING:
-    from pytest_rosey.clock import RoseyClock
+    from nats.aio.client import Client
+
+    from pytest_rosey.clock import RoseyClock, VirtualTime
 
 FAKE, REAL = "fake", "real"
 _BUSES = (FAKE, REAL)
@@ -61,7 +64,8 @@ class Run:
         item: the test.
         bus: which bus it is on, `fake` or `real`, once it has something there.
         faults: what injects faults into it, once somebody asked for it.
-        clock: the clock of its service, once somebody asked for it.
+        clock: the clock of its service: of its loop in virtual time, else once somebody asked.
+        opened: the clients that it has opened, and the line of the caller.
         asked_jetstream: whether one of our clients has asked its JetStream for something.
         is_complete: whether the test came to its end; one that stopped half-way (failed, skipped,
             interrupted) had no chance to use what it prepared, nor to clean up.
@@ -74,7 +78,8 @@ class Run:
     item: pytest.Item
     bus: str | None = None
     faults: Faults | None = None
-    clock: RoseyClock | None = None
+    clock: RoseyClock | VirtualTime | None = None
+    opened: WeakKeyDictionary[Client, str] = field(default_factory=WeakKeyDictionary)
     asked_jetstream: bool = False
     is_complete: bool = False
     failures: list[BaseException] = field(default_factory=list)

@@ -128,7 +128,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin a run of a test. It is here that its markers are judged, so that only it fails."""
     # No wrapper: what that raises keeps the wrappers of other plugins from being set up.
-    marks.begin(item)
+    run = marks.begin(item)
     fixtures.harness.be_first(item)
     connections.connections(item.config).allow_for_a_test(marks.allowed_hosts(item))
     if "nats_server" in getattr(item, "fixturenames", ()) or marks.uses_real_bus(item):
@@ -138,7 +138,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if marks.is_in_virtual_time(item):
         from pytest_rosey import virtual_time
 
-        virtual_time.begin(item)
+        virtual_time.begin(run)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -19,7 +19,7 @@ from _pytest.outcomes import Failed
 from dbservice.runtime.clock import system_time
 from pytest_rosey import marks
 from pytest_rosey.clock import IDLE_TURNS, VirtualTime
-from pytest_rosey.marks import loop_scope_of
+from pytest_rosey.marks import Run, loop_scope_of, run_of
 from pytest_rosey.options import MEMORY, settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _YEAR: Final = 366 * 86400.0
 _LOOKS: Final = 6
 """How often within that limit."""
 
-_TIME = pytest.StashKey["VirtualTime"]()
 _LOOPTIMES_HOOKS = "looptime_plugin"
 
 
@@ -46,25 +45,26 @@ class Hang(Failed):
     __module__ = "builtins"  # so that a report shows it by its name alone, as pytest's own
 
 
-def begin(item: pytest.Item, start: float | None = None) -> None:
-    """Let a test that is about to be set up run in virtual time.
+def begin(run: Run, start: float | None = None) -> None:
+    """Let a run of a test that is about to be set up be in virtual time.
 
     Args:
-        item: the test.
+        run: the run.
         start: the moment it begins, in Unix seconds; by default the present.
 
     Raises:
         pytest.fail.Exception: it cannot; the text says why and what to do.
     """
-    reason = why_not(item)
+    reason = why_not(run.item)
     if reason is not None:
-        _refuse(item, reason)
-    item.stash.setdefault(_TIME, VirtualTime(time.time() if start is None else start))
+        _refuse(run.item, reason)
+    run.clock = VirtualTime(time.time() if start is None else start)
 
 
-def of(item: pytest.Item) -> VirtualTime:
-    """Return the clock of a test in virtual time."""
-    return item.stash[_TIME]
+def _clock_of(item: pytest.Item) -> VirtualTime:
+    clock = run_of(item).clock
+    assert isinstance(clock, VirtualTime)  # its run began in virtual time
+    return clock
 
 
 def why_not(item: pytest.Item) -> str | None:
@@ -111,7 +111,7 @@ def take_over(request: pytest.FixtureRequest, runner: Any, ending: ExitStack) ->
     """
     import looptime
 
-    clock = of(request.node)
+    clock = _clock_of(request.node)
     loop: Any = runner.get_loop()
     if not isinstance(loop, asyncio.BaseEventLoop):
         kind = type(loop)
@@ -131,8 +131,7 @@ def take_over(request: pytest.FixtureRequest, runner: Any, ending: ExitStack) ->
 
 def check_taken_over(item: pytest.Item) -> None:
     """Fail a test that asked for virtual time and has no loop that could be virtual."""
-    clock = of(item)
-    if clock.loop is None and item.get_closest_marker(marks.TIME) is not None:
+    if _clock_of(item).loop is None and item.get_closest_marker(marks.TIME) is not None:
         _refuse(item, "it does not run on a loop of pytest-asyncio")
 
 

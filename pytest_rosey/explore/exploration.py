@@ -13,7 +13,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from dbservice.protocol.operations import find
-from pytest_rosey import marks, virtual_time
+from pytest_rosey import marks
 from pytest_rosey.explore.calls import Call
 from pytest_rosey.explore.choice import Rules, rules_of, why_not
 from pytest_rosey.explore.comparison import Comparison
@@ -168,10 +168,13 @@ def _run(item: pytest.Function, run: ExploredRun) -> ExploredRun:
     """Run a test from fresh fixtures, in virtual time, and fail nobody."""
     twin = _twin(item)
     twin.stash[RUN] = run
-    virtual_time.begin(twin, run.start)
     # Keep what stands around the test (its module's fixtures) for the next run.
-    with runs_of(twin):
-        reports = runtestprotocol(twin, log=False, nextitem=_twin(item))
+    try:
+        with runs_of(twin):
+            reports = runtestprotocol(twin, log=False, nextitem=item)
+    finally:
+        # pytest keeps the twin, by the finalizers of wider fixtures, until its session is over.
+        del twin.stash[RUN]
     failed = next((report for report in reports if not report.passed), None)
     if failed is not None:
         run.failure = f"{failed.when}: {_last_line(failed)}"

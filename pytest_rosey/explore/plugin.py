@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dbservice.protocol.errors import did_you_mean
+from pytest_rosey import marks, virtual_time
 from pytest_rosey.explore import report
 from pytest_rosey.explore.choice import is_asked_for, rules_of
 from pytest_rosey.explore.exploration import RUN, explore
@@ -59,8 +60,11 @@ def check_options(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse a marker that says nothing, before its test is run."""
-    if is_asked_for(item):
+    """Refuse a marker that says nothing, before its test is run; let each run begin at its time."""
+    run = item.stash.get(RUN, None)
+    if run is not None:
+        virtual_time.begin(marks.run_of(item), run.start)
+    elif is_asked_for(item):
         rules_of(item)
 
 
@@ -91,10 +95,15 @@ def pytest_fixture_setup(
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Put what an exploration runs in the place of its test."""
     run = item.stash.get(RUN, None)
-    if run is not None:
-        test = cast("pytest.Function", item)
-        test.obj = run.around(test.obj)
-    return (yield)
+    if run is None:
+        return (yield)
+    test = cast("pytest.Function", item)
+    itself = test.obj
+    test.obj = run.around(itself)
+    try:
+        return (yield)
+    finally:
+        test.obj = itself
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
