@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 CRLF = b"\r\n"
 PING = b"PING\r\n"
@@ -30,7 +32,7 @@ class MalformedError(ValueError):
 # --- parsing -----------------------------------------------------------------------------------
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True):
     """The first line of a frame.
 
     Attributes:
@@ -46,7 +48,7 @@ class Line(NamedTuple):
     end: int
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """What the line of a frame with a body says.
 
     Attributes:
@@ -64,7 +66,7 @@ class Head(NamedTuple):
     size: int
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True):
     """One frame, of either direction, where it stands in the stream: nothing is copied unasked.
 
     Attributes:

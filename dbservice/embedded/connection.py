@@ -6,8 +6,9 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from dbservice.bus import wire
 from dbservice.embedded.interest import Subscription, is_literal, is_valid_pattern
@@ -34,8 +35,7 @@ INVALID_PUBLISH_SUBJECT = "Invalid Publish Subject"
 NO_RESPONDERS_NEEDS_HEADERS = "no responders requires headers support"
 
 
-@dataclass(slots=True)
-class Publication:
+class Publication(msgspec.Struct, frozen=True, eq=False):
     """One message on its way through the broker.
 
     Attributes:

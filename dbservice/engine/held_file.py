@@ -31,8 +31,8 @@ class HeldFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._side_path = Path(f"{path}-wal")
+        self._path = str(path)
+        self._side_path = f"{path}-wal"
         self._side: _Identity | None = None
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -41,7 +41,8 @@ class HeldFile:
                 f"The database file '{path}' cannot be opened: {error.strerror}. Check that its "
                 "folder exists and may be written."
             ) from error
-        self._identity = _identity(os.fstat(descriptor))
+        opened = os.fstat(descriptor)
+        self._identity = opened.st_dev, opened.st_ino
         if self._identity in _descriptors:
             _descriptors[self._identity].append(descriptor)  # closed with the holder's
             raise _held(path)
@@ -85,12 +86,9 @@ def _held(path: Path) -> UnavailableError:
     )
 
 
-def _found(path: Path) -> _Identity | None:
+def _found(path: str) -> _Identity | None:
     try:
-        return _identity(os.stat(path))  # noqa: PTH116 - at each commit; this takes half as long
+        found = os.stat(path)  # noqa: PTH116 - at each commit; this takes half as long
     except OSError:
         return None
-
-
-def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino

@@ -8,8 +8,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 from dbservice.engine.errors import UnavailableError
 
@@ -20,8 +21,7 @@ _Order = tuple[Callable[[], None], Callable[[], None]]
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Job:
+class Job(msgspec.Struct):
     """Something to do with a connection, and whoever waits for it.
 
     Attributes:

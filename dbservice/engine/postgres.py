@@ -22,6 +22,7 @@ from functools import lru_cache, partial
 from typing import Any, Generic, NamedTuple
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 from typing_extensions import override
 
 from dbservice.engine.dialect import PostgresDialect
@@ -504,7 +505,7 @@ class _Connection:
             prepared = await self.raw.prepare(f"SELECT {shown} FROM ({sql}) AS answer")
         if statement.room is not None:
             result = await _fetched(await prepared.cursor(*parameters), statement.room, changes)
-            return result._replace(columns=names)
+            return replace(result, columns=names)
         records = await prepared.fetch(*parameters)
         return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from dbservice.engine.dialect import SqliteDialect
 from dbservice.engine.errors import FileGoneError
 from dbservice.engine.folding import lowered
@@ -94,7 +96,7 @@ class Connection:
         with authorized(self.raw, statement.policy):
             cursor = self.raw.execute(statement.sql, statement.parameters)
             names = [column[0] for column in cursor.description]
-            return _fetched(cursor, statement)._replace(columns=names)
+            return replace(_fetched(cursor, statement), columns=names)
 
     def _version_of_schema(self, statement: Statement) -> Result:
         """Ask once in a transaction, unless that itself may change the answer."""

@@ -12,8 +12,9 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from dbservice.engine.errors import StatementTimeoutError, UnavailableError
 from dbservice.engine.fair_queue import FairQueue

@@ -6,9 +6,10 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+
+import msgspec
 
 from dbservice.engine.errors import ConstraintError
 from dbservice.engine.lane import Job
@@ -17,8 +18,7 @@ from dbservice.engine.sqlite_errors import translated
 from dbservice.engine.steps import Statement, Steps
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """Something to do on a connection.
 
     Attributes:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 
@@ -28,7 +30,7 @@ class ReadPolicy(NamedTuple):
     functions: Collection[str]
 
 
-class Statement(NamedTuple):
+class Statement(msgspec.Struct, frozen=True):
     """One SQL statement with its bound parameters.
 
     Attributes:
@@ -44,7 +46,7 @@ class Statement(NamedTuple):
     room: int | None = None
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True):
     """What a statement gave back.
 
     Attributes:

@@ -16,6 +16,9 @@ from dbservice.sqltext.dialects import quoted
 CREATED_AT = "created_at"
 UPDATED_AT = "updated_at"
 
+_INSERTIONS = 64
+"""Texts that are kept of a table; which columns a row names is its sender's choice."""
+
 _BESIDE_FILTERS = frozenset({"sort", "limit", "offset", "columns", "after"})
 
 
@@ -92,6 +95,29 @@ class Table:
         columns = ", ".join(map(self.dialect.shown, self.columns.values()))
         matching = f"{self.dialect.compared(key)} = {self.dialect.operand(key)}"
         return f"SELECT {columns} FROM {self.sql} WHERE {matching}"
+
+    def insertion(self, names: tuple[str, ...]) -> str:
+        """Return the INSERT of a row with values for these columns, as far as it goes by them."""
+        made = self._insertions.get(names)
+        if made is None:
+            if len(self._insertions) >= _INSERTIONS:
+                self._insertions.clear()
+            made = self._insertions[names] = self._insertion(names)
+        return made
+
+    def _insertion(self, names: tuple[str, ...]) -> str:
+        parts = {name: self.dialect.written(self.columns[name]) for name in names}
+        parts |= {name: sql for name, sql in self.defaults.items() if name not in parts}
+        if not parts:
+            return f"INSERT INTO {self.sql} DEFAULT VALUES"
+        columns = ", ".join(self.columns[name].sql for name in parts)
+        key = self.id_column
+        given = self.dialect.any_key if key is not None and key.name in names else ""
+        return f"INSERT INTO {self.sql} ({columns}) {given}VALUES ({', '.join(parts.values())})"
+
+    @cached_property
+    def _insertions(self) -> dict[tuple[str, ...], str]:
+        return {}
 
     def column(self, name: str, field: str) -> Column:
         """Return a column by its name.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from dbservice.protocol.errors import ErrorCode, Reason, RequestError, invalid
 from dbservice.protocol.limits import MAX_IDENTIFIER, MAX_PLUGIN_NAME
@@ -21,8 +22,7 @@ IDENTIFIER_RULE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(msgspec.Struct, frozen=True):
     """The part of the database that belongs to one plugin.
 
     Make one with `namespace()`, which checks the name.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
+from functools import lru_cache
 
 from dbservice.protocol import kv, migrations, rows, sql, system
 from dbservice.protocol.errors import ErrorCode, RequestError, did_you_mean, nearest
@@ -137,6 +138,7 @@ def operation_at(address: Address) -> Operation:
     return operation
 
 
+@lru_cache(maxsize=4096)
 def find(subject: str) -> tuple[Address, Operation]:
     """Return what a request subject says and the operation it names.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+
+import msgspec
 
 from dbservice.protocol.errors import ErrorCode, RequestError, did_you_mean, nearest
 from dbservice.protocol.names import Namespace, namespace
@@ -34,8 +34,7 @@ class Family(StrEnum):
 EVENT = "event"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """What a request subject says.
 
     Attributes:
@@ -109,7 +108,6 @@ def is_storage_subject(subject: str) -> bool:
     return subject.startswith(f"{ROOT}.")
 
 
-@lru_cache(maxsize=4096)
 def parse(subject: str) -> Address:
     """Return what a request subject says. Whether the operation exists is not checked here.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from dbservice.engine.fair_queue import FairQueue
 
 T = TypeVar("T")
@@ -51,10 +53,8 @@ class Admission(Generic[T]):
         self._limits = limits
         self._start = start
         self._share = limits.in_flight - limits.in_flight // _RESERVE
-        self._serving: dict[str, int] = {}
         self._queue: FairQueue[tuple[T, int]] = FairQueue()
-        self._sizes: dict[str, int] = {}
-        self._waiting_sizes: dict[str, int] = {}
+        self._taken: dict[str, _Taken] = {}
         self._size = 0
         self.active = 0
 
@@ -79,79 +79,96 @@ class Admission(Generic[T]):
         Args:
             plugin: whose it is.
             request: what `start` is given.
-            size: its bytes.
+            size: its bytes; no request has none.
         """
         limits = self._limits
-        if self._sizes.get(plugin, 0) + size > limits.plugin_size:
+        taken = self._taken.get(plugin) or _Taken()
+        if taken.size + size > limits.plugin_size:
             return [request]
-        refused = self._make_room(plugin, size) if self._size + size > limits.size else []
+        refused: list[T] = []
         if self._size + size > limits.size:
-            return [*refused, request]
-        if self.active < limits.in_flight and self._may_begin(plugin):
-            self._hold(plugin, size)
-            self._begin(plugin, request)
+            refused = self._make_room(taken.size + size, size)
+            if self._size + size > limits.size:
+                return [*refused, request]
+        if self.active < limits.in_flight and taken.serving < self._share:
+            self._hold(plugin, taken, size)
+            self._begin(plugin, taken, request)
             return refused
         if len(self._queue) >= limits.queued:
             longest = self._queue.longest
             if longest is None or self._queue.waiting(longest) <= self._queue.waiting(plugin) + 1:
                 return [*refused, request]
             refused.append(self._drop_newest(longest))
-        self._hold(plugin, size)
-        _add(self._waiting_sizes, plugin, size)
+        self._hold(plugin, taken, size)
+        taken.waiting += size
         self._queue.put(plugin, (request, size))
         return refused
 
     def finished(self, plugin: str, size: int) -> None:
         """Give back the place of a plugin's request, and start the one whose turn it is."""
         self.active -= 1
-        self._hold(plugin, -size)
-        _add(self._serving, plugin, -1)
-        if self._queue and (taken := self._queue.take(self._may_begin)) is not None:
-            turn, (request, waited_size) = taken
+        self._taken[plugin].serving -= 1
+        self._release(plugin, size)
+        if self._queue and (drawn := self._queue.take(self._may_begin)) is not None:
+            turn, (request, waited_size) = drawn
             self._queue.charge(turn, 1)
-            _add(self._waiting_sizes, turn, -waited_size)
-            self._begin(turn, request)
+            taken = self._taken[turn]
+            taken.waiting -= waited_size
+            self._begin(turn, taken, request)
 
     def dismiss(self) -> list[T]:
         """Empty the queues and return who was waiting in them."""
-        for plugin, size in self._waiting_sizes.items():
-            self._hold(plugin, -size)
-        self._waiting_sizes.clear()
+        for plugin, taken in list(self._taken.items()):
+            size, taken.waiting = taken.waiting, 0
+            self._release(plugin, size)
         return [request for request, _ in self._queue.clear()]
 
     def _may_begin(self, plugin: str) -> bool:
-        return self._serving.get(plugin, 0) < self._share
+        return self._taken[plugin].serving < self._share
 
-    def _begin(self, plugin: str, request: T) -> None:
+    def _begin(self, plugin: str, taken: _Taken, request: T) -> None:
         self.active += 1
-        _add(self._serving, plugin, 1)
+        taken.serving += 1
         self._start(plugin, request)
 
-    def _make_room(self, plugin: str, size: int) -> list[T]:
-        """Turn away what waits of those who have more waiting than this plugin has in all."""
+    def _make_room(self, held: int, size: int) -> list[T]:
+        """Turn away what waits of those who have more waiting than somebody has in all."""
         refused: list[T] = []
-        while self._size + size > self._limits.size and self._waiting_sizes:
-            largest = max(self._waiting_sizes, key=self._waiting_sizes.__getitem__)
-            if self._waiting_sizes[largest] <= self._sizes.get(plugin, 0) + size:
+        while self._size + size > self._limits.size and self._taken:
+            largest = max(self._taken, key=lambda plugin: self._taken[plugin].waiting)
+            if self._taken[largest].waiting <= held:
                 break
             refused.append(self._drop_newest(largest))
         return refused
 
     def _drop_newest(self, plugin: str) -> T:
         request, size = self._queue.drop_newest(plugin)
-        _add(self._waiting_sizes, plugin, -size)
-        self._hold(plugin, -size)
+        self._taken[plugin].waiting -= size
+        self._release(plugin, size)
         return request
 
-    def _hold(self, plugin: str, size: int) -> None:
+    def _hold(self, plugin: str, taken: _Taken, size: int) -> None:
         self._size += size
-        _add(self._sizes, plugin, size)
+        taken.size += size
+        self._taken[plugin] = taken
+
+    def _release(self, plugin: str, size: int) -> None:
+        taken = self._taken[plugin]
+        self._size -= size
+        taken.size -= size
+        if not taken.size:
+            del self._taken[plugin]
 
 
-def _add(sums: dict[str, int], plugin: str, number: int) -> None:
-    """Count for each plugin, and forget who is at nothing."""
-    total = sums.get(plugin, 0) + number
-    if total:
-        sums[plugin] = total
-    else:
-        sums.pop(plugin, None)
+class _Taken(msgspec.Struct):
+    """What one plugin has here.
+
+    Attributes:
+        serving: requests that are being served.
+        size: bytes of all its requests.
+        waiting: bytes of those that wait.
+    """
+
+    serving: int = 0
+    size: int = 0
+    waiting: int = 0

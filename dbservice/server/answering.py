@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from dbservice.engine.errors import EngineError
 from dbservice.protocol import headers
@@ -31,7 +33,7 @@ _LONG: Final = 65_536
 _OFF_THE_DATABASE: Final = (Family.SERVICE, Family.MIGRATE)
 
 
-class EncodedReply(NamedTuple):
+class EncodedReply(msgspec.Struct):
     """What is sent back.
 
     Attributes:
@@ -86,7 +88,8 @@ class Answering:
         """Serve a request and return its answer, whatever its size."""
         call: Call | None = None
         try:
-            call = await self._decoded(incoming)
+            is_long = len(incoming.payload) > _LONG
+            call = await self._decoded_in_turn(incoming) if is_long else incoming.decoded()
             reply = await self._reply(call)
             return EncodedReply(encode_reply(reply, global_kv=call.takes_global_shape), None)
         except RequestError as error:
@@ -103,10 +106,8 @@ class Answering:
             failure = on_global_kv(failure)
         return refusing(failure)
 
-    async def _decoded(self, incoming: Incoming) -> Call:
-        """Decode a payload; of long ones one in a turn of the event loop, so that others get in."""
-        if len(incoming.payload) <= _LONG:
-            return incoming.decoded()
+    async def _decoded_in_turn(self, incoming: Incoming) -> Call:
+        """Decode a long payload, one in a turn of the event loop, so that others get in."""
         async with self._long:
             await asyncio.sleep(0)
             return incoming.decoded()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from dbservice.protocol.codec import decode_request
 from dbservice.protocol.errors import ErrorCode, RequestError, invalid
 from dbservice.protocol.messages import Request
 from dbservice.protocol.names import Namespace, namespace
-from dbservice.protocol.operations import Effect, Operation, operation_at
+from dbservice.protocol.operations import Effect, Operation, find
 from dbservice.protocol.subjects import Address, parse
 from dbservice.runtime.clock import SystemClock
 from dbservice.runtime.correlation import request_id_of
@@ -23,11 +23,11 @@ NOBODY: Final = ""
 """Stands for the plugin of a request that names none: `rosey.db.ping`, or a malformed subject."""
 
 _LONGEST_DEADLINE: Final = 20
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 _CLOCK: Final = SystemClock()
 
 
-@dataclass(slots=True)
-class Incoming:
+class Incoming(msgspec.Struct):
     """What is known of a request before its payload is decoded.
 
     Attributes:
@@ -44,6 +44,7 @@ class Incoming:
         request_id: its correlation id, a fresh one if it came without.
         deadline: Unix milliseconds after which nobody waits for the answer; None for never.
         key: the idempotency key in its headers.
+        size: the bytes that it takes until it is answered.
     """
 
     subject: str
@@ -58,6 +59,7 @@ class Incoming:
     request_id: str
     deadline: int | None
     key: str | None
+    size: int
 
     @property
     def is_late(self) -> bool:
@@ -88,8 +90,7 @@ class Incoming:
         return Call(self.address, self.operation, request, self.key)
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A request that was understood.
 
     Attributes:
@@ -157,12 +158,11 @@ def read(
     address: Address | None = None
     operation: Operation | None = None
     refusal: RequestError | None = None
-    sent = sent or {}
+    sent = sent or _NO_HEADERS
     try:
-        address = parse(subject)
-        operation = operation_at(address)
+        address, operation = find(subject)
     except RequestError as error:
-        refusal = error
+        address, refusal = _address_of(subject), error
     return Incoming(
         subject,
         payload,
@@ -176,7 +176,21 @@ def read(
         request_id_of(sent),
         _deadline(sent[headers.DEADLINE]) if headers.DEADLINE in sent else None,
         sent.get(headers.IDEMPOTENCY_KEY),
+        len(subject) + len(payload) + (_memory_of(sent) if sent else 0),
     )
+
+
+def _address_of(subject: str) -> Address | None:
+    """Return what a subject says that names no operation."""
+    try:
+        return parse(subject)
+    except RequestError:
+        return None
+
+
+def _memory_of(sent: Mapping[str, str]) -> int:
+    """Return the bytes that headers take here: many times what short ones had on the wire."""
+    return getsizeof(sent) + sum(map(getsizeof, sent)) + sum(map(getsizeof, sent.values()))
 
 
 class _Claim(msgspec.Struct):

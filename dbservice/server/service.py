@@ -345,7 +345,7 @@ class DatabaseService:
         if self._takes_no_more:
             await self._refuse(incoming, shutting_down())
             return
-        for refused in self._admission.offer(incoming.plugin, incoming, len(incoming.payload)):
+        for refused in self._admission.offer(incoming.plugin, incoming, incoming.size):
             taken = self._admission.active + self._admission.waiting
             await self._refuse(refused, overloaded(taken))
 
@@ -362,7 +362,7 @@ class DatabaseService:
             with bound_request_id(incoming.request_id):
                 await self._reply(incoming, await self._answering.answer(incoming))
         finally:
-            self._admission.finished(plugin, len(incoming.payload))
+            self._admission.finished(plugin, incoming.size)
 
     async def _refuse(self, incoming: Incoming, error: RequestError) -> None:
         with bound_request_id(incoming.request_id):

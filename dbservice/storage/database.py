@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -108,39 +108,47 @@ class Database:
             RequestError: the request cannot be served.
             EngineError: the engine refused or failed.
         """
-        if isinstance(request, system.Import | system.Clear):
+        if operation.effect is Effect.ADMIN and isinstance(request, _ALONE):
             return await self._execute_alone(work, namespace, request)
-
-        def steps() -> Steps[Reply]:
-            made = self.operations.steps(work, namespace, operation, request, key)
-            is_contested = namespace in self._contested and operation.effect is not Effect.READ
-            return _where_no_import_is(namespace, made) if is_contested else made
-
-        await self._admit(namespace, operation)
+        if namespace not in self._admitted:
+            await self._admit(namespace, operation)
+        if operation.effect is Effect.READ:
+            steps = partial(self.operations.steps, work, namespace, operation, request, key)
+            return await self._read(namespace, operation, request, steps)
+        steps = partial(self._writing, work, namespace, operation, request, key)
         if isinstance(request, rows.Register | rows.Drop):
             return await self._change_table(namespace, request, key, steps)
-        if operation.effect is Effect.READ:
-            return await self._read(namespace, operation, request, steps)
         try:
             return await self._write(namespace, operation, request, key, steps, alone=alone)
         except StatementTimeoutError as error:
             raise WriteTimeoutError(str(error)) from error
 
-    async def _read(
+    def _writing(
+        self,
+        work: Work,
+        namespace: Namespace,
+        operation: Operation,
+        request: Request,
+        key: str | None,
+    ) -> Steps[Reply]:
+        steps = self.operations.steps(work, namespace, operation, request, key)
+        return _where_no_import_is(namespace, steps) if namespace in self._contested else steps
+
+    def _read(
         self,
         namespace: Namespace,
         operation: Operation,
         request: Request,
         steps: Callable[[], Steps[Reply]],
-    ) -> Reply | bytes:
+    ) -> Awaitable[Reply | bytes]:
         quick = touches_few_rows(request)
         apart = self.engine.apart
         if apart is None or quick or operation.family is Family.NAMESPACE:
             # Namespaces are read out page by page, by what knows the migrations.
-            return await self.engine.read(steps, scan=not quick, plugin=namespace.plugin)
-        return await apart.read(self._order(namespace, operation, request))
+            return self.engine.read(steps, scan=not quick, plugin=namespace.plugin)
+        return apart.read(self._order(namespace, operation, request))
 
-    async def _write(
+    def _write(
         self,
         namespace: Namespace,
         operation: Operation,
@@ -149,13 +157,13 @@ class Database:
         steps: Callable[[], Steps[Reply]],
         *,
         alone: bool,
-    ) -> Reply | bytes:
+    ) -> Awaitable[Reply | bytes]:
         quick = touches_few_rows(request)
         apart = self.engine.apart
         if apart is None or quick or not isinstance(request, rows.Update | rows.Delete):
             # How long an insert takes follows from its own size.
-            return await self.engine.write(steps, quick=quick, alone=alone, plugin=namespace.plugin)
-        return await apart.write(self._order(namespace, operation, request, key))
+            return self.engine.write(steps, quick=quick, alone=alone, plugin=namespace.plugin)
+        return apart.write(self._order(namespace, operation, request, key))
 
     async def _change_table(
         self,
@@ -255,8 +263,6 @@ class Database:
         return await self.engine.write(self.operations.sweep)
 
     async def _admit(self, namespace: Namespace, operation: Operation) -> None:
-        if namespace in self._admitted:
-            return
         if operation.effect is not Effect.READ:
             await self.admit(namespace)
         elif await self.engine.read(lambda: namespace_owners.check(namespace)):
@@ -279,7 +285,7 @@ def touches_few_rows(request: Request) -> bool:
         return True
     if isinstance(request, rows.Insert):
         return isinstance(request.data, dict)
-    if not isinstance(request, rows.Select | rows.Update | rows.Delete):
+    if not isinstance(request, _BY_ID):
         return False
     if request.id is not UNSET or _names_few_ids(request.filters or {}):
         return True
@@ -287,6 +293,8 @@ def touches_few_rows(request: Request) -> bool:
 
 
 _BY_KEY = (kv.KvGet, kv.KvSet, kv.KvDelete, kv.KvIncr, rows.Upsert)
+_BY_ID = (rows.Select, rows.Update, rows.Delete)
+_ALONE = (system.Import, system.Clear)
 
 _FEW = 16
 """Rows that are few: even of the largest size they do not hold up the event loop for long."""

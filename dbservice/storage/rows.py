@@ -202,21 +202,13 @@ class RecordStore:
     def _insert(self, table: Table, row: Row, path: str, unless: str = "") -> Steps[Result]:
         values = stored_row(table, row, path)
         self._stamp(table, values)
-        key, given = table.id_column, ""
+        key = table.id_column
         if key is not None and values.get(key.name, "") is None:
             del values[key.name]  # an explicit null asks for a generated key, as none does
-        parts = {name: table.dialect.written(table.columns[name]) for name in values}
-        parts |= {name: sql for name, sql in table.defaults.items() if name not in values}
-        names = ", ".join(table.columns[name].sql for name in parts)
-        marks = ", ".join(parts.values())
-        if key is not None and key.name in values:
-            given = table.dialect.any_key
-        what = f"({names}) {given}VALUES ({marks})" if parts else "DEFAULT VALUES"
         returning = f" RETURNING {table.dialect.shown(key)}" if key else ""
+        insertion = table.insertion(tuple(values))
         try:
-            result = yield Statement(
-                f"INSERT INTO {table.sql} {what}{unless}{returning}", tuple(values.values())
-            )
+            result = yield Statement(f"{insertion}{unless}{returning}", tuple(values.values()))
         except ConstraintError as error:
             raise _explained(error, is_missing=True) from error
         except FullError as error:
@@ -237,15 +229,16 @@ class RecordStore:
     def _change(
         self, table: Table, matching: Matching, assignments: Assignments, returned: list[Column]
     ) -> Steps[tuple[int, list[Row]]]:
-        if table.is_stamped and f'"{UPDATED_AT}" =' not in assignments.sql:
+        if table.is_stamped and UPDATED_AT not in assignments.names:
             column = table.columns[UPDATED_AT]
             assignments.also_set(column, moment_of(column, timestamp(self._clock.time())))
-        if not assignments.sql and not assignments.on_arrays:
-            return 0, []
         room = self._room()
         if assignments.on_arrays:
             return (yield from _change_one_by_one(table, matching, assignments, returned, room))
-        sql = f"UPDATE {table.sql} SET {assignments.sql} WHERE {matching.sql}"
+        changes = assignments.sql
+        if not changes:
+            return 0, []
+        sql = f"UPDATE {table.sql} SET {changes} WHERE {matching.sql}"
         try:
             result = yield Statement(
                 sql + _returning(table, returned),
@@ -347,10 +340,10 @@ def stored_row(table: Table, row: Row, path: str) -> Row:
         RequestError: VALIDATION_ERROR for an unknown column or a value of the wrong type,
             VALUE_TOO_LARGE for a row over 1 MiB.
     """
-    values = {
-        name: to_stored(table.written_column(name, f"{path}.{name}"), value, f"{path}.{name}")
-        for name, value in row.items()
-    }
+    values: Row = {}
+    for name, value in row.items():
+        field = f"{path}.{name}"
+        values[name] = to_stored(table.written_column(name, field), value, field)
     check_size(values.values(), path)
     return values
 

@@ -198,10 +198,7 @@ def test_no_plugin_is_remembered_that_asks_for_nothing_any_more():
         bus.send(plugin, 2)
     while bus.running:
         bus.finish()
-    admission = bus.admission
-    assert not admission._serving
-    assert not admission._sizes
-    assert not admission._waiting_sizes
+    assert not bus.admission._taken
 
 
 def test_it_tells_how_long_the_oldest_request_has_waited():
