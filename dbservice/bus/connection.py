@@ -34,6 +34,9 @@ from dbservice.runtime.logs import SparingLog
 
 log: Final = logging.getLogger(__name__)
 
+_LARGEST_HEADER_BLOCK: Final = 16_384
+"""Bytes; nats-py takes 0.15 s for one of a megabyte, and whatever comes next waits for that."""
+
 
 class SurvivingClient(Client):
     """A NATS client that no message ends.
@@ -157,6 +160,8 @@ class _Reader(Parser):
     async def _act(self, frame: wire.Frame) -> None:
         client, head, verb = self.nc, frame.head, frame.verb
         if head is not None:
+            if head.header_size > _LARGEST_HEADER_BLOCK:
+                raise ValueError(f"{head.header_size} bytes of headers")
             await client._process_msg(  # noqa: SLF001
                 int(head.sid), head.subject, head.reply, frame.payload, frame.header_block
             )

@@ -37,6 +37,12 @@ HOSTILE: Mapping[str, bytes] = {
     "header value beyond ASCII": _headed(b"rosey.db.ping", b"NATS/1.0\r\nA: \xc3\xa9\xff\r\n\r\n"),
     "header name beyond ASCII": _headed(b"rosey.db.ping", b"NATS/1.0\r\n\xff\xfe: b\r\n\r\n"),
     "header line without a colon": _headed(b"rosey.db.ping", b"NATS/1.0\r\nnothing\r\n\r\n"),
+    "header block of many lines": _headed(
+        b"rosey.db.ping", b"NATS/1.0\r\n" + b"".join(b"%x:\r\n" % n for n in range(5000)) + b"\r\n"
+    ),
+    "header block of one long line": _headed(
+        b"rosey.db.ping", b"NATS/1.0\r\nA: " + b"a" * 20_000 + b"\r\n\r\n"
+    ),
     "request id that is no UTF-8": _headed(
         b"rosey.db.ping", b"NATS/1.0\r\nRosey-Request-Id: \xff\r\n\r\n"
     ),

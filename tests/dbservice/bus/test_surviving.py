@@ -93,6 +93,8 @@ async def test_a_message_that_cannot_be_read_costs_nothing_but_itself(
         "reply that is no UTF-8",
         "header block of one letter",
         "status line of garbage",
+        "header block of many lines",
+        "header block of one long line",
     ],
 )
 async def test_what_is_dropped_is_counted(
