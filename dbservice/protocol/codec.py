@@ -37,6 +37,8 @@ _NAMED = re.compile(
     re.DOTALL,
 )
 _JSON_NAMES = {"int": "integer", "str": "string", "bool": "boolean", "float": "number"}
+_WITHOUT_FORM = (OverflowError, TypeError, ValueError, UnicodeEncodeError, RecursionError)
+"""What the encoder raises for a value that has no JSON form."""
 _NEVER_EMPTY = ("plugin_name", "key", "table")
 
 
@@ -69,9 +71,19 @@ def encode_request(request: Request) -> bytes:
         RequestError: VALIDATION_ERROR if a value has no JSON form, for example NaN or an integer
             of more than 64 bits.
     """
+    try:
+        encoded = _encode(request)
+    except _WITHOUT_FORM:
+        _check_fields(request)
+        return encode_json(request)
+    if _DOUBTFUL_VALUE.search(encoded):
+        _check_fields(request)
+    return encoded
+
+
+def _check_fields(request: Request) -> None:
     for name in request.__struct_fields__:
         check_json(getattr(request, name), name)
-    return encode_json(request)
 
 
 def encode_reply(reply: Reply | bytes, *, global_kv: bool = False) -> bytes:
@@ -112,7 +124,7 @@ def encode_json(value: Any) -> bytes:
     """
     try:
         return _encode(value)
-    except (OverflowError, TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
+    except _WITHOUT_FORM as error:
         raise invalid(f"The value has no JSON form: {error}.") from None
 
 
@@ -152,7 +164,7 @@ def encode_faithful(value: Any, path: str) -> bytes:
     """
     try:
         encoded = _encode(value)
-    except (OverflowError, TypeError, ValueError, UnicodeEncodeError, RecursionError):
+    except _WITHOUT_FORM:
         check_json(value, path)
         raise
     if _DOUBTFUL.search(encoded):
@@ -161,6 +173,8 @@ def encode_faithful(value: Any, path: str) -> bytes:
 
 
 _DOUBTFUL = re.compile(rb"\\u0000|[1-9]\d{18}")
+_DOUBTFUL_VALUE = re.compile(rb"\\u0000|[1-9]\d{18}|null")
+"""The same in what was no JSON before: NaN and Infinity are encoded as null."""
 
 
 _SURROGATES = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
