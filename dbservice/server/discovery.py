@@ -7,6 +7,7 @@ contract. What is told here are the operations as endpoints, and how often each 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,9 +76,7 @@ class Discovery:
 
     def __init__(self, nats: Client, version: str, may_answer: Callable[[str], bool]) -> None:
         self.id = uuid4().hex
-        self.tallies: Mapping[type[Request], Tally] = {
-            operation.request: Tally() for operation in OPERATIONS.values()
-        }
+        self.tallies: Mapping[type[Request], Tally] = defaultdict(Tally)
         self._nats = nats
         self._version = _semantic(version)
         self._may_answer = may_answer
