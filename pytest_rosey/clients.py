@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from typing_extensions import override
 
-from pytest_rosey.marks import Run, loop_scope_of, run_of
+from pytest_rosey.marks import Run, loop_scope_of
 
 __tracebackhide__ = True
 
@@ -34,15 +33,11 @@ class LoopOwner:
 
     Attributes:
         fixture: the fixture that made it.
-        loop_scope: the loop scope of the test, which is that of the fixture.
-        fixture_default: pytest-asyncio's setting for the loop scope of async fixtures.
         run: of the test.
         loop: the loop itself; by default the running one.
     """
 
     fixture: str
-    loop_scope: str
-    fixture_default: str
     run: Run
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
@@ -56,7 +51,7 @@ class LoopOwner:
             return
         raise WrongLoopError(
             f"'{self.fixture}' lives on the event loop of this test, whose loop scope is "
-            f"'{self.loop_scope}', and was used on another loop.\n{self._what_to_do()}"
+            f"'{loop_scope_of(self.run.item)}', and was used on another loop.\n{self._what_to_do()}"
         )
 
     def _what_to_do(self) -> str:
@@ -77,21 +72,16 @@ class LoopOwner:
                 "The test is a plain function and has started that loop itself, as by "
                 "asyncio.run(). Write it as `async def`, and await there."
             )
+        scope = loop_scope_of(item)
+        default = item.config.getini("asyncio_default_fixture_loop_scope") or "not set"
         return (
             "An async fixture that uses it must run on the test's loop, but "
-            f"asyncio_default_fixture_loop_scope is '{self.fixture_default}'. Do one of these:\n"
-            f'  - @pytest_asyncio.fixture(loop_scope="{self.loop_scope}") on that fixture\n'
-            f"  - asyncio_default_fixture_loop_scope = {self.loop_scope} in the ini file\n"
+            f"asyncio_default_fixture_loop_scope is '{default}'. Do one of these:\n"
+            f'  - @pytest_asyncio.fixture(loop_scope="{scope}") on that fixture\n'
+            f"  - asyncio_default_fixture_loop_scope = {scope} in the ini file\n"
             "  - @pytest.mark.asyncio(loop_scope=...) or asyncio_default_test_loop_scope = ... "
             "to run the test on the fixture's loop"
         )
-
-
-def loop_owner_of(request: pytest.FixtureRequest, fixture: str) -> LoopOwner:
-    """Return the owner of what a fixture of ours makes on the running loop."""
-    default = request.config.getini("asyncio_default_fixture_loop_scope")
-    item = request.node
-    return LoopOwner(fixture, loop_scope_of(item), default or "not set", run_of(item))
 
 
 def told(error: BaseException) -> str:

@@ -30,8 +30,15 @@ _TIMES = (_VIRTUAL, "real")
 HARNESS = "_rosey"
 """The fixture that all fixtures on a bus depend on."""
 
-RUNNER = "_function_scoped_runner"
-"""pytest-asyncio's fixture that makes the loop of a test whose loop scope is `function`."""
+
+def runner_of(loop_scope: str) -> str:
+    """Return the name of pytest-asyncio's fixture that makes the loop of a loop scope."""
+    # It has no public name; tests/pytest_rosey/fixtures/test_loop_scopes.py guards it.
+    return f"_{loop_scope}_scoped_runner"
+
+
+RUNNER = runner_of("function")
+"""What makes the loop of a test with a loop of its own."""
 
 _RUN = pytest.StashKey["Run"]()
 
@@ -269,11 +276,15 @@ def is_in_virtual_time(item: pytest.Item) -> bool:
 
 
 def loop_scope_of(item: pytest.Item) -> str:
-    """Return the loop scope of a test: its marker's, else the ini default."""
+    """Return the loop scope of a test: its marker's, else the ini default.
+
+    Raises:
+        ValueError: pytest-asyncio, whose ini key that is, takes no part in this run.
+    """
+    default: str = item.config.getini("asyncio_default_test_loop_scope")
     marker = item.get_closest_marker("asyncio")
     named = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") if marker else None
-    scope: str = named or item.config.getini("asyncio_default_test_loop_scope")
-    return scope
+    return named or default
 
 
 def bus_of(item: pytest.Item) -> str:

@@ -154,16 +154,13 @@ def start_postgres(config: pytest.Config) -> PostgresDatabases:
     return databases
 
 
-def databases(config: pytest.Config, files: pytest.TempPathFactory) -> Databases:
+def databases(request: pytest.FixtureRequest) -> Databases:
     """Return what gives each test of the run its database.
-
-    Args:
-        config: of the run.
-        files: makes the directories of temporary databases.
 
     Raises:
         pytest.UsageError: it is on a server that cannot be had.
     """
+    config = request.config
     database = settings(config).database
     if is_on_postgres(database):
         return start_postgres(config)
@@ -172,6 +169,7 @@ def databases(config: pytest.Config, files: pytest.TempPathFactory) -> Databases
     if database.value == MEMORY:
         return SqliteDatabases()
     if database.value == FILE:
+        files: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
         return SqliteDatabases(lambda: files.mktemp("rosey-db") / "rosey.db")
     path, worker = Path(database.value), worker_id(config)
     # SQLite has one writing process, so that each xdist worker needs a file of its own.

@@ -6,7 +6,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from typing_extensions import override
@@ -21,8 +21,6 @@ from pytest_rosey.buses.message import Interceptor, Message, Publisher, subscrip
 from pytest_rosey.buses.proxy import Proxy
 from pytest_rosey.clients import LoopBound, LoopOwner
 from pytest_rosey.servers.nats import NatsServer, address_of
-
-C = TypeVar("C", bound=LoopBound)
 
 # nats-py's own defaults wait 2 s before each of 60 attempts. These ride out a restart of the
 # server and give up on a dead one after 3 s.
@@ -332,8 +330,7 @@ async def _until(condition: Callable[[], bool]) -> None:
                 timer.cancel()
 
 
-async def join(client: C, url: str, owner: LoopOwner) -> C:
+async def join(client: LoopBound, url: str, owner: LoopOwner) -> None:
     """Connect a client of a fixture, and bind it to the running loop."""
     client.owner = owner
     await client.connect(servers=url, name=f"pytest-rosey {owner.fixture}", **_PATIENCE)
-    return client

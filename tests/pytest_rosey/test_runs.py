@@ -95,6 +95,21 @@ class TestWhoseItIs:
         result = run(project, f"{WORKER}\nasync def test_x({parameters}): pass")
         result.assert_outcomes(passed=1)
 
+    def test_a_fixture_that_cleans_up_where_ours_is_fetched_late(
+        self, project: pytest.Pytester
+    ) -> None:
+        result = run(
+            project,
+            f"""{WORKER}
+@pytest.fixture
+def client(request):
+    return request.getfixturevalue("nats_client")
+
+async def test_x(start_worker, client): pass
+""",
+        )
+        result.assert_outcomes(passed=1)
+
     def test_a_fixture_that_does_not_clean_up_is_a_leak_in_either_order(
         self, project: pytest.Pytester
     ) -> None:
