@@ -32,16 +32,10 @@ from dbservice.protocol.errors import RequestError
 from dbservice.protocol.migrations import Check
 from dbservice.protocol.names import Namespace
 from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.functions import NONDETERMINISTIC
 from dbservice.sqltext.lexer import Kind
 from dbservice.sqltext.sequence import TABLE as COUNTERS
 from dbservice.storage import own_tables
-
-_CHANGING = frozenset(
-    {"NOW", "RANDOM", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "GEN_RANDOM_UUID"}
-    | {"CLOCK_TIMESTAMP", "STATEMENT_TIMESTAMP", "TRANSACTION_TIMESTAMP", "STRFTIME", "DATETIME"}
-    | {"DATE", "TIME", "JULIANDAY", "UNIXEPOCH"}
-)
-"""Functions that may give something else when a migration runs a second time."""
 
 _SHOWN = 5
 
@@ -364,7 +358,7 @@ def _lost_counters(before: _State, after: _State) -> list[str]:
 
 def _may_differ(file: MigrationFile, dialect: Dialect) -> bool:
     return any(
-        token.keyword in _CHANGING or (token.kind is Kind.STRING and token.value == "now")
+        token.keyword.lower() in NONDETERMINISTIC or (token.kind is Kind.STRING and token.value == "now")
         for command in file.commands(Direction.UP, dialect)
         for token in command.tokens
     )

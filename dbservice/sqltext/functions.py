@@ -60,3 +60,12 @@ ALLOWED = {
     Dialect.POSTGRESQL: _COMMON | _POSTGRESQL,
 }
 """Lower-case names of the allowed functions, per engine."""
+
+NONDETERMINISTIC = words(
+    """
+    age clock_timestamp current_date current_time current_timestamp date datetime gen_random_uuid
+    julianday localtime localtimestamp now random randomblob statement_timestamp strftime time
+    transaction_timestamp unixepoch
+    """
+)
+"""Lower-case names of what asks the clock or chance, on either engine."""

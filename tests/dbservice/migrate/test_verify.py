@@ -215,6 +215,37 @@ async def test_a_counter_that_goes_back_is_found() -> None:
     assert "counter went back from 6 to 0" in found["002_step: DOWN restores the data"]
 
 
+WRITTEN = """\
+-- UP
+CREATE TABLE b (id INTEGER PRIMARY KEY, value TEXT);
+INSERT INTO b VALUES (1, CAST({value} AS TEXT));
+-- DOWN
+DROP TABLE b;
+"""
+
+
+@pytest.mark.parametrize("value", ["random()", "hex(randomblob(16))"])
+async def test_what_chance_has_written_is_not_compared(value: str) -> None:
+    checks = await tried(BASE, WRITTEN.format(value=value))
+
+    assert failed(checks) == {}
+    (check,) = [one for one in checks if one.name == "002_step: UP again gives the same data"]
+    assert "uses the clock or chance" in check.message
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("value", ["gen_random_uuid()", "localtime", "localtimestamp"])
+async def test_what_the_clock_of_postgresql_has_written_is_not_compared(
+    value: str, request: pytest.FixtureRequest
+) -> None:
+    scratch = partial(postgres_scratch, request.getfixturevalue("postgres").url())
+
+    text = WRITTEN.format(value=value)
+    checks = await tried(BASE, text, dialect=Dialect.POSTGRESQL, scratch=scratch)
+
+    assert failed(checks) == {}
+
+
 async def test_what_is_no_fault_is_only_remarked() -> None:
     second = "-- UP\nCREATE TABLE b (x TEXT DEFAULT 'y');\n"
     second += "INSERT INTO b VALUES (datetime('now'));\n-- DOWN\nDROP TABLE b;\n"
