@@ -358,7 +358,8 @@ def _lost_counters(before: _State, after: _State) -> list[str]:
 
 def _may_differ(file: MigrationFile, dialect: Dialect) -> bool:
     return any(
-        token.keyword.lower() in NONDETERMINISTIC or (token.kind is Kind.STRING and token.value == "now")
+        token.keyword.lower() in NONDETERMINISTIC
+        or (token.kind is Kind.STRING and token.value.lower() == "now")
         for command in file.commands(Direction.UP, dialect)
         for token in command.tokens
     )
