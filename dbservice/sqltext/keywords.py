@@ -1,4 +1,4 @@
-"""Words of SQL that tell `dbservice.sqltext.qualify` what it is looking at."""
+"""Words of SQL: those that show what stands where, and those that no migration may begin with."""
 
 from __future__ import annotations
 

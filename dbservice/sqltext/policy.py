@@ -1,11 +1,11 @@
 """What SQL that a plugin wrote may say: one policy for each engine, asked by every reader.
 
 Two readers take such SQL: migrations (`dbservice.sqltext.qualify`) and the SQL tier
-(`dbservice.sql.query`). Each knows its own grammar; what is a leak is decided here, for both. The
-rules look at words wherever they stand, because no reader knows every place in which an engine
-computes. On PostgreSQL that is more than calls: `x::type`, `CAST(x AS type)`, `type 'x'`, words
-such as `current_user`, and a dot behind a value: `(x).f` and, where `g` is a function in FROM,
-`g.f` call `f`.
+(`dbservice.sql.query`). Each knows its own grammar and the commands that it takes (all but those
+in `keywords`; one SELECT); what is a leak is decided here, for both. The rules look at words
+wherever they stand, because no reader knows every place in which an engine computes. On PostgreSQL
+that is more than calls: `x::type`, `CAST(x AS type)`, `type 'x'`, words such as `current_user`, and
+a dot behind a value: `(x).f` and, where `g` is a function in FROM, `g.f` call `f`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from dbservice.sqltext.lexer import Kind, SqlError, Token
 
 _FIELDS = words("key value ordinality")
 """The columns of the allowed table functions."""
+
+_ENGINE_PREFIXES = ("sqlite_", "pg_", "pragma_")
+_ENGINE_NAMES = words("information_schema dbstat")
+"""Names of the engines' own tables and functions: of both on both, since a plugin moves."""
 
 
 class ForbiddenSqlError(SqlError):
@@ -47,8 +51,7 @@ class Policy:
         types_with_arguments: those that may stand before a parenthesis.
         nameless_calls: words that the engine computes without parentheses, and that may not stand
             anywhere unless they are quoted, or a column or a label for sure.
-        engine_prefixes: what the names of the engine's own tables and functions begin with.
-        engine_names: its other names that no plugin may write, quoted or not.
+        engine_names: names of the engine's own that no plugin may write, quoted or not.
     """
 
     dialect: Dialect
@@ -56,7 +59,6 @@ class Policy:
     types: frozenset[str] | None
     types_with_arguments: frozenset[str]
     nameless_calls: frozenset[str]
-    engine_prefixes: tuple[str, ...]
     engine_names: frozenset[str]
 
     def check_names(
@@ -92,7 +94,7 @@ class Policy:
             )
         if name in exempt:
             return
-        if name.startswith(self.engine_prefixes) or name in self.engine_names:
+        if name.startswith(_ENGINE_PREFIXES) or name in self.engine_names:
             raise _forbidden(token, "belongs to the database engine, not to a plugin")
         if "__" in name and not owns(name):
             raise _forbidden(token, f"is outside this plugin's namespace: {advice}")
@@ -262,8 +264,7 @@ POLICIES = {
         types.ALLOWED[Dialect.SQLITE],
         types.WITH_ARGUMENTS[Dialect.SQLITE],
         nameless_calls=frozenset(),
-        engine_prefixes=("sqlite_", "pg_", "pragma_"),
-        engine_names=frozenset({"information_schema", "dbstat"}),
+        engine_names=_ENGINE_NAMES,
     ),
     Dialect.POSTGRESQL: Policy(
         Dialect.POSTGRESQL,
@@ -275,8 +276,7 @@ POLICIES = {
             current_catalog current_role current_schema current_user session_user system_user user
             """
         ),
-        engine_prefixes=("sqlite_", "pg_", "pragma_"),
-        engine_names=frozenset({"information_schema", "dbstat"})
+        engine_names=_ENGINE_NAMES
         | words(
             """
             regclass regcollation regdictionary regnamespace regoper regoperator regproc
