@@ -190,6 +190,7 @@ def _header_lines() -> Iterator[str]:
     yield from ("", "## Headers", "", "| header | meaning |", "|---|---|")
     yield f"| `{headers.IDEMPOTENCY_KEY}` | idempotency key of a write; as `idempotency_key` |"
     yield f"| `{headers.REQUEST_ID}` | correlation id; echoed in the reply, in every log line |"
+    yield f"| `{headers.TRACE_CONTEXT}` | W3C trace context; the service continues the trace |"
     yield f"| `{headers.DEADLINE}` | Unix milliseconds; a request that is late is dropped |"
 
 
