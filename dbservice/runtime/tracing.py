@@ -24,18 +24,23 @@ _FAULTS = RETRYABLE | {ErrorCode.INTERNAL_ERROR}
 """Codes that are the service's fault; a refused request is a span that ended well."""
 
 
-def configured() -> Tracing | None:
-    """Return where spans go, or None if OpenTelemetry is absent or has no provider."""
+def provider() -> TracerProvider | None:
+    """Return where the spans of this process go, or None if OpenTelemetry is not set up in it."""
     if "opentelemetry.trace" not in sys.modules and _NAMED_IN_THE_ENVIRONMENT not in os.environ:
         return None
     try:
         from opentelemetry import trace
     except ImportError:
         return None
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
-        return None
-    return Tracing(provider)
+    found = trace.get_tracer_provider()
+    is_none = isinstance(found, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+    return None if is_none else found
+
+
+def configured() -> Tracing | None:
+    """Return what makes the service's spans, or None if they would go nowhere."""
+    found = provider()
+    return None if found is None else Tracing(found)
 
 
 class Tracing:
