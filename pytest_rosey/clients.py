@@ -20,8 +20,6 @@ from pytest_rosey.marks import Run, loop_scope_of
 
 __tracebackhide__ = True
 
-Callback = Callable[[Msg], Awaitable[None]]
-
 
 class WrongLoopError(RuntimeError):
     """A fixture's object was used on another event loop than the one it was made on."""

@@ -18,6 +18,10 @@ FILE = "file"
 POSTGRES = "postgres"
 AUTO = "auto"
 
+_REAL_TIME = "real"
+_TIMES = ("virtual", _REAL_TIME)
+_DEFAULTS = {"nats": AUTO, "db": MEMORY}
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare the options and ini keys, all named `rosey`."""
@@ -105,11 +109,11 @@ def add_options(parser: pytest.Parser) -> None:
         default="200",
     )
     parser.addini("rosey_real_nats", "Default of --rosey-real-nats", type="bool", default=False)
-    parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=AUTO)
+    parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=_DEFAULTS["nats"])
     parser.addini("rosey_nats_image", "Default of --rosey-nats-image", default="")
     parser.addini("rosey_nats_config", "Default of --rosey-nats-config", default="")
     parser.addini("rosey_migrations", "Default of --rosey-migrations", type="paths", default=[])
-    parser.addini("rosey_db", "Default of --rosey-db", default=MEMORY)
+    parser.addini("rosey_db", "Default of --rosey-db", default=_DEFAULTS["db"])
     parser.addini("rosey_check_paths", "Default of --rosey-check-paths", type="paths", default=[])
     parser.addini(
         "rosey_time",
@@ -134,11 +138,6 @@ def add_options(parser: pytest.Parser) -> None:
         type="bool",
         default=True,
     )
-
-
-_REAL_TIME = "real"
-_TIMES = ("virtual", _REAL_TIME)
-_DEFAULTS = {"nats": AUTO, "db": MEMORY}
 
 
 @dataclass(frozen=True, slots=True)

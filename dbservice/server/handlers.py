@@ -67,11 +67,11 @@ def handlers(
     turns = ScanTurns(1, STATEMENT_TIMEOUT)
 
     async def query(call: Call) -> Reply | bytes:
-        """Read a query, where no worker does it: one at a time, and for half of the time."""
+        """Read a query: parsing it holds the event loop, which others get half of the time of."""
 
         async def prepared(_seconds: float) -> Work:
             began = time.perf_counter()
-            await asyncio.sleep(0)  # takes as long as what is done with the rows of other queries
+            await asyncio.sleep(0)  # what others do meanwhile lengthens the pause, too
             try:
                 return tier.prepared(cast("ExecuteQuery", call.request))
             finally:

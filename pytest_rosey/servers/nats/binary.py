@@ -89,8 +89,8 @@ def binary_version(path: Path) -> str:
 class BinaryServer(NatsServer):
     """A `nats-server` process on a random loopback port, with a directory of its own.
 
-    The directory holds its log and, JetStream's store. Process
-    and directory are gone after `stop()`, at the exit of Python, and after a `kill -9` of it.
+    The directory holds its log and JetStream's store. Process and directory are gone after
+    `stop()`, at the exit of Python, and after a `kill -9` of it.
 
     Args:
         executable: the binary.
