@@ -134,7 +134,7 @@ class Authorization:
             return await self._quotes.delete_quote(quote_id, by=user)
 
     async def tag_quote(
-        self, quote_id: int, tag: str, user: str, role: str, *, remove: bool = False
+        self, quote_id: int, tag: str, user: str, role: str, *, remove: bool
     ) -> list[str]:
         """Tag a quote, or take a tag from it, if this user may delete it. Return its tags.
 
