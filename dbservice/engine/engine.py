@@ -13,15 +13,23 @@ from dbservice.sqltext.dialects import Dialect
 class Apart(Protocol):
     """Worker processes beside an engine: they run what can take long, and can be ended."""
 
-    async def read(self, order: Order) -> bytes:
+    async def read(self, order: Order, turn: str) -> bytes:
         """Have an operation run that only reads; return its encoded reply.
+
+        Args:
+            order: what to do.
+            turn: the plugin in whose turn it is done.
 
         Raises:
             RequestError, EngineError: what running it here would raise.
         """
 
-    async def write(self, order: Order) -> bytes:
+    async def write(self, order: Order, turn: str) -> bytes:
         """Have an operation run that writes; return its encoded reply when it is durable.
+
+        Args:
+            order: what to do.
+            turn: the plugin in whose turn it is done.
 
         Raises:
             RequestError, EngineError: what running it here would raise.

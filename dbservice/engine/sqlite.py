@@ -89,7 +89,7 @@ class SqliteEngine(Engine):
         self._reader = ReaderLane(connect=self._connect_reader, disconnect=_disconnect)
         self._scanner = ThreadLane(
             "rosey-db-scanner",
-            connect=self._connect_reader,
+            connect=self._connect_scanner,
             disconnect=_disconnect,
             run=run_reads,
             number=SCANNERS,
@@ -265,6 +265,12 @@ class SqliteEngine(Engine):
     def _connect_reader(self) -> Connection:
         connection = self._connect()
         connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _connect_scanner(self) -> Connection:
+        connection = self._connect_reader()
+        # A long scan is told from a short one likewise; but a slow disk shall not keep a thread.
+        connection.clock, connection.patience = time.thread_time, self._timeout
         return connection
 
     def _connect(self) -> Connection:

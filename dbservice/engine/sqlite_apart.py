@@ -76,13 +76,13 @@ class SqliteApart(Apart):
         self._template.end()
 
     @override
-    async def read(self, order: Order) -> bytes:
+    async def read(self, order: Order, turn: str) -> bytes:
         async def attempt(seconds: float) -> bytes:
             return reply_in(await self._readers.do(order.within(seconds), seconds))
 
-        return await self._turns.run(order.plugin, attempt)
+        return await self._turns.run(turn, attempt)
 
-    async def write(self, order: Order) -> bytes:
+    async def write(self, order: Order, turn: str) -> bytes:
         """Have an operation run that writes; see Apart.
 
         It is committed in a second step, so that one that is killed has changed nothing.
@@ -97,7 +97,7 @@ class SqliteApart(Apart):
                     raise missed
             return reply
 
-        reply = await self._write_turns.run(order.plugin, attempt)
+        reply = await self._write_turns.run(turn, attempt)
         if self._on_commit is not None:
             self._on_commit(1)
         return reply

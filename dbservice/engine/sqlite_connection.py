@@ -20,6 +20,7 @@ from dbservice.engine.steps import Result, Statement, Steps, T, weight
 from dbservice.engine.type_map import is_carried, is_normal, is_utf8, normal_form
 
 _INSTRUCTIONS_BETWEEN_CLOCK_LOOKS: Final = 10_000
+_FOR_EVER: Final = float("inf")
 
 OPTIONS: Final[Mapping[str, Any]] = {
     "isolation_level": None,
@@ -38,7 +39,9 @@ class Connection:
         raw: the driver's connection; used by one thread at a time.
         on_commit: told of every commit how many writes shared it.
         clock: tells the seconds that statements take; within one operation, on one thread.
+        patience: seconds that an operation may take at the most, whatever that clock says.
         deadline: the moment, by that clock, at which a statement is interrupted.
+        end: the moment, by the machine's clock, at which it is interrupted at the latest.
         changes_schema: the transaction may change schemas.
         missed: tells, after a commit, why what was written will not be found again.
     """
@@ -46,14 +49,16 @@ class Connection:
     raw: sqlite3.Connection
     on_commit: Callable[[int], None] | None = None
     clock: Callable[[], float] = time.monotonic
-    deadline: float = field(default=float("inf"))
+    patience: float = _FOR_EVER
+    deadline: float = field(default=_FOR_EVER)
+    end: float = field(default=_FOR_EVER)
     changes_schema: bool = False
     missed: Callable[[], FileGoneError | None] = lambda: None
     _schema_version: Result | None = None
 
     def is_late(self) -> bool:
         """Return whether the running statement has to end."""
-        return self.clock() > self.deadline
+        return self.clock() > self.deadline or time.monotonic() > self.end
 
     def execute(self, sql: str) -> None:
         """Execute a statement without parameters, for its effect."""
@@ -72,6 +77,8 @@ class Connection:
     def drive(self, operation: Callable[[], Steps[T]], timeout: float) -> T:
         """Run an operation's statements one after another and return its answer."""
         self.deadline = self.clock() + timeout
+        if self.patience < _FOR_EVER:
+            self.end = time.monotonic() + self.patience
         steps = operation()
         try:
             statement = next(steps)
@@ -86,7 +93,7 @@ class Connection:
             answer: T = stop.value
             return answer
         finally:
-            self.deadline = float("inf")
+            self.deadline = self.end = _FOR_EVER
 
     def _result(self, statement: Statement) -> Result:
         if statement is SqliteDialect.schema_version:

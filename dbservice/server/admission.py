@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,7 +11,10 @@ from dbservice.engine.fair_queue import FairQueue
 
 T = TypeVar("T")
 
-_RESERVE = 8
+NOBODY: Final = ""
+"""Stands for the plugin of a request that names none."""
+
+_RESERVE: Final = 8
 
 
 class Limits(NamedTuple):

@@ -79,7 +79,8 @@ def handlers(
 
         work: Work = tier.execute
         if database.engine.apart is None:
-            work = await turns.run(call.namespace().plugin, prepared, tried=False)
+            turn = database.turn_of(call.namespace())
+            work = await turns.run(turn, prepared, tried=False)
         return await executing(work)(call)
 
     return {

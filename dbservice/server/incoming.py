@@ -19,9 +19,6 @@ from dbservice.protocol.subjects import Address, parse
 from dbservice.runtime.clock import SystemClock
 from dbservice.runtime.correlation import request_id_of
 
-NOBODY: Final = ""
-"""Stands for the plugin of a request that names none: `rosey.db.ping`, or a malformed subject."""
-
 _LONGEST_DEADLINE: Final = 20
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 _CLOCK: Final = SystemClock()
@@ -39,8 +36,9 @@ class Incoming(msgspec.Struct):
         address: what the subject says; None if it is malformed.
         operation: what is asked for; None if that is none of the contract.
         refusal: why there is no operation.
-        plugin: whom it counts against, in one spelling; `NOBODY` if it names none. Nothing else
-            follows from it: whether the request is valid is found out when it is served.
+        namespace: whom it counts against; None if it names no plugin, as `rosey.db.ping` does.
+            Nothing else follows from it: whether the request is valid is found out when it is
+            served.
         request_id: its correlation id, a fresh one if it came without.
         deadline: Unix milliseconds after which nobody waits for the answer; None for never.
         key: the idempotency key in its headers.
@@ -55,7 +53,7 @@ class Incoming(msgspec.Struct):
     address: Address | None
     operation: Operation | None
     refusal: RequestError | None
-    plugin: str
+    namespace: Namespace | None
     request_id: str
     deadline: int | None
     key: str | None
@@ -194,23 +192,19 @@ def _memory_of(sent: Mapping[str, str]) -> int:
 
 
 class _Claim(msgspec.Struct):
-    plugin_name: str = NOBODY
+    plugin_name: str = ""
 
 
 _claim = msgspec.json.Decoder(_Claim).decode
 
 
-def _counted_against(address: Address | None, payload: bytes) -> str:
-    if address is None:
-        return NOBODY
-    if address.namespace is not None:
-        return address.namespace.prefix
-    if not address.is_global_kv:
-        return NOBODY
+def _counted_against(address: Address | None, payload: bytes) -> Namespace | None:
+    if address is None or not address.is_global_kv:
+        return None if address is None else address.namespace
     try:
-        return namespace(_claim(payload).plugin_name).prefix
+        return namespace(_claim(payload).plugin_name)
     except (RequestError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return NOBODY
+        return None
 
 
 def _deadline(sent: str) -> int | None:

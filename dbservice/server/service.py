@@ -31,7 +31,7 @@ from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
 from dbservice.runtime.logs import SparingLog
-from dbservice.server.admission import Admission, Limits
+from dbservice.server.admission import NOBODY, Admission, Limits
 from dbservice.server.answering import LARGEST_HEADERS, Answering, EncodedReply, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
@@ -345,7 +345,8 @@ class DatabaseService:
         if self._takes_no_more:
             await self._refuse(incoming, shutting_down())
             return
-        for refused in self._admission.offer(incoming.plugin, incoming, incoming.size):
+        turn = NOBODY if incoming.namespace is None else self.database.turn_of(incoming.namespace)
+        for refused in self._admission.offer(turn, incoming, incoming.size):
             taken = self._admission.active + self._admission.waiting
             await self._refuse(refused, overloaded(taken))
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import msgspec
 from msgspec import UNSET
@@ -145,8 +146,8 @@ class Database:
         apart = self.engine.apart
         if apart is None or quick or operation.family is Family.NAMESPACE:
             # Namespaces are read out page by page, by what knows the migrations.
-            return self.engine.read(steps, scan=not quick, plugin=namespace.plugin)
-        return apart.read(self._order(namespace, operation, request))
+            return self.engine.read(steps, scan=not quick, plugin=self.turn_of(namespace))
+        return apart.read(self._order(namespace, operation, request), self.turn_of(namespace))
 
     def _write(
         self,
@@ -163,7 +164,7 @@ class Database:
         if apart is None or quick or not isinstance(request, rows.Update | rows.Delete):
             # How long an insert takes follows from its own size.
             return self.engine.write(steps, quick=quick, alone=alone, plugin=namespace.plugin)
-        return apart.write(self._order(namespace, operation, request, key))
+        return apart.write(self._order(namespace, operation, request, key), namespace.plugin)
 
     async def _change_table(
         self,
@@ -222,6 +223,16 @@ class Database:
             self._contested.discard(namespace)
         return reply
 
+    def turn_of(self, namespace: Namespace) -> str:
+        """Return in whose turn the requests of a plugin are served.
+
+        That is its own, once it has stored something. Until then a few turns are for all, because
+        without accounts anybody may make up names, and each would have one.
+        """
+        if namespace in self._admitted:
+            return namespace.plugin
+        return f"?{crc32(namespace.prefix.encode()) % _NEWCOMERS}"
+
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.
 
@@ -230,7 +241,8 @@ class Database:
                 being imported into.
         """
         if namespace not in self._admitted:
-            await self.engine.write(lambda: namespace_owners.claim(namespace))
+            claim = partial(namespace_owners.claim, namespace)
+            await self.engine.write(claim, quick=True, plugin=self.turn_of(namespace))
             self._admitted.add(namespace)
 
     async def check_owner(self, namespace: Namespace) -> None:
@@ -240,7 +252,8 @@ class Database:
             RequestError: NAMESPACE_CONFLICT or LOCK_TIMEOUT, as for `admit`.
         """
         if namespace not in self._admitted:
-            await self.engine.read(lambda: namespace_owners.check(namespace))
+            check = partial(namespace_owners.check, namespace)
+            await self.engine.read(check, plugin=self.turn_of(namespace))
 
     async def plugins(self) -> list[str]:
         """Return the names of all plugins that have stored something."""
@@ -265,7 +278,9 @@ class Database:
     async def _admit(self, namespace: Namespace, operation: Operation) -> None:
         if operation.effect is not Effect.READ:
             await self.admit(namespace)
-        elif await self.engine.read(lambda: namespace_owners.check(namespace)):
+            return
+        check = partial(namespace_owners.check, namespace)
+        if await self.engine.read(check, plugin=self.turn_of(namespace)):
             self._admitted.add(namespace)
 
     def _prepare(self) -> Steps[None]:
@@ -295,6 +310,9 @@ def touches_few_rows(request: Request) -> bool:
 _BY_KEY = (kv.KvGet, kv.KvSet, kv.KvDelete, kv.KvIncr, rows.Upsert)
 _BY_ID = (rows.Select, rows.Update, rows.Delete)
 _ALONE = (system.Import, system.Clear)
+
+_NEWCOMERS = 16
+"""Turns of all plugins together that own no namespace yet."""
 
 _FEW = 16
 """Rows that are few: even of the largest size they do not hold up the event loop for long."""

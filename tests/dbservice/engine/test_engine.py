@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -471,6 +472,30 @@ async def test_nobody_waits_for_a_slow_search_on_a_file(on_file: SqliteEngine, s
 
 
 # --- waiters that give up, and closing -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit", "is_stopped"), [(600.0, False), (0.2, True)])
+async def test_a_scan_is_told_from_a_long_one_by_its_work_and_not_by_the_wait(
+    tmp_path: Path, limit: float, is_stopped: bool
+) -> None:
+    engine = SqliteEngine(f"sqlite+aiosqlite:///{tmp_path / 'rosey.db'}", statement_timeout=limit)
+    await engine.open()
+    begun = 0
+
+    def kept_waiting() -> Steps[Any]:
+        nonlocal begun
+        begun += 1
+        time.sleep(0.3)  # as on a busy machine: longer than a short scan may take
+        return (yield Statement(A_WHILE)).rows
+
+    scan = engine.read(kept_waiting, scan=True)
+    if is_stopped:
+        with pytest.raises(StatementTimeoutError):
+            await scan
+    else:
+        assert await scan == [(50_000,)]
+        assert begun == 1
+    await engine.close()
 
 
 async def test_a_write_whose_waiter_gave_up_before_its_turn_is_not_made(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbservice.server.admission import Admission, Limits
-from dbservice.server.incoming import NOBODY, read
+from dbservice.server.incoming import read
 
 
 class Counterpart:
@@ -259,19 +259,20 @@ def test_no_request_is_lost_and_no_place_left_empty(in_flight, queued, steps):
 @pytest.mark.parametrize(
     ("subject", "payload", "plugin"),
     [
-        ("rosey.db.kv.quote-db.get", b"", "quote_db__"),
-        ("rosey.db.row.quote_db.insert", b"{", "quote_db__"),
-        ("rosey.db.migrate.quote-db.apply", b"", "quote_db__"),
-        ("rosey.db.kv.get", b'{"key": "k", "plugin_name": "quote-db"}', "quote_db__"),
-        ("rosey.db.kv.get", b'{"plugin_name": "Quote DB"}', NOBODY),
-        ("rosey.db.kv.get", b'{"plugin_name": 5}', NOBODY),
-        ("rosey.db.kv.get", b"\xff", NOBODY),
-        ("rosey.db.kv.get", b"", NOBODY),
-        ("rosey.db.kv.get", b'{"a": ' + b"[" * 100_000, NOBODY),
-        ("rosey.db.ping", b"", NOBODY),
-        ("rosey.db.row.Quote.insert", b"", NOBODY),
-        ("rosey.db.nothing.at.all", b"", NOBODY),
+        ("rosey.db.kv.quote-db.get", b"", "quote-db"),
+        ("rosey.db.row.quote_db.insert", b"{", "quote_db"),
+        ("rosey.db.migrate.quote-db.apply", b"", "quote-db"),
+        ("rosey.db.kv.get", b'{"key": "k", "plugin_name": "quote-db"}', "quote-db"),
+        ("rosey.db.kv.get", b'{"plugin_name": "Quote DB"}', None),
+        ("rosey.db.kv.get", b'{"plugin_name": 5}', None),
+        ("rosey.db.kv.get", b"\xff", None),
+        ("rosey.db.kv.get", b"", None),
+        ("rosey.db.kv.get", b'{"a": ' + b"[" * 100_000, None),
+        ("rosey.db.ping", b"", None),
+        ("rosey.db.row.Quote.insert", b"", None),
+        ("rosey.db.nothing.at.all", b"", None),
     ],
 )
 def test_whom_a_request_counts_against(subject, payload, plugin):
-    assert read(subject, payload, taken_at=0).plugin == plugin
+    namespace = read(subject, payload, taken_at=0).namespace
+    assert (namespace and namespace.plugin) == plugin

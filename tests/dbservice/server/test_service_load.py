@@ -51,6 +51,27 @@ async def test_plugins_of_the_global_form_take_turns_too():
         assert order.index("quiet") <= 2
 
 
+async def test_made_up_names_have_a_few_turns_together():
+    async with running(max_in_flight=1, max_queued=1000) as bus:
+        await bus.ask("kv.quiet.set", {"key": "k", "value": 1})
+        gate = Gate("first").stand_before(bus.service)
+        first = bus.asking("kv.first.get", {"key": "k"})
+        await gate.has_let_in(1)
+        order: list[str] = []
+
+        async def ask(plugin: str) -> None:
+            await bus.ask(f"kv.{plugin}.get", {"key": "k"})
+            order.append(plugin)
+
+        made_up = [asyncio.create_task(ask(f"made-up-{number}")) for number in range(100)]
+        await bus.has_taken(101)
+        quiet = [asyncio.create_task(ask("quiet")) for _ in range(3)]
+        await bus.has_taken(104)
+        gate.is_open.set()
+        await asyncio.gather(first, *quiet, *made_up)
+        assert [place for place, name in enumerate(order) if name == "quiet"][-1] <= 3 * 17
+
+
 async def test_what_finds_no_place_is_told_when_to_come_back():
     async with running(max_in_flight=1, max_queued=2) as bus:
         gate = Gate("shop").stand_before(bus.service)
