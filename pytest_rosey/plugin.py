@@ -201,9 +201,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which databases of failed tests were kept."""
+    """Say which databases of failed tests were kept, and which faults hit nothing."""
     reports = [each for group in terminalreporter.stats.values() for each in group]
     for report in reports:
         for title, text in getattr(report, "sections", ()):
-            if title == _NOTES:
-                terminalreporter.write_line(f"rosey: {report.nodeid}: {text}")
+            for note in text.splitlines() if title == _NOTES else ():
+                terminalreporter.write_line(f"rosey: {report.nodeid}: {note}")

@@ -13,6 +13,7 @@ from dbservice.embedded.interest import covers, is_valid_pattern
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.codec import encode_failure
 from dbservice.protocol.errors import did_you_mean
+from dbservice.protocol.subjects import ROOT
 from pytest_rosey.buses.bus import until_back, until_gone
 from pytest_rosey.buses.message import Message
 from pytest_rosey.service.faulty_engine import FaultyEngine
@@ -26,6 +27,7 @@ MALFORMED = b'{"success": tru'
 WRONG_SHAPE = b'{"success": "yes", "rows": 17}'
 
 _LISTED = 10
+_REQUESTS = f"{ROOT}.>"
 
 Act = Callable[[Message], None]
 
@@ -37,12 +39,25 @@ class Fault:
     Attributes:
         text: the call that made it.
         pattern: the subjects it hits; may hold wildcards.
-        hits: the subjects of the messages it has hit, the oldest first.
+        hits: the subjects of the messages it has hit, the oldest first; a fault of the database
+            has hit `a transaction`.
     """
 
     text: str
     pattern: str
     hits: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.hits:
+            return f"{self.text}: hit nothing"
+        shown = ", ".join(self.hits[:_LISTED]) + (", …" if len(self.hits) > _LISTED else "")
+        return f"{self.text}: hit {len(self.hits)} ({shown})"
+
+
+@dataclass(slots=True, eq=False)
+class _FaultOfMessages(Fault):
+    """A fault, and what it does to a message."""
+
     _act: Act = field(kw_only=True, repr=False)
     _requests_only: bool = field(kw_only=True, repr=False)
     _times: int | None = field(kw_only=True, repr=False)
@@ -62,12 +77,6 @@ class Fault:
         self._act(message)
         return True
 
-    def __str__(self) -> str:
-        if not self.hits:
-            return f"{self.text}: hit nothing"
-        shown = ", ".join(self.hits[:_LISTED]) + (", …" if len(self.hits) > _LISTED else "")
-        return f"{self.text}: hit {len(self.hits)} ({shown})"
-
 
 class NatsFaults:
     """Faults between the clients of a test, the server and the database service.
@@ -76,7 +85,8 @@ class NatsFaults:
     event where that makes sense. The subject may hold wildcards. `times` ends the fault after so
     many messages; without it, it stays. `probability` spares some at random, the same ones in
     every run. A message meets one fault at the most: of those that fit, the one that was asked for
-    first and is not used up. Each returns a `Fault`, whose `.hits` tell whether it met anything.
+    first and is not used up. Each returns a `Fault`, whose `.hits` tell whether it met anything;
+    the run tells at its end of those that did not, although their test has passed.
 
     All faults end with the test, before its fixtures are torn down. What fixtures do for a test
     (migrations, cleaning up) is never hit.
@@ -101,7 +111,7 @@ class NatsFaults:
         self._seed = seed
         self._dice = random.Random(seed)  # noqa: S311 - a pick among equals, not a secret
         self._find_service = service
-        self._faults: list[Fault] = []
+        self._faults: list[_FaultOfMessages] = []
         # Every subject that an answer is awaited on, and what is done to that answer.
         self._answers: dict[bytes, Act | None] = {}
         self._timers: set[asyncio.TimerHandle] = set()
@@ -299,17 +309,19 @@ class NatsFaults:
         self._engine = None
         await service.revive(await self._connect())
 
-    def slow_database(self, seconds: float) -> None:
+    def slow_database(self, seconds: float) -> Fault:
         """Make each transaction for a request over the bus take so much longer; 0 ends it.
 
         Raises:
             RuntimeError: the test does not use db_service.
         """
         _check_seconds(seconds)
-        self._journal.append(f"slow_database({seconds:g})")
-        self._faulty_engine().slow_down(seconds)
+        fault = Fault(f"slow_database({seconds:g})", _REQUESTS)
+        self._faulty_engine().slow_down(seconds, fault.hits)
+        self._journal.append(fault if seconds else fault.text)
+        return fault
 
-    def fail_database(self, *, times: int | None = None) -> None:
+    def fail_database(self, *, times: int | None = None) -> Fault:
         """Fail the next requests over the bus with DATABASE_UNAVAILABLE; nothing is written.
 
         Args:
@@ -319,9 +331,10 @@ class NatsFaults:
             RuntimeError: the test does not use db_service.
         """
         _check_times(times)
-        self._journal.append("fail_database()" if times is None else f"fail_database({times=})")
-        engine = self._faulty_engine()
-        engine.failures, engine.failed = times, 0
+        fault = Fault("fail_database()" if times is None else f"fail_database({times=})", _REQUESTS)
+        self._faulty_engine().fail(times, fault.hits)
+        self._journal.append(fault)
+        return fault
 
     def _faulty_engine(self) -> FaultyEngine:
         if self._engine is None:
@@ -359,14 +372,18 @@ class NatsFaults:
         while self._timers:
             self._timers.pop().cancel()
         if self._engine is not None:
-            self._engine.slow_down(0)
-            self._engine.failures = 0
+            self._engine.slow_down(0, [])
+            self._engine.fail(0, [])
         self._bus.restore()
 
     def report(self) -> str:
         """List what was injected and what it hit, in the order of the calls."""
         lines = [f"- {entry}" for entry in self._journal]
         return "\n".join([*lines, f"(dice seeded with {self._seed})"]) if lines else ""
+
+    def idle(self) -> list[Fault]:
+        """Return the faults that have hit nothing."""
+        return [entry for entry in self._journal if isinstance(entry, Fault) and not entry.hits]
 
     # -- making faults ----------------------------------------------------------------------------
 
@@ -387,7 +404,7 @@ class NatsFaults:
             raise ValueError(f"probability must be above 0 and at most 1, got {probability!r}.")
         options = f", {times=}" if times is not None else ""
         options += f", {probability=}" if probability < 1 else ""
-        fault = Fault(
+        fault = _FaultOfMessages(
             f"{call}{options})",
             subject,
             _act=act,

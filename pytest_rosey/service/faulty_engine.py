@@ -15,6 +15,8 @@ from dbservice.engine.steps import Steps
 
 T = TypeVar("T")
 
+_TRANSACTION = "a transaction"
+
 _spared: ContextVar[bool] = ContextVar("rosey_spared", default=False)
 
 
@@ -33,19 +35,16 @@ class FaultyEngine:
 
     Args:
         engine: the engine that does the work.
-
-    Attributes:
-        failures: how many of the next transactions fail; None for all of them.
-        failed: how many have failed.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.dialect = engine.dialect
         self.apart: Apart | None = None
-        self.failures: int | None = 0
-        self.failed = 0
+        self._failures: int | None = 0
+        self._failed: list[str] = []
         self._seconds = 0.0
+        self._slowed: list[str] = []
         self._quick_again = asyncio.Event()
 
     @property
@@ -56,9 +55,16 @@ class FaultyEngine:
     def waited(self) -> float:
         return self.engine.waited
 
-    def slow_down(self, seconds: float) -> None:
-        """Make each transaction take so much longer; those that wait already go on."""
-        self._seconds = seconds
+    def fail(self, times: int | None, failed: list[str]) -> None:
+        """Let the next transactions fail, or all if `times` is None; each is noted in `failed`."""
+        self._failures, self._failed = times, failed
+
+    def slow_down(self, seconds: float, slowed: list[str]) -> None:
+        """Make each transaction take so much longer; those that wait already go on.
+
+        Each is noted in `slowed`.
+        """
+        self._seconds, self._slowed = seconds, slowed
         self._quick_again.set()
         self._quick_again = asyncio.Event()
 
@@ -108,9 +114,10 @@ class FaultyEngine:
         if _spared.get():
             return
         if self._seconds:
+            self._slowed.append(_TRANSACTION)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
                     await self._quick_again.wait()
-        if self.failures is None or self.failed < self.failures:
-            self.failed += 1
+        if self._failures is None or len(self._failed) < self._failures:
+            self._failed.append(_TRANSACTION)
             raise UnavailableError("nats_faults.fail_database() was asked for")

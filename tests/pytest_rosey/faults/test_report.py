@@ -51,6 +51,38 @@ def test_the_report_of_a_failure_lists_what_was_injected_and_what_it_hit(
     assert result.stdout.str().count("- nats_faults -") == 1
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["-Werror", "-q"], pytest.param(["-n2"], marks=pytest.mark.process)]
+)
+def test_a_fault_that_hit_nothing_is_told_at_the_end(
+    project: pytest.Pytester, options: list[str]
+) -> None:
+    project.makepyfile(
+        """
+        async def test_typo(nats_faults, storage):
+            nats_faults.drop_reply("rosey.db.kv.nots.set", times=1)
+            nats_faults.slow_database(0)
+            nats_faults.slow_database(0.001)
+            await storage("notes").kv.set("k", 1)
+
+        async def test_nothing_is_sent(nats_faults, storage):
+            nats_faults.fail_database()
+
+        async def test_stopped_before(nats_faults, storage):
+            nats_faults.fail_database(times=2)
+            assert False
+        """
+    )
+    result = project.runpytest_inprocess("-p", "no:randomly", *options)
+    result.assert_outcomes(failed=1, passed=2)
+    told = [line for line in result.outlines if line.startswith("rosey: test_")]
+    file = "rosey: test_a_fault_that_hit_nothing_is_told_at_the_end.py"
+    assert sorted(told) == [
+        f"{file}::test_nothing_is_sent: nats_faults.fail_database(): hit nothing",
+        f"{file}::test_typo: nats_faults.drop_reply('rosey.db.kv.nots.set', times=1): hit nothing",
+    ]
+
+
 def test_random_faults_fall_the_same_way_in_every_run(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
