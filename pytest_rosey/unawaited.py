@@ -1,75 +1,71 @@
 """Coroutines of ours that a test made and never awaited: what they were to do was not done.
 
-Python only warns of them, when they are thrown away; here they fail the test.
+Python only warns of them, when they are thrown away; here they fail the test, whatever the filters
+of warnings say.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
 from typing import Any, Final
 
-_NEVER_AWAITED: Final = re.compile(r"coroutine '(?P<name>[^']+)' was never awaited")
-_PLACE: Final = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_OURS: Final = ("dbservice.client", "pytest_rosey")
 _DEPTH: Final = 3
 """Frames that Python remembers of the making of a coroutine: past ours, to the test's."""
 
+_HOOK: Final = "_warn_unawaited_coroutine"
+"""What Python calls before any filter of warnings. tests/pytest_rosey/fixtures guards it."""
+
+_HERE: Final = str(Path(__file__).parent)
+_PACKAGES: Final = (_HERE, str(Path(_HERE).with_name("dbservice")))
+_OURS: Final = (_HERE, str(Path(_PACKAGES[1], "client")))
+"""The folders of the coroutines that tests get to call."""
+
 
 class UnawaitedWatch:
-    """Notes the warnings of a test about coroutines of ours, and hands all of them on."""
+    """Notes coroutines of a test that were never awaited: ours, and its plugins'."""
 
     def __init__(self) -> None:
         self._found: list[str] = []
+        self._plugins: list[type] = []
         self._depth = sys.get_coroutine_origin_tracking_depth()
         sys.set_coroutine_origin_tracking_depth(max(self._depth, _DEPTH))
-        self._show = warnings.showwarning
-        warnings.showwarning = self._note
+        self._warn = getattr(warnings, _HOOK)
+        setattr(warnings, _HOOK, self._note)
 
-    def end(self) -> list[str]:
-        """Watch no more, and return a line for each of them."""
+    def watch(self, plugin: object) -> None:
+        """Note the coroutines of a plugin, too."""
+        self._plugins.append(type(plugin))
+
+    def end(self) -> str:
+        """Watch no more, and return what the test is to be told; empty if all is well."""
         sys.set_coroutine_origin_tracking_depth(self._depth)
-        if warnings.showwarning == self._note:  # else somebody else has replaced it meanwhile
-            warnings.showwarning = self._show
-        return self._found
+        setattr(warnings, _HOOK, self._warn)
+        listed = "".join(f"\n  - {line}" for line in self._found)
+        return f"The test made coroutines and never awaited them:{listed}" if listed else ""
 
-    def _note(self, message: Warning | str, *arguments: Any, **more: Any) -> None:
-        text = str(message)
-        found = _NEVER_AWAITED.match(text)
-        if found is not None and found["name"] in _our_coroutines():
-            place = _place(text)
-            self._found.append(f"{found['name']}(){place}")
-        self._show(message, *arguments, **more)
+    def _note(self, coroutine: Any) -> None:
+        code = coroutine.cr_code
+        if code.co_filename.startswith(_OURS) or code in self._codes_of_plugins():
+            made = _place(coroutine.cr_origin or ())
+            self._found.append(f"{coroutine.__qualname__}(){made}")
+        self._warn(coroutine)
+
+    def _codes_of_plugins(self) -> Iterator[CodeType]:
+        for plugin in self._plugins:
+            for _, function in inspect.getmembers(plugin, inspect.iscoroutinefunction):
+                yield inspect.unwrap(function).__code__
 
 
-def _place(text: str) -> str:
+def _place(origin: tuple[tuple[str, int, str], ...]) -> str:
     """Return the newest line that made the coroutine and is not ours."""
-    places = [(each["file"], each["line"]) for each in _PLACE.finditer(text)]
-    theirs = [(file, line) for file, line in places if not file.startswith(_OWN_FOLDERS)]
-    return f", made at {theirs[-1][0]}:{theirs[-1][1]}" if theirs else ""
+    theirs = (f", made at {file}:{line}" for file, line, _ in origin if not _is_ours(file))
+    return next(theirs, "")
 
 
-_OWN_FOLDERS = tuple(
-    __file__.replace("\\", "/").rsplit("/", 2)[0] + f"/{package}/"
-    for package in ("dbservice", "pytest_rosey")
-)
-
-
-def _our_coroutines() -> set[str]:
-    return {
-        function.__qualname__
-        for name, module in list(sys.modules.items())
-        if name.startswith(_OURS)
-        for function in _coroutine_functions(module)
-    }
-
-
-def _coroutine_functions(module: Any) -> Iterator[Any]:
-    for value in list(vars(module).values()):
-        if inspect.isclass(value):
-            yield from filter(inspect.iscoroutinefunction, vars(value).values())
-        elif inspect.iscoroutinefunction(value):
-            yield value
+def _is_ours(file: str) -> bool:
+    return file.startswith(_PACKAGES)

@@ -140,6 +140,22 @@ def test_skipped_like_every_benchmark(measured: Any) -> None:
     result.assert_outcomes(skipped=2)
 
 
+def test_one_that_was_never_awaited_is_told(measured: Any) -> None:
+    """It has measured nothing."""
+    _, result = measured(
+        """
+async def test_it(rosey_benchmark): rosey_benchmark(work)
+async def test_many(rosey_benchmark): rosey_benchmark.concurrent(work)
+async def test_with_a_bus(rosey_benchmark, nats_client): rosey_benchmark(work)
+""",
+        "-Wignore",
+    )
+    result.assert_outcomes(passed=3, errors=3)
+    result.stdout.fnmatch_lines(["  - RoseyBenchmark.__call__(), made at *.py:8"])
+    result.stdout.fnmatch_lines(["  - RoseyBenchmark.concurrent(), made at *.py:9"])
+    result.stdout.fnmatch_lines(["  - RoseyBenchmark.__call__(), made at *.py:10"])
+
+
 def test_a_failure_is_that_of_the_coroutine(measured: Any) -> None:
     saved, result = measured(
         """
