@@ -29,18 +29,49 @@ class Said(NamedTuple):
 Rosey = Callable[..., Said]
 
 
+EVERYWHERE = pytest.mark.parametrize(
+    "where",
+    [
+        "sqlite",
+        "postgresql",
+        pytest.param("sqlite, served", marks=pytest.mark.process),
+        pytest.param("postgresql, served", marks=pytest.mark.process),
+    ],
+    indirect=True,
+)
+"""On both engines; with the database at hand, and over a nats-server from a service that has it."""
+
+
+@pytest.fixture
+def where(
+    request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Let the environment say where the database is; return what a command line adds to that."""
+    engine, _, served = getattr(request, "param", "sqlite").partition(", ")
+    file = str(tmp_path / "rosey.db")
+    database = file if engine == "sqlite" else request.getfixturevalue("empty_postgres")
+    at = ["--migrations", str(root)]
+    for name in ("ROSEY_NATS", "ROSEY_DB"):
+        monkeypatch.delenv(name, raising=False)
+    if not served:
+        monkeypatch.setenv("ROSEY_DB", database)
+        return at
+    nats = request.getfixturevalue("nats_server").url
+    request.getfixturevalue("serve")("--nats", nats, "--db", database, *at)
+    monkeypatch.setenv("ROSEY_NATS", nats)
+    return []
+
+
 @pytest.fixture
 def rosey(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    where: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Rosey:
-    """Run `rosey migrate quote-db …` on a file, with the root of the test."""
-    monkeypatch.delenv("ROSEY_NATS", raising=False)
-    monkeypatch.setenv("ROSEY_DB", str(tmp_path / "rosey.db"))
+    """Run `rosey migrate quote-db …` with the root of the test."""
     monkeypatch.setattr(migrating, "author", lambda: "ann@home")
 
     def run(*words: str, plugin: str = "quote-db") -> Said:
         with pytest.raises(SystemExit) as ended:
-            main(["migrate", plugin, *words, "--migrations", str(root)])
+            main(["migrate", plugin, *words, *where])
         return Said(ended.value.code, *capsys.readouterr())
 
     return run
@@ -101,22 +132,26 @@ def test_what_only_reads_leaves_the_database_of_another_program_alone(
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("verb", ["status", "apply", "rollback", "verify", "repair", "history"])
+@EVERYWHERE
 def test_a_plugin_without_migrations_is_an_error(
-    rosey: Rosey, add: Callable[[str, str], Path], root: Path, tmp_path: Path, verb: str
+    rosey: Rosey, add: Callable[[str, str], Path], root: Path, where: list[str]
 ) -> None:
     add("001_first.sql", FIRST)
-    (tmp_path / "rosey.db").touch()
-    said = rosey(verb, plugin="qoute-db")
-    assert (said.code, said.out) == (1, "")
-    assert said.err.endswith(
-        "MIGRATION_NOT_FOUND: There are no migrations for 'qoute-db'. Looked in:\n"
-        f"  - {root}\nDid you mean 'quote-db'?\n"
-    )
-    error = json.loads(rosey(verb, "--json", plugin="qoute-db").out)["error"]
-    assert error["details"]["places"] == [str(root)]
+    assert rosey("apply").code == 0
+    told, places = "This service has no migrations for 'qoute-db'", []
+    if where:
+        told = "There are no migrations for 'qoute-db'. Looked in:\n"
+        told += f"  - {root}\nDid you mean 'quote-db'?\n"
+        places = [str(root)]
+    for verb in ("status", "apply", "rollback", "verify", "repair", "history"):
+        said = rosey(verb, plugin="qoute-db")
+        assert (said.code, said.out) == (1, ""), verb
+        assert f"MIGRATION_NOT_FOUND: {told}" in said.err
+        error = json.loads(rosey(verb, "--json", plugin="qoute-db").out)["error"]
+        assert error["details"].get("places", []) == places
 
 
+@EVERYWHERE
 def test_files_that_are_gone_or_renamed_are_told(
     rosey: Rosey, add: Callable[[str, str], Path]
 ) -> None:
@@ -128,8 +163,13 @@ def test_files_that_are_gone_or_renamed_are_told(
     assert (said.code, "its file is called 001_other.sql now" in said.err) == (1, True)
     assert rosey("repair").out == "Recorded the change of 001_other\n"
     assert rosey("status").out.startswith("Up to date: 1")
+    path.with_name("001_other.sql").rename(path.with_name("001_other.SQL"))
+    for verb in ("status", "apply"):
+        said = rosey(verb)
+        assert "001_other.SQL" in said.out + said.err, verb
 
 
+@EVERYWHERE
 def test_an_earlier_version_with_later_ones_pending(
     rosey: Rosey, add: Callable[[str, str], Path]
 ) -> None:
