@@ -392,7 +392,7 @@ def _database(config: pytest.Config) -> Chosen:
     else:
         value = chosen.value
     path = Path(value)
-    if "://" in value or (len(path.parts) == 1 and not path.suffix):
+    if "://" in value or (len(path.parts) < 2 and not path.suffix):
         shown = f"{scheme}://..." if is_url else chosen.value
         raise pytest.UsageError(
             f"{chosen.source}: '{shown}' is no database: expected memory, file, postgres, the path "

@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _OLDER_PREFIX: Final = "feature_"
 _WORDS: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
-    **dict.fromkeys(("false", "0", "no", "off", ""), False),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 
 logger = logging.getLogger(__name__)

@@ -74,12 +74,12 @@ async def migrate(asked: Asked) -> int:
         storage = await storage_at(where, asked.plugin, connected)
         async with waiting(f"{_DOING.get(asked.verb, asked.verb)} of {asked.plugin}"):
             reply = await _answered(storage, asked, roots)
-        pending = await _still_pending(storage, reply)
+        standing = await _standing(storage, reply)
     directory = plugin_directory(roots, asked.plugin)
     if asked.as_json:
         tell(_with_directory(reply, directory), as_json=True)
     else:
-        report(reply, history=asked.verb == "history", pending=pending, directory=directory)
+        report(reply, history=asked.verb == "history", standing=standing, directory=directory)
     return REFUSED if isinstance(reply, Verified) and not reply.verified else 0
 
 
@@ -118,11 +118,12 @@ async def _answered(storage: StorageClient, asked: Asked, roots: list[Path]) -> 
         raise MigrationNotFound(places_told(roots, asked.plugin), details=details) from None
 
 
-async def _still_pending(storage: StorageClient, reply: Reply) -> list[str]:
-    """Return what is pending where nothing was applied, which an earlier version explains."""
-    if not isinstance(reply, Applied) or reply.migrations:
-        return []
-    return (await storage.migrations.status()).pending_migrations
+async def _standing(storage: StorageClient, reply: Reply) -> MigrationStatus | None:
+    """Return how things stand where nothing was done, which explains why."""
+    match reply:
+        case Applied(migrations=[]) | Repaired(repaired=[]):
+            return await storage.migrations.status()
+    return None
 
 
 def _with_directory(reply: Reply, directory: Path | None) -> Any:

@@ -23,7 +23,7 @@ def report(
     reply: Reply,
     *,
     history: bool = False,
-    pending: Sequence[str] = (),
+    standing: MigrationStatus | None = None,
     directory: Path | None = None,
 ) -> None:
     """Write an answer to stdout.
@@ -31,7 +31,7 @@ def report(
     Args:
         reply: of any operation of the migration family.
         history: of a status, list who applied what and when.
-        pending: what was not applied because an earlier version was asked for.
+        standing: how things stand where nothing was done.
         directory: where the files lie, if that is known here.
     """
     match reply:
@@ -42,11 +42,8 @@ def report(
             sys.stdout.write("".join(map(_history_line, reply.history)) or "Nothing is applied.\n")
         case MigrationStatus():
             sys.stdout.write(_status_text(reply, directory))
-        case Applied(migrations=[], current_version=version) if pending:
-            left = f"{len(pending)} later ones are pending: {', '.join(pending)}"
-            sys.stdout.write(f"Nothing to apply: at version {version} already; {left}.\n")
         case Applied(migrations=[], current_version=version):
-            sys.stdout.write(f"Nothing to apply: version {version} is the newest.\n")
+            sys.stdout.write(_not_applied_text(version, standing))
         case RolledBack(migrations=[], current_version=version):
             sys.stdout.write(f"Nothing to roll back: at version {version}.\n")
         case Applied() | RolledBack():
@@ -54,7 +51,7 @@ def report(
         case Verified():
             sys.stdout.write(_verified_text(reply))
         case Repaired():
-            sys.stdout.write(_repaired_text(reply.repaired))
+            sys.stdout.write(_repaired_text(reply.repaired, standing))
         case _:
             raise AssertionError(f"{type(reply).__name__} is no answer of this command")
 
@@ -168,7 +165,17 @@ def _remark(check: Check) -> str:
     return f"note    {check.name}\n        {check.message}"
 
 
-def _repaired_text(names: Sequence[str]) -> str:
+def _not_applied_text(version: int, standing: MigrationStatus | None) -> str:
+    pending = standing.pending_migrations if standing else []
+    if not pending:
+        return f"Nothing to apply: version {version} is the newest.\n"
+    left = f"{len(pending)} later ones are pending: {', '.join(pending)}"
+    return f"Nothing to apply: at version {version} already; {left}.\n"
+
+
+def _repaired_text(names: Sequence[str], standing: MigrationStatus | None) -> str:
+    if standing is not None and not standing.applied_migrations:
+        return "Nothing is applied, so there is nothing to repair.\n"
     if not names:
         return "Nothing to repair: every applied file is as it was.\n"
     return "".join(f"Recorded the change of {name}\n" for name in names)

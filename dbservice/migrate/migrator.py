@@ -181,10 +181,16 @@ class Migrator:
 
         Returns:
             The names of the migrations that were repaired.
+
+        Raises:
+            RequestError: MIGRATION_NOT_FOUND: the file of an applied migration is gone; there is
+                nothing that could be recorded in its place.
         """
         plugin = namespace.plugin
         async with self._lock(namespace):
             files, history = await self._files_and_history(namespace)
+            present = {file.version for file in files}
+            plan.check_files(files, [entry for entry in history if entry.version not in present])
             recorded = {entry.version: (entry.name, entry.checksum) for entry in history}
             repaired = [
                 file for file in files if recorded.get(file.version, file.recorded) != file.recorded

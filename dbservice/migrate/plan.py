@@ -147,10 +147,12 @@ def check_files(files: Sequence[MigrationFile], history: Sequence[HistoryEntry])
         f"{name} (its file is called {present[name[:3]]} now)" if name[:3] in present else name
         for name in gone
     )
+    renamed = any(name[:3] in present for name in gone)
+    hint = "; if the new name is deliberate, 'repair' records it" if renamed else ""
     raise RequestError(
         ErrorCode.MIGRATION_NOT_FOUND,
-        f"Applied, but no file has the name any more: {told}. Put the file back under its name; "
-        "if the new name is deliberate, 'repair' records it.",
+        f"Applied, but no file has the name any more: {told}. Put the file back under its name"
+        f"{hint}.",
         missing=gone,
     )
 

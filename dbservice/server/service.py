@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dbservice.bus.connection import SurvivingClient
-from dbservice.engine.errors import EngineError, FileGoneError
+from dbservice.engine.errors import EngineError, FileGoneError, UnavailableError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, migration_roots
@@ -273,6 +273,8 @@ class DatabaseService:
             await self.database.probe()
         except FileGoneError:
             raise Unwell("its file is not the one any more that was opened") from None
+        except UnavailableError:
+            raise Unwell("it cannot be reached") from None
 
     async def _check_queue(self) -> None:
         if self._admission.waiting and self._admission.is_full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +14,22 @@ DEFAULT_FILE: Final = "quotes.db"
 
 _OLDER_SPELLINGS: Final = ("QUOTE_DB_USE_LEGACY", "USE_LEGACY_STORAGE")
 _ON: Final = frozenset({"true", "1", "yes", "on"})
+_OFF: Final = frozenset({"false", "0", "no", "off", ""})
+
+logger = logging.getLogger(__name__)
 
 
 def legacy_wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether the environment asks for the legacy plugin; older spellings are read, too."""
+    """Return whether the environment asks for the legacy plugin; older spellings are read, too.
+
+    What is neither yes nor no does not, and the log says so.
+    """
     names = (SWITCH, *_OLDER_SPELLINGS)
-    value = next((environment[name] for name in names if name in environment), "")
-    return value.strip().lower() in _ON
+    name = next((name for name in names if name in environment), SWITCH)
+    value = environment.get(name, "").strip().lower()
+    if value not in _ON | _OFF:
+        logger.warning("%s is neither true nor false, so the legacy plugin is not used", name)
+    return value in _ON
 
 
 def legacy_file(environment: Mapping[str, str] = os.environ) -> Path:

@@ -270,6 +270,14 @@ async def test_the_modern_plugin_is_the_rule(
     assert type(plugin.QuoteDBPlugin.for_production(fake_nats)) is plugin.QuoteDBPlugin
 
 
+@pytest.mark.parametrize(("value", "told"), [("ture", True), ("", False), ("off", False)])
+async def test_a_switch_that_says_neither_is_told(
+    value: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not switch.legacy_wanted({"QUOTE_DB_USE_LEGACY": value})
+    assert ("QUOTE_DB_USE_LEGACY is neither true nor false" in caplog.text) is told
+
+
 async def test_the_newest_spelling_wins() -> None:
     assert not switch.legacy_wanted({"QUOTE_DB_LEGACY": "false", "QUOTE_DB_USE_LEGACY": "true"})
     assert not switch.legacy_wanted({})

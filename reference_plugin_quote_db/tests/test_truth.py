@@ -195,7 +195,7 @@ async def test_moderation_is_on_even_if_it_was_off_a_moment_ago(
     assert REFUSED in await say(plugin, UNWANTED)
 
 
-@pytest.mark.parametrize("kept", ["maybe", 42, [], {}, None, 0.5], ids=repr)
+@pytest.mark.parametrize("kept", ["maybe", "", 42, [], {}, None, 0.5], ids=repr)
 async def test_moderation_is_on_when_its_flag_is_neither_yes_nor_no(
     plugin: QuoteDBPlugin, client: StorageClient, kept: Any
 ) -> None:

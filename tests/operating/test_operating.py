@@ -7,6 +7,7 @@ and each moment says beforehand what a request would meet.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import time
@@ -17,9 +18,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from dbservice.cli.failure import OTHER_SERVICE
-from tests.operating.installation import DATABASE, Installation, install_polls
+from pytest_rosey.servers.postgres import PostgresServer
+from tests.operating.installation import Installation, install_polls
 
 pytestmark = pytest.mark.process
+
+FILE = "rosey.db"
 
 PATIENCE = 40.0
 """Seconds in which a state has to settle; it bounds a broken run and measures nothing."""
@@ -126,10 +130,10 @@ def move(here: Installation, source: str, target: str) -> None:
 
 
 def copy_back(here: Installation) -> None:
-    shutil.copy(here.directory / "aside.db", here.directory / DATABASE)
+    shutil.copy(here.directory / "aside.db", here.directory / FILE)
 
 
-MOMENTS = [
+MIGRATED = [
     Moment(
         "service started, nothing migrated",
         start,
@@ -139,6 +143,9 @@ MOMENTS = [
         status=BEHIND,
     ),
     Moment("migrated", migrate),
+]
+ON_A_FILE = [
+    *MIGRATED,
     Moment(
         "nats-server stopped",
         lambda here: here.server.kill(),
@@ -180,7 +187,7 @@ MOMENTS = [
     # Reads are still answered, from the file that is open, and writes are refused: not ready.
     Moment(
         "database file gone",
-        lambda here: move(here, DATABASE, "aside.db"),
+        lambda here: move(here, FILE, "aside.db"),
         service=NO_FILE,
         quotes=NO_DATABASE,
         polls=NO_DATABASE,
@@ -196,7 +203,7 @@ MOMENTS = [
         status="DATABASE_UNAVAILABLE",
         reads=True,
     ),
-    Moment("database file put back", lambda here: move(here, "aside.db", DATABASE)),
+    Moment("database file put back", lambda here: move(here, "aside.db", FILE)),
     Moment("a second database on the bus", serve_a_second_database),
     Moment(
         "served from another database",
@@ -214,10 +221,44 @@ async def test_everybody_says_what_a_request_would_meet(
     own_server: Any, rosey: Any, start: Any, tmp_path: Path
 ) -> None:
     install_polls(tmp_path / "packages")
-    here = Installation(own_server, tmp_path, rosey, start)
+    await live_through(ON_A_FILE, Installation(own_server, tmp_path, FILE, rosey, start))
+
+
+def on_postgresql(server: PostgresServer) -> list[Moment]:
+    """Return what is different there: the database is a process of its own."""
+
+    def stop(here: Installation) -> None:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGQUIT)
+
+    return [
+        *MIGRATED,
+        Moment(
+            "PostgreSQL stopped",
+            stop,
+            service=frozenset({"it cannot be reached"}),
+            quotes=NO_DATABASE,
+            polls=NO_DATABASE,
+            count=REFUSED,
+            status="DATABASE_UNAVAILABLE",
+        ),
+        Moment("PostgreSQL back", lambda here: server.restart()),
+    ]
+
+
+async def test_everybody_says_it_on_postgresql_too(
+    own_server: Any, own_postgres: PostgresServer, rosey: Any, start: Any, tmp_path: Path
+) -> None:
+    install_polls(tmp_path / "packages")
+    here = Installation(own_server, tmp_path, own_postgres.url(), rosey, start)
+    await live_through(on_postgresql(own_postgres), here)
+
+
+async def live_through(moments: list[Moment], here: Installation) -> None:
+    """Let all of it happen, and fail for whoever said what was not true."""
     untrue = []
-    with (tmp_path / "operating.md").open("w", buffering=1) as table:
-        for moment in MOMENTS:
+    with (here.directory / "operating.md").open("w", buffering=1) as table:
+        for moment in moments:
             await asyncio.to_thread(moment.do, here)
             for who, (yes, words) in (await settled(here, moment)).items():
                 true = "true" if moment.is_true(who, yes, words) else "UNTRUE"

@@ -249,8 +249,12 @@ def test_strict_refuses_where_there_is_a_warning(
     assert rosey("apply").code == 0
 
 
-def test_repair_records_a_deliberate_change(rosey: Rosey, add: Callable[[str, str], Path]) -> None:
+def test_repair_records_a_deliberate_change(
+    rosey: Rosey, add: Callable[[str, str], Path], where: list[str]
+) -> None:
     add("001_first.sql", FIRST)
+    Path(where[-1], "rosey.db").touch()
+    assert rosey("repair").out == "Nothing is applied, so there is nothing to repair.\n"
     rosey("apply")
     assert rosey("repair").out == "Nothing to repair: every applied file is as it was.\n"
     add("001_first.sql", FIRST + "-- later\n")

@@ -363,5 +363,5 @@ async def test_a_failing_database_fails_the_check(monkeypatch):
 
     monkeypatch.setattr(Database, "probe", lost)
     async with running() as bus:
-        with pytest.raises(UnavailableError):
+        with pytest.raises(Unwell, match="it cannot be reached"):
             await bus.service.checks["database"]()

@@ -450,6 +450,8 @@ def refused(project: pytest.Pytester, *arguments: str) -> str:
     ("given", "shown"),
     [
         ("postgers", "postgers"),
+        ("", ""),
+        (".", "."),
         ("mysql://me:secret@127.0.0.1/db", "mysql://..."),
         ("postgres://me:secret@127.0.0.1/db", "postgres://..."),
         ("postgresql+psycopg://me:secret@127.0.0.1/db", "postgresql+psycopg://..."),
