@@ -132,7 +132,12 @@ class RoseyBenchmark:
             each: how many calls each of them makes, one after the other.
             rounds: how often all this is done.
             kwargs: further arguments.
+
+        Raises:
+            ValueError: nothing would be measured.
         """
+        if min(clients, each, rounds) < 1:
+            raise ValueError(f"Nothing to measure: {clients=}, {each=}, {rounds=}; 1 or more each.")
         if not self._benchmark.enabled:
             rounds = clients = each = 1
         clock, calls = self._clock.clock, list[float]()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dbservice.bus.wire import no_responders_header
-from dbservice.embedded.interest import covers, is_valid_pattern
+from dbservice.embedded.interest import covers
 from dbservice.protocol import ErrorCode, RequestError
 from dbservice.protocol.codec import encode_failure
 from dbservice.protocol.errors import did_you_mean
@@ -17,6 +17,7 @@ from dbservice.protocol.subjects import ROOT
 from pytest_rosey.buses.bus import until_back, until_gone
 from pytest_rosey.buses.message import Message
 from pytest_rosey.service.faulty_engine import FaultyEngine
+from pytest_rosey.stubs.requests import check_pattern
 
 if TYPE_CHECKING:
     from pytest_rosey.buses.bus import Bus
@@ -398,8 +399,7 @@ class NatsFaults:
         requests_only: bool = True,
     ) -> Fault:
         _check_times(times)
-        if not is_valid_pattern(subject.encode()):
-            raise ValueError(f"{subject!r} is not a subject: empty token, or '>' before its end.")
+        check_pattern(subject)
         if not 0 < probability <= 1:
             raise ValueError(f"probability must be above 0 and at most 1, got {probability!r}.")
         options = f", {times=}" if times is not None else ""

@@ -25,7 +25,7 @@ from dbservice.protocol import (
 from dbservice.protocol.errors import did_you_mean
 from dbservice.protocol.filters import kind
 from dbservice.protocol.messages import Problem, Reply, Request
-from dbservice.protocol.subjects import is_event
+from dbservice.protocol.subjects import is_event, is_storage_subject
 
 __tracebackhide__ = True
 
@@ -138,6 +138,16 @@ def check_request(subject: str, payload: bytes) -> Request:
             f"The service would refuse this request on {subject} with {error.code}: "
             f"{error.message}\n{LIFTED_BY}"
         ) from None
+
+
+def check_served(subject: str) -> None:
+    """Refuse a subject of the service on which it serves nothing; wildcards may mean anything.
+
+    Raises:
+        ContractError: naming the nearest.
+    """
+    if is_storage_subject(subject) and not {"*", ">"}.intersection(subject.split(".")):
+        _operation(subject)
 
 
 def wants_envelope(subject: str, request: Request) -> bool:

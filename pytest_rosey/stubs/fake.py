@@ -17,9 +17,10 @@ from dbservice.protocol import ErrorCode
 from dbservice.protocol.errors import nearest
 from pytest_rosey.clients import LoopBound, told
 from pytest_rosey.marks import Run
-from pytest_rosey.stubs.contract import ContractError
+from pytest_rosey.stubs.contract import ContractError, check_served
 from pytest_rosey.stubs.requests import (
     SentRequest,
+    check_pattern,
     difference,
     listed,
     seen_by,
@@ -206,7 +207,16 @@ class FakeNats(LoopBound, EmbeddedClient):
         return list(self._requests)
 
     def requests_to(self, subject: str) -> list[SentRequest]:
-        """Return the requests on a subject, wildcards allowed, the oldest first."""
+        """Return the requests on a subject, wildcards allowed, the oldest first.
+
+        Raises:
+            ContractError: it is one of the service, which serves nothing there.
+            ValueError: it is no subject.
+        """
+        __tracebackhide__ = True
+        check_pattern(subject)
+        if self._contract:
+            check_served(subject)
         return [request for request in self._requests if request.matches(subject, None)]
 
     def assert_requested(
@@ -234,7 +244,9 @@ class FakeNats(LoopBound, EmbeddedClient):
         """Assert that no request was sent, at all or to a subject (wildcards allowed).
 
         Raises:
-            AssertionError: listing the requests that were sent.
+            AssertionError: listing the requests that were sent; or, as a ContractError, the
+                service serves nothing on that subject.
+            ValueError: it is no subject.
         """
         __tracebackhide__ = True
         sent = self.requests_to(subject)

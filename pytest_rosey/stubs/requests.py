@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from dbservice.embedded.interest import covers
+from dbservice.embedded.interest import covers, is_valid_pattern
 
 _SHOWN = 300
 _LISTED = 20
@@ -51,6 +51,16 @@ class SentRequest:
     def matches(self, subject: str, part: Mapping[str, Any] | None) -> bool:
         """Return whether this request is on `subject` (wildcards allowed) and contains `part`."""
         return subject_matches(subject, self.subject) and difference(part, self) is None
+
+
+def check_pattern(subject: str) -> None:
+    """Refuse what no subject can fall under, in which nothing would ever be found.
+
+    Raises:
+        ValueError: it is no subject with NATS wildcards.
+    """
+    if not is_valid_pattern(subject.encode()):
+        raise ValueError(f"{subject!r} is not a subject: empty token, or '>' before its end.")
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

@@ -156,6 +156,16 @@ async def test_with_a_bus(rosey_benchmark, nats_client): rosey_benchmark(work)
     result.stdout.fnmatch_lines(["  - RoseyBenchmark.__call__(), made at *.py:10"])
 
 
+def test_nothing_to_measure_is_refused(measured: Any) -> None:
+    _, result = measured(
+        """
+async def test_it(rosey_benchmark): await rosey_benchmark.concurrent(work, each=0)
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*ValueError: Nothing to measure: clients=10, each=0, rounds=5*"])
+
+
 def test_a_failure_is_that_of_the_coroutine(measured: Any) -> None:
     saved, result = measured(
         """
