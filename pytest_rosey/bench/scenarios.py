@@ -108,6 +108,7 @@ def adds_beside_searches(seat: Seat, calls: int) -> Block:
         async def forever() -> None:
             while True:
                 await search(None)
+                await asyncio.sleep(0)  # one that never waits would let nobody else run again
 
         tasks = [asyncio.create_task(forever()) for _ in range(SEARCHERS)]
         await settle()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from itertools import count, islice
 
 import pytest
 
+from pytest_rosey.bench import scenarios
 from pytest_rosey.bench.contestants import Seat
 from pytest_rosey.bench.figures import Key, Turn
 from pytest_rosey.bench.timing import Block, in_turns, lasting, timed
@@ -92,3 +94,18 @@ async def test_a_seat_knows_what_to_call_its_contestant_with() -> None:
     assert await seat.call("random")(0) == "any"
     assert await seat.call("hot get")(5) == 5
     assert not seat.offers("search")
+
+
+async def test_searches_that_never_wait_let_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Searched(Kept):
+        async def add(self, number: int) -> int:
+            await asyncio.sleep(0)
+            return number
+
+        search, delete = Kept.random, Kept.get
+
+    monkeypatch.setattr(scenarios, "settle", partial(scenarios.settle, 0))
+    seat = Seat("searched", Searched())
+    await seat.fill(10)
+    async with asyncio.timeout(30):
+        assert await scenarios.adds_beside_searches(seat, 3).run()
