@@ -72,11 +72,13 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Finish what has been taken, then disconnect."""
 
-    def check_place(self) -> None:
-        """See that what is written now will be found where the database was opened.
+    async def check_writable(self) -> None:
+        """See that a write would be taken now, and be found where the database was opened.
 
         Raises:
             FileGoneError: its file was removed, moved or replaced.
+            NotWritableError: it is read-only.
+            UnavailableError: it cannot be reached.
         """
 
     async def read(

@@ -194,8 +194,9 @@ class PostgresEngine(Engine):
         await self.write(lambda: _set_version(version))
 
     @override
-    def check_place(self) -> None:
-        """There is no file to look after; see Engine.check_place."""
+    async def check_writable(self) -> None:
+        if await self.read(_is_read_only):
+            raise NotWritableError("the server is a standby, or set to read only")
 
     @override
     async def read(
@@ -660,6 +661,14 @@ def _as_texts(attributes: Sequence[Any]) -> str:
 def _identity() -> Steps[str]:
     found = yield Statement(_IDENTITY, ())
     return str(found.rows[0][0])
+
+
+def _is_read_only() -> Steps[bool]:
+    # Not of this transaction, which only reads.
+    found = yield Statement(
+        "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+    )
+    return bool(found.rows[0][0])
 
 
 def _set_version(version: int) -> Steps[None]:

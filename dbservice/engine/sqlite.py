@@ -158,7 +158,7 @@ class SqliteEngine(Engine):
         self._release_file()
 
     @override
-    def check_place(self) -> None:
+    async def check_writable(self) -> None:
         missed = self._missed()
         if missed is not None:
             raise missed

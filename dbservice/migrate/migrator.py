@@ -92,9 +92,10 @@ class Migrator:
 
         Raises:
             RequestError: MIGRATION_ORDER or MIGRATION_FAILED if the files are no sound sequence.
-            FileGoneError: what could be read is a database that nobody will find again.
+            UnavailableError: what could be read is a database that nobody will find again, or
+                that takes no writes.
         """
-        self._engine.check_place()
+        await self._engine.check_writable()
         files, history = await self._files_and_history(namespace)
         return plan.status(files, history)
 

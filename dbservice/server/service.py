@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dbservice.bus.connection import SurvivingClient
-from dbservice.engine.errors import EngineError, FileGoneError, UnavailableError
+from dbservice.engine.errors import EngineError, FileGoneError, NotWritableError, UnavailableError
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, migration_roots
@@ -273,6 +273,8 @@ class DatabaseService:
             await self.database.probe()
         except FileGoneError:
             raise Unwell("its file is not the one any more that was opened") from None
+        except NotWritableError:
+            raise Unwell("it is read-only") from None
         except UnavailableError:
             raise Unwell("it cannot be reached") from None
 

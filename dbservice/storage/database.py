@@ -265,7 +265,7 @@ class Database:
         Raises:
             EngineError: it is not.
         """
-        self.engine.check_place()
+        await self.engine.check_writable()
         await self.engine.read(namespace_owners.owners)
 
     async def sweep(self) -> int:

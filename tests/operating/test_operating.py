@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import asyncpg
 import pytest
 
 from dbservice.cli.failure import OTHER_SERVICE
@@ -243,7 +244,28 @@ def on_postgresql(server: PostgresServer) -> list[Moment]:
             status="DATABASE_UNAVAILABLE",
         ),
         Moment("PostgreSQL back", lambda here: server.restart()),
+        # Reads are still answered, as where the file is gone.
+        Moment(
+            "PostgreSQL set to read only",
+            lambda here: set_read_only(server, "on"),
+            service=frozenset({"it is read-only"}),
+            quotes=NO_DATABASE,
+            polls=NO_DATABASE,
+            status="DATABASE_UNAVAILABLE",
+            reads=True,
+        ),
+        Moment("PostgreSQL writable again", lambda here: set_read_only(server, "off")),
     ]
+
+
+def set_read_only(server: PostgresServer, value: str) -> None:
+    async def alter() -> None:
+        connection = await asyncpg.connect(server.url().replace("+asyncpg", ""))
+        await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+
+    asyncio.run(alter())
 
 
 async def test_everybody_says_it_on_postgresql_too(

@@ -13,7 +13,7 @@ import pytest
 
 from dbservice.engine import postgres_errors, sqlite_errors, sqlite_lanes
 from dbservice.engine.engine import Engine
-from dbservice.engine.errors import ConstraintError, EngineError
+from dbservice.engine.errors import ConstraintError, EngineError, NotWritableError
 from dbservice.engine.postgres import PostgresEngine
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import Statement, Steps
@@ -209,12 +209,15 @@ async def test_a_read_only_server_is_an_outage_for_writes_that_ends(
         error = await on_postgres.refused_kv("set", key="a", value=2)
         assert error["code"] == "DATABASE_UNAVAILABLE"
         assert "read-only" in error["message"]
+        with pytest.raises(NotWritableError):  # what is ready serves writes
+            await on_postgres.database.probe()
         assert await on_postgres.kv("get", key="a") == {"exists": True, "value": 1}
     finally:
         await admin.execute("SET default_transaction_read_only = off")
         await admin.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
         await admin.close()
     await on_postgres.kv("set", key="a", value=3)  # on a connection that was not kept
+    await on_postgres.database.probe()
 
 
 async def _reconnected(admin: Any) -> None:

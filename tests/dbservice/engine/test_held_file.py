@@ -118,12 +118,12 @@ async def test_no_write_is_acknowledged_that_will_not_be_found(path, change, sid
     engine = engine_at(path)
     await engine.open()
     await engine.exclusive(create)
-    engine.check_place()
+    await engine.check_writable()
     change(path.with_name(path.name + side))
     with pytest.raises(FileGoneError):
         await WAYS[way](engine)
     with pytest.raises(FileGoneError):
-        engine.check_place()
+        await engine.check_writable()
     await engine.close()
 
 
@@ -133,4 +133,4 @@ async def test_a_file_that_is_put_back_is_served_again(engine, path):
         await engine.write(insert)
     path.with_name("moved.db").rename(path)
     await engine.write(insert)
-    engine.check_place()
+    await engine.check_writable()
