@@ -141,13 +141,16 @@ class Authorization:
         Raises:
             PermissionError: as for deleting it.
             QuoteNotFound: if there is no such quote.
-            ValidationError: if `quote_id` or `tag` is not valid.
+            ValidationError: if `quote_id` or `tag` is not valid, or the moderation refuses it.
         """
         quote = await self._quotes.get_quote(quote_id)
         if quote is not None:
             refuse_change(quote, user, role, "tag", "tagging quotes")
-        change = self._quotes.untag_quote if remove else self._quotes.tag_quote
-        return await change(quote_id, tag)
+        if remove:
+            return await self._quotes.untag_quote(quote_id, tag)
+        if await self._flags.is_enabled(MODERATION) and self._moderator.is_unwanted(tag):
+            raise ValidationError("Tag contains inappropriate content")
+        return await self._quotes.tag_quote(quote_id, tag)
 
     async def limit(self, user: str, role: str, *, idempotency_key: str | None = None) -> None:
         """Count one quote of this user; admins have no limit.

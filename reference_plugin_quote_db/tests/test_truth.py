@@ -210,6 +210,17 @@ async def test_a_moderated_author_is_judged_too(plugin: QuoteDBPlugin) -> None:
     )
 
 
+async def test_a_tag_is_judged_too(plugin: QuoteDBPlugin) -> None:
+    assert await say(plugin, "tag 1 badword1", role="admin") == (
+        "Quote #1 tags: #mst3k #classic #badword1"
+    )
+    await plugin.set_feature_flag("moderation_enabled", True)
+    for word in ("badword1", "b4dword1"):
+        refused = await say(plugin, f"tag 1 {word}", role="admin")
+        assert refused.startswith("Tag contains inappropriate content")
+    assert await say(plugin, "untag 1 badword1", role="admin") == "Quote #1 tags: #mst3k #classic"
+
+
 async def test_a_switch_that_does_not_protect_keeps_what_was_known(
     plugin: QuoteDBPlugin, client: StorageClient
 ) -> None:
