@@ -25,15 +25,15 @@ _SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
 class NoDatabase(NamedTuple):
-    """A file without a database of the service in it.
+    """A place without a database of the service.
 
     Attributes:
-        file: its path.
         reason: what is there instead, in words.
+        file: its path; None on PostgreSQL.
     """
 
-    file: Path
     reason: str
+    file: Path | None = None
 
 
 def database_url(given: str) -> str:
@@ -114,36 +114,63 @@ def database_of(where: Where) -> str | None:
     return None if database is None else database_url(database)
 
 
-def no_database(url: str) -> NoDatabase | None:
-    """Return the SQLite file that a URL names if there is no database of the service in it.
+async def no_database(url: str) -> NoDatabase | None:
+    """Return the place that a URL names if there is no database of the service in it.
 
     Opening it would make one: a file that is not there, tables beside those of another program.
     """
     import sqlalchemy
 
     parts = sqlalchemy.make_url(url)
-    if parts.get_backend_name() != "sqlite" or parts.database in (None, "", IN_MEMORY):
+    if parts.get_backend_name() != "sqlite":
+        of_another = _is_of_another(await _tables_on_postgres(url))
+        name = f"The database '{parts.database}' is one of another program"
+        return NoDatabase(name) if of_another else None
+    if parts.database in (None, "", IN_MEMORY):
         return None
     path = Path(str(parts.database))
-    if not path.exists():
-        return NoDatabase(path, f"There is no database {path} yet")
-    if _is_of_another(path):
-        return NoDatabase(path, f"{path} is a database of another program")
+    if not path.exists():  # noqa: ASYNC240 - nothing else runs yet
+        return NoDatabase(f"There is no database {path} yet", path)
+    if _is_of_another(_tables_in(path)):
+        return NoDatabase(f"{path} is a database of another program", path)
     return None
 
 
-def _is_of_another(path: Path) -> bool:
-    import sqlite3
-
+def _is_of_another(tables: set[str]) -> bool:
     from dbservice.storage.own_tables import NAMESPACES
+
+    return bool(tables) and NAMESPACES not in tables
+
+
+def _tables_in(path: Path) -> set[str]:
+    import sqlite3
 
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             found = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-            tables = {name for (name,) in found}
+            return {name for (name,) in found}
     except sqlite3.Error:
-        return False  # whoever opens it says what is wrong
-    return bool(tables) and NAMESPACES not in tables
+        return set()  # whoever opens it says what is wrong
+
+
+async def _tables_on_postgres(url: str) -> set[str]:
+    from dbservice.engine.errors import EngineError
+    from dbservice.engine.postgres import PostgresEngine
+    from dbservice.engine.steps import Statement, Steps
+
+    def tables() -> Steps[set[str]]:
+        found = yield Statement(
+            "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+        )
+        return {name for (name,) in found.rows}
+
+    engine = PostgresEngine(url)  # not opened, which begins with a table
+    try:
+        return await engine.read(tables)
+    except EngineError:
+        return set()  # whoever opens it says what is wrong
+    finally:
+        await engine.close()
 
 
 def _place(where: Where) -> tuple[str | None, str | None]:

@@ -67,7 +67,7 @@ async def migrate(asked: Asked) -> int:
     _check_options(asked)
     if asked.verb == "new":
         return _new(asked)
-    where = _without_making(asked)
+    where = await _without_making(asked)
     database = database_of(where)
     roots = [] if database is None else migration_roots(where.migrations or ())
     async with AsyncExitStack() as connected:
@@ -83,7 +83,7 @@ async def migrate(asked: Asked) -> int:
     return REFUSED if isinstance(reply, Verified) and not reply.verified else 0
 
 
-def _without_making(asked: Asked) -> Where:
+async def _without_making(asked: Asked) -> Where:
     """Return where to work so that what only reads makes no database where none is.
 
     Raises:
@@ -93,9 +93,17 @@ def _without_making(asked: Asked) -> Where:
     if asked.verb == "verify" and not is_named(where):
         return replace(where, db=IN_MEMORY)  # it works on a scratch database anyway
     url = database_of(where)
-    missing = None if url is None else no_database(url)
-    if missing is None or (asked.verb == "apply" and not asked.options.dry_run):
+    if url is None or (asked.verb == "apply" and not asked.options.dry_run):
         return where
+    missing = await no_database(url)
+    if missing is None:
+        return where
+    if missing.file is None:  # what is in memory is another engine
+        raise CommandFailed(
+            f"{missing.reason}, so nothing is applied there. If it is the right one, "
+            f"`rosey migrate {asked.plugin} apply` with the same --db begins there.",
+            UNREACHABLE,
+        )
     if asked.verb == "verify":
         return replace(where, db=IN_MEMORY)
     if asked.verb == "apply":

@@ -70,7 +70,7 @@ async def export(asked: Asked) -> int:
             f"There is a file {asked.file} already, and it is not overwritten: name another."
         )
     url = database_of(asked.where)
-    missing = None if url is None else no_database(url)
+    missing = None if url is None else await no_database(url)
     if missing is not None:
         raise CommandFailed(f"{missing.reason}: there is nothing to export.", UNREACHABLE)
     async with AsyncExitStack() as connected:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import asyncpg
 import pytest
 
 from dbservice.cli import main, migrating, migration_report, progress
@@ -130,6 +131,30 @@ def test_what_only_reads_leaves_the_database_of_another_program_alone(
     assert f"{file} is a database of another program: this runs on an empty one" in dry.err
     assert (dry.code, rosey("verify").code) == (0, 0)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["postgresql"], indirect=True)
+def test_it_leaves_that_of_another_program_on_postgresql_alone(
+    rosey: Rosey, add: Callable[[str, str], Path], empty_postgres: str
+) -> None:
+    add("001_first.sql", FIRST)
+    asyncio.run(execute(empty_postgres, "CREATE TABLE theirs (id INTEGER)"))
+    lines = [[verb] for verb in ("status", "history", "rollback", "repair", "verify")]
+    for words in [*lines, ["apply", "--dry-run"]]:
+        said = rosey(*words)
+        assert (said.code, said.out) == (3, ""), words
+        assert "' is one of another program, so nothing is applied there" in said.err
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+    assert asyncio.run(execute(empty_postgres, tables)) == 1
+    assert rosey("apply").code == 0
+    assert rosey("status").out.startswith("Up to date: 1")
+
+
+async def execute(url: str, statement: str) -> Any:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    value = await connection.fetchval(statement)
+    await connection.close()
+    return value
 
 
 @EVERYWHERE
