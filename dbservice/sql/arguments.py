@@ -34,10 +34,21 @@ _SHORT: Final = {
 _REPLACEMENTS: Final = {"replace": (1, 2), "regexp_replace": (2,)}
 """Which arguments are searched for or put in the place of what is found."""
 
+_SETS: Final = frozenset({"btrim", "ltrim", "rtrim", "translate", "trim"})
+"""Which look each character of a text up in another one: all arguments but one are short."""
+
+_SIDES: Final = frozenset({"BOTH", "LEADING", "TRAILING"})
+
 _MOST_JOINED: Final = 16
 """How often a query may write `||`: each makes a text of its own, and all are kept."""
 
+_MOST_ENCODED: Final = 4
+"""How often a query may call encode(): it makes a text twice as long, and that of its own again."""
+
 _MATCHES: Final = frozenset({"LIKE", "ILIKE"})
+_CONTAINS: Final = frozenset({"@>", "&&", "?|", "?&"})
+"""Operators that look each element of what stands behind them up in what stands before."""
+
 _WIDE: Final = re.compile(r"\*|\d{5}")
 
 Words = Sequence[Token]
@@ -59,11 +70,22 @@ def check_arguments(words: Words, params: Sequence[Any]) -> None:
             reason=Reason.LIMIT,
             field="query",
         )
+    if sum(word.is_name and word.name == "encode" for word in words) > _MOST_ENCODED:
+        raise invalid(
+            f"A query calls encode() at most {_MOST_ENCODED} times.",
+            reason=Reason.LIMIT,
+            field="query",
+        )
     for index, word in enumerate(words):
+        operator = words[index - 1].text + word.text if index else ""
         if word.keyword in _MATCHES:
             _check_needle(words[index + 1 : index + 2], params, word.text)
-        elif word.text == "~" == words[index - 1].text:
+        elif operator == "~~":
             raise _refused("'~~' is written LIKE, and what it looks for is a short text")
+        elif operator == "<@":
+            raise _refused("'a <@ b' is written 'b @> a', where 'a' is a short text")
+        elif operator in _CONTAINS:
+            _check_needle(words[index + 1 : index + 2], params, f"'{operator}'")
         elif index + 1 < len(words) and words[index + 1].text == "(" and word.is_name:
             _check_call(word.name, list(_arguments(words, index + 1)), params)
 
@@ -77,16 +99,25 @@ def _check_call(name: str, arguments: Sequence[Words], params: Sequence[Any]) ->
         pattern = _value(arguments[0], params)
         if not isinstance(pattern, str) or _WIDE.search(pattern):
             raise _refused("The text in format() has no '*' and no width of five digits")
+        _check_needle(arguments[0], params, "format()")
     if name in _SHORT and len(arguments) > _SHORT[name]:
         _check_needle(arguments[_SHORT[name]], params, f"{name}()")
     for place in _REPLACEMENTS.get(name, ()):
         for argument in arguments[place : place + 1]:
             _check_needle(argument, params, f"{name}()")
+    if name in _SETS:
+        texts = [[word for word in words if word.keyword not in _SIDES] for words in arguments]
+        for argument in [text for text in texts if text and not _is_short(text, params)][1:]:
+            _check_needle(argument, params, f"{name}()")
+
+
+def _is_short(words: Words, params: Sequence[Any]) -> bool:
+    text = _value(words, params)
+    return text is None or (isinstance(text, str) and len(text) <= MAX_FREE_PATTERN)
 
 
 def _check_needle(words: Words, params: Sequence[Any], where: str) -> None:
-    needle = _value(words, params)
-    if needle is not None and not (isinstance(needle, str) and len(needle) <= MAX_FREE_PATTERN):
+    if not _is_short(words, params):
         raise _refused(
             f"What {where} looks for or puts in is a text of at most {MAX_FREE_PATTERN} characters"
         )
@@ -106,12 +137,12 @@ def _value(words: Words, params: Sequence[Any]) -> Any:
 
 
 def _arguments(words: Words, opening: int) -> Iterator[Words]:
-    """Yield the arguments of a call; `x IN y` are two of them."""
+    """Yield the arguments of a call; `x IN y` are two of them, and so are `x FROM y`."""
     depth, start = 0, opening + 1
     for index in range(opening, len(words)):
         text = words[index].text
         depth += (text in ("(", "[")) - (text in (")", "]"))
-        ends = depth == 1 and (text == "," or words[index].keyword == "IN")
+        ends = depth == 1 and (text == "," or words[index].keyword in ("IN", "FROM"))
         if ends or not depth:
             yield words[start:index]
             start = index + 1
