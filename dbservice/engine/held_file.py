@@ -31,9 +31,8 @@ class HeldFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = str(path)
-        self._side_path = f"{path}-wal"
-        self._side: _Identity | None = None
+        self._path = os.path.abspath(path)  # noqa: PTH100 - the name is not to be followed
+        self._sides = [_Side(f"{path.resolve()}-{kind}") for kind in ("wal", "shm")]
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -58,25 +57,46 @@ class HeldFile:
         for descriptor in _descriptors.pop(self._identity):
             os.close(descriptor)
 
-    def missed(self) -> FileGoneError | None:
+    def missed(self, *, by_others: bool = False) -> FileGoneError | None:
         """Return what is wrong if what is written now is not found under its name later.
 
         That is so when the file was removed, moved or replaced, or the write-ahead log beside it.
+
+        Args:
+            by_others: look also whether a process that opens the file now would share the index
+                of that log.
         """
         if _found(self._path) != self._identity:
             return FileGoneError(
                 f"'{self._path}' is not the file any more that was opened: it was removed, moved "
                 "or replaced. Put it back, or restart the service."
             )
-        side = _found(self._side_path)
-        if self._side is None:
-            self._side = side
-        if side != self._side:
-            return FileGoneError(
-                f"'{self._side_path}' was removed or replaced while the service writes to it. "
-                "Restart the service."
-            )
+        for side in self._sides if by_others else self._sides[:1]:
+            if side.is_another():
+                return FileGoneError(
+                    f"'{side.path}' was removed or replaced while the service writes to it. "
+                    "Restart the service."
+                )
         return None
+
+
+class _Side:
+    """A file that SQLite keeps beside the database, under the name that links lead to.
+
+    Args:
+        path: where it is, once something was written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._identity: _Identity | None = None
+
+    def is_another(self) -> bool:
+        """Return whether it is not the one any more that was there at first."""
+        found = _found(self.path)
+        if self._identity is None:
+            self._identity = found
+        return found != self._identity
 
 
 def _held(path: Path) -> UnavailableError:

@@ -102,7 +102,7 @@ class SqliteEngine(Engine):
                 writer=writer,
                 write_timeout=self._write_timeout,
                 on_commit=on_commit,
-                missed=self._missed,
+                check_files=self._check_files,
             )
 
     @property
@@ -159,9 +159,7 @@ class SqliteEngine(Engine):
 
     @override
     async def check_writable(self) -> None:
-        missed = self._missed()
-        if missed is not None:
-            raise missed
+        self._check_files()
 
     @override
     async def read(
@@ -280,6 +278,11 @@ class SqliteEngine(Engine):
         if self._file is not None:
             self._file.release()
             self._file = None
+
+    def _check_files(self) -> None:
+        missed = None if self._file is None else self._file.missed(by_others=True)
+        if missed is not None:
+            raise missed
 
     def _missed(self) -> FileGoneError | None:
         return None if self._file is None else self._file.missed()

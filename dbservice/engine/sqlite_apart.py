@@ -8,7 +8,6 @@ from typing import Final
 from typing_extensions import override
 
 from dbservice.engine.engine import Apart
-from dbservice.engine.errors import FileGoneError
 from dbservice.engine.orders import COMMIT, Order, Way, reply_in
 from dbservice.engine.sqlite_lanes import WriterLane
 from dbservice.engine.turns import ScanTurns
@@ -31,7 +30,7 @@ class SqliteApart(Apart):
         writer: is kept from writing while the process writes.
         write_timeout: seconds that a write may take before it is committed.
         on_commit: told of every commit that one write was in it.
-        missed: tells whether the file is still the one that was opened.
+        check_files: raises FileGoneError if the file is not the one any more that was opened.
     """
 
     def __init__(
@@ -43,13 +42,13 @@ class SqliteApart(Apart):
         writer: WriterLane,
         write_timeout: float,
         on_commit: Callable[[int], None] | None,
-        missed: Callable[[], FileGoneError | None],
+        check_files: Callable[[], None],
     ) -> None:
         self._turns = turns
         self._write_turns = ScanTurns(1, write_timeout)
         self._lane = writer
         self._on_commit = on_commit
-        self._missed = missed
+        self._check_files = check_files
         self._template = Template(program)
         self._readers = WorkerPool(self._template, Way.READ, readers)
         self._writers = WorkerPool(self._template, Way.WRITE, 1)
@@ -78,6 +77,7 @@ class SqliteApart(Apart):
     @override
     async def read(self, order: Order, turn: str) -> bytes:
         async def attempt(seconds: float) -> bytes:
+            self._check_files()  # a process that opens the file now must find what is written
             return reply_in(await self._readers.do(order.within(seconds), seconds))
 
         return await self._turns.run(turn, attempt)
@@ -90,11 +90,10 @@ class SqliteApart(Apart):
 
         async def attempt(seconds: float) -> bytes:
             async with self._writers.worker() as worker, self._lane.lent():
+                self._check_files()
                 reply = reply_in(await worker.ask(order.within(seconds), seconds, _GRACE))
                 reply_in(await worker.ask(COMMIT, _COMMIT_TIMEOUT))
-                missed = self._missed()
-                if missed is not None:
-                    raise missed
+                self._check_files()
             return reply
 
         reply = await self._write_turns.run(turn, attempt)

@@ -127,6 +127,42 @@ async def test_no_write_is_acknowledged_that_will_not_be_found(path, change, sid
     await engine.close()
 
 
+@pytest.mark.parametrize("change", [removed, replaced])
+async def test_no_process_opens_the_file_beside_another_index_of_the_log(engine, path, change):
+    """Each would write over what the other has written since."""
+    await engine.check_writable()
+    change(path.with_name("a.db-shm"))
+    with pytest.raises(FileGoneError, match="-shm"):
+        await engine.check_writable()
+
+
+@pytest.mark.parametrize("side", ["", "-wal", "-shm"])
+async def test_the_files_that_a_link_leads_to_are_watched(path, tmp_path, side):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "b.db").touch()
+    path.symlink_to(tmp_path / "far" / "b.db")
+    engine = engine_at(path)
+    await engine.open()
+    await engine.exclusive(create)
+    await engine.check_writable()
+    removed(tmp_path / "far" / f"b.db{side}")
+    with pytest.raises(FileGoneError):
+        await engine.check_writable()
+    await engine.close()
+
+
+async def test_a_folder_that_was_renamed_is_noticed(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    engine = engine_at(Path("a.db"))
+    await engine.open()
+    await engine.exclusive(create)
+    (tmp_path / "here").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileGoneError):
+        await engine.write(insert)
+    await engine.close()
+
+
 async def test_a_file_that_is_put_back_is_served_again(engine, path):
     moved(path)
     with pytest.raises(FileGoneError):

@@ -95,6 +95,20 @@ async def test_what_can_take_long_runs_in_processes_and_the_rest_does_not(
     assert (await bus.ask("row.shop.update", update))["updated"] == 1
 
 
+async def test_no_process_works_beside_another_index_of_the_log(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    """One that is started now would neither find what the service writes nor leave it alone."""
+    bus = await on_a_file(stack, tmp_path)
+    search = ("row.shop.search", {"table": "texts", "columns": ["n"]})
+    update = ("row.shop.update", {"table": "texts", "filters": {"n": 1}, "data": {"n": 1}})
+    for request in (search, update):
+        assert (await bus.ask(*request))["success"]
+    (tmp_path / "rosey.db-shm").unlink()
+    for request in (search, update):
+        assert (await bus.ask(*request))["error"]["code"] == "DATABASE_UNAVAILABLE"
+
+
 async def test_one_function_call_that_does_not_end_is_ended_at_its_deadline(
     stack: AsyncExitStack, tmp_path: Path
 ) -> None:
