@@ -92,17 +92,21 @@ async def run_python(block: Block, namespace: dict[str, Any]) -> None:
 
 
 def run_shell(block: Block, directory: Path, nats: str) -> str:
-    """Run a block with the commands of this environment, and return what it prints."""
+    """Run a block with the commands of this environment, and return what it prints.
+
+    A reader has no pytest-randomly, and meets no warning.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
         ["bash", "-e", "-c", block.source],
         cwd=directory,
-        env={**os.environ, "PATH": path, "COLUMNS": "100", "ROSEY_NATS": nats},
+        env=dict(os.environ, PATH=path, COLUMNS="100", ROSEY_NATS=nats, PYTEST_ADDOPTS="-p no:randomly"),
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, f"{block} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+    assert "Warning" not in ran.stderr, f"{block} warns:\n{ran.stderr}"
     return ran.stdout
 
 
