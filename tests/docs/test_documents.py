@@ -100,7 +100,9 @@ def run_shell(block: Block, directory: Path, nats: str) -> str:
     ran = subprocess.run(
         ["bash", "-e", "-c", block.source],
         cwd=directory,
-        env=dict(os.environ, PATH=path, COLUMNS="100", ROSEY_NATS=nats, PYTEST_ADDOPTS="-p no:randomly"),
+        env=dict(
+            os.environ, PATH=path, COLUMNS="100", ROSEY_NATS=nats, PYTEST_ADDOPTS="-p no:randomly"
+        ),
         capture_output=True,
         text=True,
         check=False,

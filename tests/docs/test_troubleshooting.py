@@ -1,4 +1,4 @@
-"""The messages in docs/how-to/migration-guide.md are what the failing thing really says."""
+"""The messages in docs/how-to/troubleshooting.md are what the failing thing really says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.docs import documents
 
 pytestmark = pytest.mark.asyncio
 
-GUIDE = "how-to/migration-guide.md"
+GUIDE = "how-to/troubleshooting.md"
 
 QUOTE = {"text": "Hi-keeba!", "author": "Joel", "added_by": "alice", "timestamp": 1_700_000_000}
 
