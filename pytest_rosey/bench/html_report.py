@@ -45,7 +45,7 @@ _COMPARED: Final = {
     "equal": "equal",
     "slower": "slower",
 }
-_SIGNS: Final = {"met": "✓", "missed": "✗", "not measured": "·"}
+_SIGNS: Final = {"met": "✓", "missed": "✗", "reported": "·", "not measured": "·"}
 
 
 def html_report(run: Run) -> str:
@@ -184,7 +184,7 @@ def _targets(run: Run) -> list[str]:
 
 
 def _row(one: Outcome) -> str:
-    kind = one.verdict if one.verdict != "not measured" else "muted"
+    kind = one.verdict if one.verdict in ("met", "missed") else "muted"
     cells = [escape(cell) for cell in (one.what, one.seed, one.target, one.measured)]
     return (
         f'<tr><th scope="row" style="background:none">{cells[0]}</th>'

@@ -108,12 +108,16 @@ def _targets(run: Run) -> list[str]:
         for one in found
     ]
     headings = ("what", "asked for", "target", "measured", "value", "spread", "verdict")
-    elsewhere = [f"{what}: {target}" for what, target in ELSEWHERE]
+    elsewhere = [
+        f"{what}: {target}; measured by {measured_by}"
+        for measured_by, targets in ELSEWHERE.items()
+        for what, target in targets
+    ]
     return [
         f"## Targets: {tally(found)}",
         "*close* means that the rounds of this run do not agree about it.",
         _table(headings, rows),
-        "What the test harness costs is measured by `tests/benchmarks`, not here:",
+        "*reported* figures stand beside what they cannot be judged by. Further targets:",
         _list(elsewhere),
     ]
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from pytest_rosey.bench.figures import Measurement, Run
 from pytest_rosey.bench.targets import Outcome, outcomes, tally
 
-COLOURS = {"met": "green", "missed": "red", "not measured": "dim"}
+COLOURS = {"met": "green", "missed": "red", "reported": "default", "not measured": "dim"}
 
 
 def show(run: Run, console: Console) -> None:

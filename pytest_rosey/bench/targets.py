@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from pytest_rosey.bench.figures import (
     LARGEST,
@@ -17,7 +17,7 @@ from pytest_rosey.bench.figures import (
     ratio,
 )
 
-Verdict = Literal["met", "missed", "not measured"]
+Verdict = Literal["met", "missed", "reported", "not measured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Outcome:
         measured: the figure itself.
         value: what the aim is about, most often a ratio; None if it was not measured.
         rounds: what the single rounds say, if there are any.
-        limit: the aim.
+        limit: the aim; None where the figure is told and not judged.
         at_most: whether the value is to be below the limit, or else above it.
         unit: of value and limit: `x` for ratios.
     """
@@ -42,7 +42,7 @@ class Outcome:
     measured: str
     value: float | None
     rounds: Quartiles | None
-    limit: float
+    limit: float | None
     at_most: bool
     unit: str = "x"
 
@@ -51,18 +51,22 @@ class Outcome:
         """Whether the aim was reached."""
         if self.value is None:
             return "not measured"
+        if self.limit is None:
+            return "reported"
         reached = self.value <= self.limit if self.at_most else self.value >= self.limit
         return "met" if reached else "missed"
 
     @property
     def is_close(self) -> bool:
         """Whether the rounds of this run do not agree about it."""
-        return self.rounds is not None and self.rounds.low <= self.limit <= self.rounds.high
+        if self.rounds is None or self.limit is None:
+            return False
+        return self.rounds.low <= self.limit <= self.rounds.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """A ratio to reach.
+    """A ratio to reach, or to be told.
 
     Attributes:
         what: what is measured.
@@ -72,10 +76,11 @@ class Goal:
         contestant: whose.
         base: whose is 1.
         figures: which of them.
-        limits: the aim on asyncio, and the aim with uvloop.
+        limits: the aim on asyncio, and the aim with uvloop; None for a ratio that is only told.
         at_most: whether the ratio is to be below the limit, or else above it.
         clients: how many at a time.
         base_scenario: where the base is measured, if that is elsewhere.
+        least_cores: with fewer, the ratio is told and not judged.
     """
 
     what: str
@@ -85,14 +90,21 @@ class Goal:
     contestant: str = "service"
     base: str = "echo"
     figures: tuple[Figure, ...] = ("p50", "p95")
-    limits: tuple[float, float]
+    limits: tuple[float, float] | None = None
     at_most: bool = True
     clients: int = 1
     base_scenario: str | None = None
+    least_cores: int = 1
+
+    def limit(self, run: Run) -> float | None:
+        """The aim of a run, if it has one."""
+        if self.limits is None or run.machine.cores < self.least_cores:
+            return None
+        return self.limits[run.loop == "uvloop"]
 
 
-_READ: Final = (1.5, 1.3)
-_WRITE: Final = (2.0, 1.7)
+_READ: Final = (1.4, 1.5)
+_WRITE: Final = (1.9, 2.2)
 """On asyncio, and with uvloop."""
 
 GOALS: Final = (
@@ -101,20 +113,14 @@ GOALS: Final = (
     Goal(what="add (durable)", operation="add", limits=_WRITE),
     Goal(what="upvote", operation="upvote", limits=_WRITE),
     Goal(what="delete", operation="delete", limits=_WRITE),
-    Goal(what="KV get", operation="kv get", figures=("p95",), limits=_READ),
-    Goal(what="KV set (durable)", operation="kv set", figures=("p95",), limits=_WRITE),
-    Goal(
-        what="search, 10 of 1,000",
-        operation="search",
-        figures=("p95",),
-        limits=(4.0, 4.0),
-    ),
+    Goal(what="KV get", operation="kv get", limits=_READ),
+    Goal(what="KV set (durable)", operation="kv set", limits=_WRITE),
     Goal(
         what="reads, 100 in flight",
         scenario="throughput",
         operation="get",
         figures=("rate",),
-        limits=(0.7, 0.7),
+        limits=(0.5, 0.5),
         at_most=False,
         clients=100,
     ),
@@ -123,14 +129,14 @@ GOALS: Final = (
         scenario="throughput",
         operation="add",
         figures=("rate",),
-        limits=(0.7, 0.7),
+        limits=(0.4, 0.4),
         at_most=False,
         clients=100,
     ),
 )
 
 
-def _against_legacy(what: str, seed: str, operation: str, limit: float, clients: int = 10) -> Goal:
+def _beside_legacy(what: str, seed: str, operation: str, clients: int = 10) -> Goal:
     return Goal(
         what=f"{what}, {clients} clients",
         seed=seed,
@@ -139,19 +145,24 @@ def _against_legacy(what: str, seed: str, operation: str, limit: float, clients:
         contestant="plugin",
         base="legacy",
         figures=("rate",),
-        limits=(limit, limit),
-        at_most=False,
         clients=clients,
     )
 
 
-AGAINST_LEGACY: Final = (
-    _against_legacy("durable writes", "+42 %", "add", 2),
-    _against_legacy("durable writes", "+42 %", "add", 4, 100),
-    _against_legacy("updates", "+44 %", "upvote", 2),
-    _against_legacy("deletes", "+34 %", "delete", 2),
-    _against_legacy("mixed load", "34 % faster", "mixed", 2),
-    _against_legacy("searches", "+59 %", "search", 1),
+TOLD: Final = (
+    _beside_legacy("durable writes", "+42 %", "add"),
+    _beside_legacy("durable writes", "+42 %", "add", 100),
+    _beside_legacy("updates", "+44 %", "upvote"),
+    _beside_legacy("deletes", "+34 %", "delete"),
+    _beside_legacy("mixed load", "34 % faster", "mixed"),
+    _beside_legacy("searches", "+59 %", "search"),
+    Goal(
+        what="hot get, through the plugin's cache",
+        operation="hot get",
+        contestant="plugin",
+        base="legacy",
+        figures=("p50",),
+    ),
     Goal(
         what="adds beside 10 clients that search",
         scenario="beside searches",
@@ -160,15 +171,6 @@ AGAINST_LEGACY: Final = (
         base="plugin",
         base_scenario="without searches",
         figures=("p95",),
-        limits=(1.5, 1.5),
-    ),
-    Goal(
-        what="hot get, through the plugin's cache",
-        operation="hot get",
-        contestant="plugin",
-        base="legacy",
-        figures=("p50",),
-        limits=(0.2, 0.2),
     ),
     Goal(
         what="durable writes on PostgreSQL, 100 in flight",
@@ -180,24 +182,61 @@ AGAINST_LEGACY: Final = (
         limits=(1.3, 1.3),
         at_most=False,
         clients=100,
+        least_cores=4,
     ),
 )
+"""Beside what is not comparable: the legacy plugin is no service and keeps no promise of one, ten
+searching clients take cores from the echo, too, and so do replicas from their clients and database.
+"""
 
 BASE_ROWS: Final = 1_000
 DATASET_LIMIT: Final = 1.5
-MEMORY_LIMIT: Final = 150.0
-RESTART_LIMIT: Final = 1.0
+MEMORY_LIMIT: Final = 100.0
+RESTART_LIMIT: Final = 0.7
 HANDLER_LIMIT: Final = 0.1
 """Milliseconds."""
 
-ELSEWHERE: Final = (
-    ("`fake_nats` request/reply round trip", "≤ 0.6 x echo"),
-    ("`db_service` with three migrations, per test", "≤ 5 ms, ≤ 0.25 x migrating each time"),
-    ("1,000 integration tests on the in-memory service", "≤ 10 s on one core"),
-    ("real server: start, `nats_client` per test", "≤ 50 ms binary, ≤ 400 ms container, ≤ 3 ms"),
-    ("plugin loaded, nothing used", "≤ 10 modules, ≤ 1.05 x bare pytest"),
-)
-"""Costs of the test harness: `tests/benchmarks` measures them."""
+ELSEWHERE: Final = {
+    "`python -m tests.benchmarks.harness_figures`": (
+        (
+            "1,000 tests on `storage`",
+            "≤ 5 s on one core, ≤ 4.5 x empty ones; with `-n 2` ≤ 0.6 x of that",
+        ),
+        ("`fake_nats` request and reply", "≤ 0.1 x echo"),
+        ("`db_service` with three migrations", "≤ 2.5 ms"),
+        ("real server, `nats_client` on it", "≤ 20 ms (container: ≤ 400 ms), ≤ 3 ms"),
+        ("plugin loaded, nothing used", "≤ 10 modules, ≤ 1.05 x bare pytest"),
+    ),
+    "the summary of `pytest --rosey-explore`": (
+        ("exploration, a place", "≤ 1.2 x a plain run of the test"),
+    ),
+    "`python -m tests.benchmarks.service_figures`": (
+        (
+            "an add beside ten clients that search, p95",
+            "beside / alone ≤ 1.5 x that of an echo",
+        ),
+    ),
+    "`python -m tests.benchmarks.search_figures`": (
+        ("an indexed search, a word in 100 of 1,000,000 quotes", "≤ 5 ms, ≤ 0.1 x the scan"),
+        ("an add with a search index", "≤ 1.5 x without"),
+        ("an indexed search, 1,000 to 1,000,000 quotes", "≤ 1.5 x"),
+    ),
+    "`python -m tests.benchmarks.memory_figures`": (
+        ("1,000,000 quotes, mixed load for an hour", "≤ 100 MB, flat"),
+    ),
+    "nothing in this repository": (
+        (
+            "a test on `fake_nats`, on `rosey_plugin`, on `rosey_plugin` and a real server",
+            "≤ 2.5 x, ≤ 8 x, ≤ 11 x an empty test",
+        ),
+        (
+            "100 in flight: KV get and set beside JetStream (sync always)",
+            "≥ 1.0 x and ≥ 2.5 x JetStream",
+        ),
+        ("the same beside Redis (fsync always)", "≥ 1.0 x and ≥ 0.9 x Redis"),
+    ),
+}
+"""The targets that a run does not measure, by what does."""
 
 
 class Asked(NamedTuple):
@@ -228,7 +267,7 @@ def outcomes(run: Run) -> list[Outcome]:
     found += [_sustained(run, operation) for operation in ("get", "add")]
     found += [outcome for goal in GOALS for outcome in _of_goal(run, goal)]
     found.append(_handler(run))
-    found += [outcome for goal in AGAINST_LEGACY for outcome in _of_goal(run, goal)]
+    found += [outcome for goal in TOLD for outcome in _of_goal(run, goal)]
     return [*found, *_dataset(run), _memory(run), _restart(run)]
 
 
@@ -263,14 +302,14 @@ def _sustained(run: Run, operation: str) -> Outcome:
 
 
 def _of_goal(run: Run, goal: Goal) -> Iterator[Outcome]:
-    limit = goal.limits[run.loop == "uvloop"]
+    limit = goal.limit(run)
     sign, base = ("≤" if goal.at_most else "≥"), _base_name(goal)
     for figure in goal.figures:
         measured, related = _measured(run, goal, figure)
         yield Outcome(
             what=goal.what if figure == "rate" else f"{goal.what}, {figure}",
             seed=goal.seed,
-            target=f"{sign} {limit:g} x {base}",
+            target=f"{sign} {limit:g} x {base}" if limit is not None else "",
             measured=measured,
             value=related.median if related else None,
             rounds=related,
@@ -392,7 +431,7 @@ def _restart(run: Run) -> Outcome:
 
 def tally(found: list[Outcome]) -> str:
     """Return how many of the targets were met, in words."""
-    by_verdict = dict.fromkeys(("met", "missed", "not measured"), 0)
+    by_verdict = dict.fromkeys(get_args(Verdict), 0)
     for one in found:
         by_verdict[one.verdict] += 1
     return ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)

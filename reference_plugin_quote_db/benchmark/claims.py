@@ -153,11 +153,10 @@ LOST_VOTES: Final = {
 NOT_MEASURABLE: Final = (
     "### 14.6, 14.7, 14.9",
     (
-        "Code complexity is measured in the "
-        "[migration guide](../how-to/migration-guide.md): the claimed saving in lines does not "
-        "hold there. The times to implement a feature (14.7) and the figures of production "
-        "(14.9) are estimates about people and a system that do not exist; nothing here "
-        "confirms them."
+        "The claimed saving in lines of code does not hold: see "
+        "[acceptance](../reference/generated/acceptance.md). The times to implement a feature "
+        "(14.7) and the figures of production (14.9) are estimates about people and a system "
+        "that do not exist; nothing here confirms them."
     ),
 )
 """What of it no benchmark can show."""

@@ -240,7 +240,7 @@ def thousand_tests(root: Path, rounds: int) -> Iterator[Figure]:
             f"{TESTS} integration tests, {how}",
             cpu,
             "s CPU",
-            limit=10 if costs is alone else None,
+            limit=5 if costs is alone else None,
             ratio=cpu / base,
             remark=f"wall {wall:.1f} s; ratio to {TESTS} empty async tests ({base:.1f} s)",
         )
@@ -264,8 +264,8 @@ def in_turns(root: Path, rounds: int) -> Iterator[Figure]:
         directory = project(root, "in_turns", IN_TURNS.format(url=url, rounds=10 * rounds))
         pytest_run(directory)
     for name, what, limit, ratio_limit, remark in (
-        ("round_trips", "fake_nats round trip", None, 0.6, "echo"),
-        ("migrated_databases", "db_service, 3 migrations, by template", 5, 0.25, "running them"),
+        ("round_trips", "fake_nats round trip", None, 0.1, "echo"),
+        ("migrated_databases", "db_service, 3 migrations, by template", 2.5, None, "running them"),
     ):
         taken: dict[str, list[float]] = json.loads((directory / f"{name}.json").read_text())
         ours, theirs = (statistics.median(taken[key]) * 1e3 for key in ("ours", "theirs"))
@@ -419,7 +419,7 @@ def main() -> None:
             *thousand_tests(root, options.rounds),
             *in_turns(root, options.rounds),
             *clients(root, options.rounds),
-            server_start("binary", 50, 4 * options.rounds),
+            server_start("binary", 20, 4 * options.rounds),
             server_start("container", 400, options.rounds),
             *unused(root),
         ]
