@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,41 @@ def test_the_ini_keys_are_taken(pytester: Any) -> None:
     result = pytester.runpytest_subprocess("--strict-config", "-p", "no:randomly")
     result.assert_outcomes(passed=1)
     assert len(keys) >= 14
+
+
+def test_extras_variables_and_events_stand_on_their_page() -> None:
+    told = (documents.DOCS / "reference/environment.md").read_text()
+    project = tomllib.loads((documents.ROOT / "pyproject.toml").read_text())["project"]
+    named = set(project["optional-dependencies"])
+    for package in ("dbservice", "pytest_rosey", "reference_plugin_quote_db"):
+        for source in (documents.ROOT / package).rglob("*.py"):
+            for text in told_by(source) if "tests" not in source.parts else ():
+                named.update(VARIABLE.findall(text) if text not in OF_NO_READER else ())
+                named.update(EVENT.findall(text))
+    missing = {name for name in named if f"`{name}`" not in told}
+    assert missing == set()
+
+
+VARIABLE = re.compile(r"^(?:ROSEY|QUOTE_DB|DOCKER|PG|OTEL)_?[A-Z_]+$")
+EVENT = re.compile(r"^quote\.(?:add|delete)\.\w+$")
+OF_NO_READER = {
+    "ROSEY_RUN_ID",
+    "PGDATA",
+    "ROSEY_",
+    "ROSEY_PASSWORD_",
+    "ROSEY_ADMIN",
+    "ROSEY_GATEWAY",
+    "QUOTE_DB_USE_LEGACY",
+}
+"""What no reader sets: marks of our processes, beginnings of names, users of a nats-server."""
+
+
+@pytest.mark.parametrize("name", documents.NAMES)
+def test_the_modules_that_a_page_names_are_there(name: str) -> None:
+    there = [path.as_posix() for path in documents.ROOT.glob("[!.]*/**/*.py")]
+    there += [f"/{block.argument}" for block in documents.blocks(name)]
+    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", (documents.DOCS / name).read_text())
+    assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
 
 
 PRIVATE = re.compile(r"\bSPEC\b|\b[Tt]he seeds?\b|[Ff]ounding document")
