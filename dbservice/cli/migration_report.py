@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dbservice.cli.output import counted
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import (
     Applied,
@@ -109,10 +110,10 @@ def _state_text(status: MigrationStatus) -> str:
             f"Applied, but no file has the name any more: {gone}. Put the files back under their "
             "names, or record a deliberate new name with 'repair'.\n"
         )
-    applied = len(status.applied_migrations)
+    applied = counted(len(status.applied_migrations), "migration")
     if status.up_to_date:
-        return f"Up to date: {applied} migrations applied\n"
-    lines = [f"{applied} migrations applied, {status.pending_count} pending:"]
+        return f"Up to date: {applied} applied\n"
+    lines = [f"{applied} applied, {status.pending_count} pending:"]
     lines += [f"  {name}" for name in status.pending_migrations]
     return "\n".join(lines) + "\n"
 

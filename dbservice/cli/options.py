@@ -85,9 +85,7 @@ class Serve:
     log_level: Annotated[LogLevel, Parameter(group=_OBSERVATION)] = "info"
     loop: LoopName = "auto"
     json: Annotated[bool, Flag] = False
-    workers: Annotated[
-        int, Parameter(env_var="ROSEY_WORKERS", group=_LIMITS, validator=Number(gte=0))
-    ] = WORKERS
+    workers: Annotated[int, Parameter(group=_LIMITS, validator=Number(gte=0))] = WORKERS
 
 
 Limits = Annotated[Settings, Parameter(name="*", group=_LIMITS)]

@@ -21,6 +21,11 @@ def tell(value: Any, text: str = "", *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, as `1 row` or `3 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def say_ready(where: Mapping[str, str], *, as_json: bool) -> None:
     """Write the one line that says that a command serves from now on.
 

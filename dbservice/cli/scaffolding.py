@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.cli.migrating import author
-from dbservice.cli.output import tell
+from dbservice.cli.output import counted, tell
 from dbservice.migrate.files import parse
 from dbservice.migrate.ledger import APPLIED
 from dbservice.protocol.migrations import HistoryEntry
@@ -65,7 +65,9 @@ def _run(asked: Asked, owner: Namespace, source: Source) -> int:
     counts = {table.name: table.rows for table in source.tables}
     told = {"files": list(map(str, paths)), "rows_file": str(rows), "rows": counts}
     lines = [f"Wrote {path}" for path in paths]
-    lines.append(f"Wrote {rows}: {sum(counts.values())} rows of {len(counts)} tables")
+    lines.append(
+        f"Wrote {rows}: {counted(sum(counts.values()), 'row')} of {counted(len(counts), 'table')}"
+    )
     lines += [f"note: {note}" for note in made.notes]
     lines.append(
         f"Look through them, then: rosey import {asked.plugin} {rows} --db rosey.db "

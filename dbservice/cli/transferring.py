@@ -19,7 +19,7 @@ import msgspec
 from dbservice.cli.connecting import database_of, is_memory, no_database, storage_at
 from dbservice.cli.failure import UNREACHABLE, USAGE, CommandFailed
 from dbservice.cli.options import Where
-from dbservice.cli.output import tell
+from dbservice.cli.output import counted, tell
 from dbservice.cli.progress import Count, counting
 from dbservice.client import StorageClient, ValidationError
 from dbservice.protocol.errors import RequestError
@@ -90,7 +90,9 @@ async def export(asked: Asked) -> int:
             await unfinished.fill(storage, count)
     lines, checksum = unfinished.finish()
     told = {"success": True, "file": asked.file, "lines": lines, "checksum": checksum}
-    text = f"Exported {asked.plugin} to {asked.file}: {lines} lines, checksum {checksum}\n"
+    text = (
+        f"Exported {asked.plugin} to {asked.file}: {counted(lines, 'line')}, checksum {checksum}\n"
+    )
     tell(told, text, as_json=asked.as_json)
     return 0
 
@@ -182,8 +184,9 @@ async def import_(asked: Asked) -> int:
     told = {"success": True, "file": asked.file, "checksum": end.checksum, "tables": done.tables}
     told |= {"rows": done.rows, "keys": done.keys, "migrations": done.migrations}
     text = (
-        f"Imported {done.rows} rows of {done.tables} tables and {done.keys} keys into "
-        f"{asked.plugin}, with {done.migrations} migrations\n"
+        f"Imported {counted(done.rows, 'row')} of {counted(done.tables, 'table')} and "
+        f"{counted(done.keys, 'key')} into {asked.plugin}, with "
+        f"{counted(done.migrations, 'migration')}\n"
     )
     tell(told, text, as_json=asked.as_json)
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dbservice.cli.failure import USAGE, CommandFailed
 from dbservice.cli.options import Output
-from dbservice.cli.output import tell
+from dbservice.cli.output import counted, tell
 from pytest_rosey.checks.storage_access import findings, python_files
 
 FOUND = 1
@@ -40,6 +40,6 @@ def check(
     found = [finding for file in files for finding in findings(file)]
     report = {"files": len(files), "findings": [asdict(finding) for finding in found]}
     lines = [f"{finding}\n" for finding in found]
-    lines.append(f"{len(found)} findings in {len(files)} files\n")
+    lines.append(f"{counted(len(found), 'finding')} in {counted(len(files), 'file')}\n")
     tell(report, "".join(lines), as_json=output.json)
     return FOUND if found else 0

@@ -92,7 +92,7 @@ def test_status_stays_plain_in_a_pipe(
     assert rosey("status").out == f"0 migrations applied, 1 pending:\n  001_first\n{files}"
     assert rosey("history").out == "Nothing is applied.\n"
     assert rosey("apply").code == 0
-    assert rosey("status") == Said(0, f"Up to date: 1 migrations applied\n{files}", "")
+    assert rosey("status") == Said(0, f"Up to date: 1 migration applied\n{files}", "")
     assert json.loads(rosey("status", "--json").out)["directory"] == str(root / "quote-db")
 
 
@@ -237,7 +237,7 @@ def test_status_is_a_table_on_a_terminal(rosey: Rosey, add: Callable[[str, str],
     out = rosey("status").out
     for word in ("Migration", "Applied at", "001_first", "ann@home", "applied", "pending"):
         assert word in out
-    assert "1 migrations applied, 1 pending:" in out
+    assert "1 migration applied, 1 pending:" in out
     add("001_first.sql", FIRST + "-- later\n")
     assert "changed" in rosey("history").out
 
@@ -270,7 +270,7 @@ def test_strict_refuses_where_there_is_a_warning(
     told = json.loads(rosey("apply", "--strict", "--json").out)
     assert (told["success"], told["error"]["code"]) == (False, "MIGRATION_FAILED")
     assert told["error"]["details"]["warnings"][0]["code"] == "UPDATE_WITHOUT_WHERE"
-    assert rosey("status").out.startswith("1 migrations applied, 1 pending")
+    assert rosey("status").out.startswith("1 migration applied, 1 pending")
     assert rosey("apply").code == 0
 
 

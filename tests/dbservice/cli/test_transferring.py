@@ -95,7 +95,7 @@ def test_there_and_back(say: Say, filled: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*.part*")] == []
     code, out, err = say("import", "quote-db", "a.jsonl", "--db", "b.db")
     assert (code, err) == (0, "")
-    assert out == "Imported 2505 rows of 1 tables and 250 keys into quote-db, with 3 migrations\n"
+    assert out == "Imported 2505 rows of 1 table and 250 keys into quote-db, with 3 migrations\n"
     assert asyncio.run(content(sqlite(tmp_path / "b.db"))) == asyncio.run(content(sqlite(filled)))
 
 

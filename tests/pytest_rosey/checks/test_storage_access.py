@@ -137,7 +137,7 @@ class TestCommand:
         assert check(tmp_path) == 1
         first, last = capsys.readouterr().out.splitlines()
         assert first.startswith(f"{tmp_path / 'plugin.py'}:1: imports sqlite3")
-        assert last == "1 findings in 1 files"
+        assert last == "1 finding in 1 file"
 
     def test_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "plugin.py").write_text("import sqlite3\n")
@@ -161,7 +161,7 @@ class TestCommand:
     def test_nothing_found(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "plugin.py").write_text("import json\n")
         assert check(tmp_path) == 0
-        assert capsys.readouterr().out == "0 findings in 1 files\n"
+        assert capsys.readouterr().out == "0 findings in 1 file\n"
 
     @pytest.mark.parametrize("paths", [[], ["nowhere"], ["empty"]])
     def test_nothing_to_look_at(
