@@ -31,6 +31,7 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.progress import Progress, TextColumn, track
 
+from pytest_rosey.bench.targets import MEMORY_LIMIT
 from pytest_rosey.servers.nats import choose
 from tests.benchmarks.service_figures import KV, MATCHING, NEWEST, ROW, quote, request, serve, stop
 
@@ -40,7 +41,6 @@ WORKERS = 20
 LIFETIME = 60
 """Seconds that a key lives: some thousands of them are there at a time."""
 
-LIMIT_MB = 150
 BARS = "▁▂▃▄▅▆▇█"
 PLOT_WIDTH = 60
 
@@ -285,8 +285,8 @@ def report(found: dict[str, float], samples: Sequence[Sample], load: Load, secon
     console.print(plot(samples))
     for name, value in found.items():
         console.print(f"{name:32} {value:8.2f}")
-    verdict = "within" if found["max"] <= LIMIT_MB else "over"
-    console.print(f"{verdict} the target of {LIMIT_MB} MB")
+    verdict = "within" if found["max"] <= MEMORY_LIMIT else "over"
+    console.print(f"{verdict} the target of {MEMORY_LIMIT:g} MB")
     rate = sum(load.answered.values()) / seconds
     console.print(f"{rate:,.0f} requests/s for {seconds / 60:.1f} minutes: {dict(load.answered)}")
     console.print(f"failed: {dict(load.failed) or 'none'}")
