@@ -27,8 +27,9 @@ html_title = "pytest-rosey"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+smartquotes = False  # they make a dash of the two of an option
 
-myst_enable_extensions = ["colon_fence", "attrs_inline", "attrs_block"]
+myst_enable_extensions = ["colon_fence", "attrs_inline", "attrs_block", "tasklist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -56,6 +57,8 @@ def _names_of_files(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = re.sub(
         r"<!-- (?:file|example|edit): (\S+) -->\n(?=```)", r"{.file}\n`\1`\n\n", source[0]
     )
+    # A message is a text: it has no lines that would have to stay whole.
+    source[0] = re.sub(r"<!-- message: [^\n]+ -->\n(?=```)", "{.message}\n", source[0])
 
 
 def _code_in_backticks(_app: Sphinx, _what: str, _name: str, *rest: object) -> None:
