@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from dbservice.client import Page
-from dbservice.runtime.health import health_endpoint, readiness_endpoint
+from dbservice.client.readiness import check_connected
+from dbservice.runtime.health import Check, Unwell, health_endpoint, readiness_endpoint
 from dbservice.runtime.http import Handler
 from reference_plugin_quote_db import validation
 from reference_plugin_quote_db.authorization import refuse_banned, refuse_change
@@ -53,6 +55,8 @@ class LegacyChat:
     ) -> None:
         self.path = path or legacy_file()
         self.namespace = namespace
+        self._nats = nats_client
+        self._opened: tuple[int, int] | None = None
         self._plugin = QuoteDBPlugin(str(self.path))
         self._commands = ChatCommands(self, self, self, self)
         self._listener = (
@@ -71,6 +75,7 @@ class LegacyChat:
         if not self.path.is_file():
             raise LegacyFileMissing(self.path)
         await self._plugin.initialize()
+        self._opened = _identity(self.path)
         logger.warning("%s", self.notice)
         if self._listener is not None:
             await self._listener.start()
@@ -92,12 +97,19 @@ class LegacyChat:
 
     def http_routes(self) -> Mapping[str, Handler]:
         """Return its pages: it needs no database service, and so asks none."""
-        checks = {"legacy_file": self._plugin.count_quotes}
+        checks: dict[str, Check] = {"legacy_file": self._check_file}
+        if self._nats is not None:
+            checks["nats"] = partial(check_connected, self._nats)
         return {
             "/health": health_endpoint(checks),
             "/ready": readiness_endpoint(checks),
             f"/plugin/{self.namespace}/health": health_endpoint(checks),
         }
+
+    async def _check_file(self) -> None:
+        if _identity(self.path) != self._opened:
+            raise Unwell("its file is not the one any more that was opened")
+        await self._plugin.count_quotes()
 
     # -- chat -------------------------------------------------------------------------------------
 
@@ -188,3 +200,12 @@ class LegacyChat:
         if quote is None:
             raise QuoteNotFound(quote_id)
         return quote
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file a path leads to, None if to none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

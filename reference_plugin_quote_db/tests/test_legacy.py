@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 import reference_plugin_quote_db
+from dbservice.runtime.http import Request, Response
 from reference_plugin_quote_db import legacy, plugin
 from reference_plugin_quote_db.legacy import switch
 from reference_plugin_quote_db.legacy.chat import LegacyChat
@@ -331,6 +332,22 @@ async def test_the_chat_of_today_on_the_file_of_yesterday(
     chat: LegacyChat, line: str, reply: str
 ) -> None:
     assert await chat.handle_command("Ada", "user", f"!quote {line}") == reply
+
+
+async def test_its_pages_tell_whether_its_file_and_the_bus_are_there(
+    chat: LegacyChat, nats_client: Any
+) -> None:
+    async def ready() -> Response:
+        # Routes of their own for each question: an answer is shared for a second.
+        return await chat.http_routes()["/ready"](Request("/ready"))
+
+    assert (await ready()).status == 200
+    aside = chat.path.rename(chat.path.with_name("aside.db"))
+    assert b"its file is not the one any more" in (await ready()).body
+    aside.rename(chat.path)
+    assert (await ready()).status == 200
+    await nats_client.close()
+    assert b"not connected to the NATS server" in (await ready()).body
 
 
 async def test_rights_hold_after_the_way_back_too(chat: LegacyChat) -> None:
