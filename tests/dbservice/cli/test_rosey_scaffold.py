@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from contextlib import closing
 
@@ -44,3 +45,33 @@ async def test_rows_are_imported_into_a_running_service(
     await client.close()
     status = rosey("migrate", "jukebox", "status", "--nats", nats_server.url)
     assert status.stdout == "Up to date: 2 migrations applied\n"
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("served", [False, True], ids=["at hand", "served"])
+def test_its_import_is_repeated_by_what_is_advised(
+    serve, nats_server, say, tmp_path, request, engine, served
+) -> None:
+    """Tables that are there and empty; then an old file that has changed since."""
+    database = "new.db" if engine == "sqlite" else request.getfixturevalue("empty_postgres")
+    where = ("--nats", nats_server.url) if served else ("--db", database)
+    add_a_row(tmp_path)
+    assert say("scaffold", "old.db", "--plugin", "game")[0] == 0
+    if served:
+        serve("--nats", nats_server.url, "--db", database)
+    assert say("migrate", "game", "apply", *where)[0] == 0
+    for rows in (1, 2):
+        code, _, told = say("import", "game", "game.jsonl", *where)
+        assert code == 1
+        _, _, advice = told.strip().rpartition("import the file: rosey ")
+        _, out, told = say(*shlex.split(advice))
+        assert out.startswith(f"Imported {rows} rows of 1 tables"), told
+        add_a_row(tmp_path)
+        assert say("scaffold", "old.db", "--plugin", "game")[0] == 0
+
+
+def add_a_row(directory) -> None:
+    with closing(sqlite3.connect(directory / "old.db")) as old:
+        old.execute("CREATE TABLE IF NOT EXISTS scores (id INTEGER PRIMARY KEY, r REAL)")
+        old.execute("INSERT INTO scores (r) VALUES (0.5)")
+        old.commit()
