@@ -62,6 +62,16 @@ class StatementTimeoutError(EngineError):
     )
 
 
+class UnstoppedError(StatementTimeoutError):
+    """It was not begun: the engine is still at work on an earlier one, and cannot be stopped."""
+
+    told = (
+        "Nothing was begun: PostgreSQL is still at work on an earlier query of this plugin, and "
+        "could not be stopped. Until that one ends, no other that may take long is begun. Ask for "
+        "less at a time."
+    )
+
+
 class ChangeTimeoutError(StatementTimeoutError):
     """A schema change of a plugin took longer than the service allows, and was undone."""
 

@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import random
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
@@ -35,6 +36,7 @@ from dbservice.engine.errors import (
     OutOfSchemaError,
     StatementTimeoutError,
     UnavailableError,
+    UnstoppedError,
 )
 from dbservice.engine.postgres_errors import COLUMNS_OF_CHECK, CheckError, cannot_open, translated
 from dbservice.engine.postgres_memory import MemoryWatch
@@ -53,6 +55,10 @@ _GRACE = 0.2
 _END = "SELECT pg_terminate_backend(?)"
 _END_TIMEOUT = 4.0
 """Seconds to wait for that."""
+
+_IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE pid = ?"
+_LOOK_INTERVAL = 1.0
+"""Seconds between two looks whether it has ended at last."""
 
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
@@ -129,6 +135,8 @@ class PostgresEngine(Engine):
         self._memory = MemoryWatch(self._end_process)
         self._turns = ScanTurns(max(1, pool_size // 2), statement_timeout)
         self._version = _SharedQuestion(self._ask_version)
+        self._unstopped: Counter[str] = Counter()
+        self._watching: set[asyncio.Task[None]] = set()
 
     @property
     @override
@@ -173,6 +181,9 @@ class PostgresEngine(Engine):
         """Finish what has been taken, then disconnect."""
         await self._pool.close()
         await self._memory.close()
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         await self._ending.close()
 
     def move(self, url: str | sa.URL) -> None:
@@ -313,12 +324,14 @@ class PostgresEngine(Engine):
         async with self._pool.connection(plugin) as connection:
             if seconds is None:
                 return await connection.transaction(run, begin, keep=keep)
+            if self._unstopped[plugin]:
+                raise UnstoppedError(f"{self._unstopped[plugin]} backends are still at work")
             with self._memory.over(connection.watched_process) as look:
                 try:
                     async with asyncio.timeout(seconds):
                         return await connection.transaction(run, begin, keep=keep)
                 except TimeoutError:
-                    await self._end(connection)
+                    await self._end(connection, plugin)
                     raise StatementTimeoutError(f"a backend was ended after {seconds} s") from None
                 except EngineError:
                     if look.has_ended:
@@ -337,18 +350,40 @@ class PostgresEngine(Engine):
         limited = f"{begin}; SET LOCAL statement_timeout = {milliseconds}"
         return await _repeated(lambda: run(limited, seconds + _GRACE))
 
-    async def _end(self, connection: _Connection) -> None:
+    async def _end(self, connection: _Connection, plugin: str) -> None:
         """End a backend, and wait until it is gone: what it does is paid for by its own turn.
+
+        One that is within a call that nothing stops goes on. Its plugin begins nothing else
+        meanwhile that may take long, so that few are there at a time, whatever it asks for.
 
         Not with a connection of the pool, whose places would be gone twice as quickly.
         """
         gone = asyncio.Event()
         connection.raw.add_termination_listener(lambda _: gone.set())
-        await self._end_process(connection.raw.get_server_pid())
-        with suppress(TimeoutError):  # it may be busy for longer than we wait
+        process = connection.raw.get_server_pid()
+        await self._end_process(process)
+        try:
             async with asyncio.timeout(_END_TIMEOUT):
                 await gone.wait()
+        except TimeoutError:
+            self._unstopped[plugin] += 1
+            task = asyncio.create_task(self._watch_end(process, plugin), name="rosey-db ending")
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
         connection.raw.terminate()
+
+    async def _watch_end(self, process: int, plugin: str) -> None:
+        try:
+            with suppress(EngineError):  # no server, no backend
+                while await self._is_there(process):  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(_LOOK_INTERVAL)
+        finally:
+            self._unstopped[plugin] -= 1
+            self._unstopped += Counter()  # forgets who has none
+
+    async def _is_there(self, process: int) -> bool:
+        async with self._ending.connection() as other:
+            return bool((await other.execute(Statement(_IS_THERE, (process,)))).rows)
 
     async def _end_process(self, process: int) -> None:
         async with self._ending.connection() as other:

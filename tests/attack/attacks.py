@@ -180,7 +180,42 @@ ATTACKS: Final[Sequence[Attack]] = (
         "SQL: as many words as may be",
         _query("SELECT " + ", ".join(f"n + {n} AS c{n}" for n in range(160)) + " FROM many"),
     ),
+    Attack(
+        "SQL: sixty roots",
+        _query(
+            "SELECT " + " + ".join(f"sqrt(power(9.9::numeric, {99_000 + n}))" for n in range(60))
+        ),
+        engine="postgresql",
+    ),
+    Attack(
+        "SQL: each number in each array",
+        _query("SELECT count(*) AS c FROM arrays a, json_each(a.tags) x, json_each(a.tags) y"),
+        engine="sqlite",
+    ),
     # -- many rows ---------------------------------------------------------------------------
+    Attack(
+        "SQL: a window of 40,000 rows",
+        _query(
+            "SELECT max(m) AS c FROM (SELECT max(text) OVER (ORDER BY n ROWS BETWEEN 20000 "
+            "PRECEDING AND 20000 FOLLOWING) AS m FROM many) AS w"
+        ),
+    ),
+    Attack(
+        "SQL: pairs in order",
+        _query("SELECT a.n FROM many a, many b ORDER BY a.text || b.text LIMIT 1"),
+    ),
+    Attack(
+        "SQL: none of the others",
+        _query(
+            "SELECT count(*) AS c FROM many a WHERE NOT EXISTS "
+            "(SELECT 1 FROM many b WHERE b.text || 'x' = a.text)"
+        ),
+    ),
+    Attack(
+        "SQL: a plugin a query",
+        lambda: (_sent("sql.{}.execute", {"query": _RECURSION}, f"evil-{n}") for n in count()),
+        at_once=250,
+    ),
     Attack("SQL: cross join", _query("SELECT count(*) AS c FROM many a, many b, many c")),
     Attack("SQL: endless recursion", _query(_RECURSION)),
     Attack(
@@ -302,6 +337,11 @@ ATTACKS: Final[Sequence[Attack]] = (
         _same("row.{}.update", {"table": "many", "id": 7, "operations": {"n": {"$inc": 1}}}),
         at_once=250,
     ),
+    Attack(
+        "upserts of one key",
+        _same("row.{}.upsert", {"table": "many", "data": {"id": 7, "n": 1}, "on": ["id"]}),
+        at_once=250,
+    ),
     Attack("one row beside all rows", _one_row_and_all, at_once=250),
     Attack("inserts of 80 KB", _each("row.{}.insert", _words)),
     Attack(
@@ -352,6 +392,22 @@ ATTACKS: Final[Sequence[Attack]] = (
     Attack(
         "a plugin a request",
         lambda: (_sent("kv.{}.get", {"key": "k"}, f"evil-{n}") for n in count()),
+        at_once=250,
+    ),
+    Attack(
+        "tables of 200 columns",
+        _each(
+            "row.{}.schema.register",
+            lambda n: {
+                "table": f"wide{n % 300}",
+                "schema": {"fields": [{"name": f"c{k}", "type": "text"} for k in range(200)]},
+            },
+        ),
+        at_once=64,
+    ),
+    Attack(
+        "a new plugin a request",
+        lambda: (_sent("kv.{}.set", {"key": "k", "value": n}, f"new-{n}") for n in count()),
         at_once=250,
     ),
     Attack("describe a table", _same("row.{}.schema.describe", {"table": "many"})),

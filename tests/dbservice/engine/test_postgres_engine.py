@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +15,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from dbservice.engine import postgres_memory
+from dbservice.engine import postgres, postgres_memory
 from dbservice.engine.dialect import PostgresDialect
 from dbservice.engine.errors import (
     ConflictError,
@@ -21,6 +23,7 @@ from dbservice.engine.errors import (
     MemoryExceededError,
     StatementTimeoutError,
     UnavailableError,
+    UnstoppedError,
 )
 from dbservice.engine.postgres import PostgresEngine
 from dbservice.engine.postgres_errors import cannot_open
@@ -406,6 +409,38 @@ async def test_a_backend_that_does_not_stop_is_ended_without_another_place(
     with pytest.raises(StatementTimeoutError, match="ended"):
         await engine.read(without_end, scan=True)
     assert await engine.read(one("SELECT 1")) == [(1,)]
+    await engine.close()
+
+
+async def test_a_plugin_whose_backend_cannot_be_stopped_begins_nothing_else_that_is_long(
+    empty_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_END_TIMEOUT", 0.1)
+    monkeypatch.setattr(postgres, "_LOOK_INTERVAL", 0.01)
+    stopped: list[int] = []
+
+    def beyond_reach() -> Steps[None]:
+        process = (yield Statement("SELECT pg_backend_pid()")).rows[0][0]
+        os.kill(process, signal.SIGSTOP)  # as if it were within one endless call
+        stopped.append(process)
+        yield Statement("SELECT pg_sleep(60)")
+
+    engine = PostgresEngine(empty_postgres, statement_timeout=0.05)
+    await engine.open()
+    try:
+        with pytest.raises(StatementTimeoutError, match="ended"):
+            await engine.read(beyond_reach, scan=True, plugin="busy")
+        with pytest.raises(UnstoppedError):
+            await engine.read(one("SELECT 1"), scan=True, plugin="busy")
+        assert await engine.read(one("SELECT 1"), plugin="busy") == [(1,)]
+        assert await engine.read(one("SELECT 1"), scan=True, plugin="quiet") == [(1,)]
+    finally:
+        for process in stopped:
+            os.kill(process, signal.SIGCONT)
+    async with asyncio.timeout(60):
+        while engine._unstopped:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert await engine.read(one("SELECT 1"), scan=True, plugin="busy") == [(1,)]
     await engine.close()
 
 
