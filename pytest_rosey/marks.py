@@ -275,13 +275,15 @@ def is_in_virtual_time(item: pytest.Item) -> bool:
     return bool(marker.args[0] == _VIRTUAL)
 
 
-def loop_scope_of(item: pytest.Item) -> str:
+def loop_scope_of(item: pytest.Item) -> str | None:
     """Return the loop scope of a test: its marker's, else the ini default.
 
-    Raises:
-        ValueError: pytest-asyncio, whose ini key that is, takes no part in this run.
+    None where pytest-asyncio takes no part in the run.
     """
-    default: str = item.config.getini("asyncio_default_test_loop_scope")
+    try:
+        default: str = item.config.getini("asyncio_default_test_loop_scope")
+    except ValueError:  # the key is pytest-asyncio's
+        return None
     marker = item.get_closest_marker("asyncio")
     named = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") if marker else None
     return named or default

@@ -72,7 +72,7 @@ def why_not(item: pytest.Item) -> str | None:
     if find_spec("looptime") is None:
         return "it needs the package looptime: pip install 'pytest-rosey[time]'"
     scope = loop_scope_of(item)
-    if scope != "function":
+    if scope not in ("function", None):
         return (
             f"the test's loop scope is '{scope}': its loop serves several tests, and time would "
             "jump for all of them"
