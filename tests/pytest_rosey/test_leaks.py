@@ -54,6 +54,22 @@ async def test_y(nats_client):
     )
 
 
+def test_in_debug_mode_the_line_that_made_a_task_is_told(project: pytest.Pytester) -> None:
+    result = run(
+        project,
+        """
+def start():
+    return asyncio.create_task(asyncio.sleep(60))
+
+async def test_x(nats_client):
+    KEPT.add(start())
+""",
+        "-oasyncio_debug=true",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["  - task 'Task-*', sleep(), created at *.py:7"])
+
+
 @pytest.mark.parametrize("fixture", ["fake_nats", "storage", "nats_faults"])
 def test_every_fixture_on_a_bus_is_watched(project: pytest.Pytester, fixture: str) -> None:
     result = run(
