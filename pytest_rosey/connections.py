@@ -99,7 +99,8 @@ class Connections:
     # -- what replaces methods of nats-py ---------------------------------------------------------
 
     def _arm(self) -> None:
-        from nats.aio import client, transport  # nats-py has been imported by now
+        from nats import js  # nats-py has been imported by now
+        from nats.aio import client, transport
 
         # In the transport, because there reconnects and servers told of by others come by, too.
         self._replace(transport.TcpTransport, "connect", self._checked)
@@ -107,6 +108,8 @@ class Connections:
         self._replace(transport.WebSocketTransport, "connect_tls", self._checked)
         self._replace(client.Client, "connect", _remembered)
         self._replace(client.Client, "subscribe", _watching)
+        # It wraps callbacks in its own, which acknowledges.
+        self._replace(js.JetStreamContext, "subscribe_bind", _watching)
 
     def _replace(self, owner: type, name: str, wrapped: Callable[[Any], Any]) -> None:
         original = getattr(owner, name)
@@ -163,16 +166,20 @@ def _remembered(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _watching(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def subscribe(client: Client, *args: Any, **kwargs: Any) -> Any:
+    place = list(inspect.signature(original).parameters).index("cb")
+
+    async def subscribe(*args: Any, **kwargs: Any) -> Any:
         run = current_run.get()
-        if run is not None and (callback := kwargs.get("cb")):
-            kwargs["cb"] = _watched(callback, run)
-        return await original(client, *args, **kwargs)
+        if run is not None and len(args) > place:
+            args = (*args[:place], _watched(args[place], run), *args[place + 1 :])
+        elif run is not None and "cb" in kwargs:
+            kwargs["cb"] = _watched(kwargs["cb"], run)
+        return await original(*args, **kwargs)
 
     return subscribe
 
 
-def _watched(callback: Callable[..., Any], run: marks.Run) -> Callable[..., Any]:
+def _watched(callback: Any, run: marks.Run) -> Any:
     """Return a subscription's callback; if it is the test's own, its failures are the test's.
 
     nats-py hands what a callback raises to the `error_cb` of the client, and goes on.
@@ -184,8 +191,9 @@ def _watched(callback: Callable[..., Any], run: marks.Run) -> Callable[..., Any]
     async def watched(message: Any) -> None:
         try:
             await callback(message)
-        except Exception as error:
-            run.broken_callbacks.append(error)
+        except (Exception, pytest.fail.Exception) as error:
+            if error not in run.broken_callbacks:
+                run.broken_callbacks.append(error)
             raise
 
     return watched
@@ -193,7 +201,10 @@ def _watched(callback: Callable[..., Any], run: marks.Run) -> Callable[..., Any]
 
 def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
     """Return whether a function was written in the module of a test, or in a conftest."""
-    code = getattr(inspect.unwrap(callback), "__code__", None)
+    function = inspect.unwrap(callback)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    code = getattr(function, "__code__", None)
     file: str = "" if code is None else code.co_filename
     return os.path.basename(file) == "conftest.py" or file == str(item.path)  # noqa: PTH119
 

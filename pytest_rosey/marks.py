@@ -90,7 +90,7 @@ class Run:
     asked_jetstream: bool = False
     is_complete: bool = False
     failures: list[BaseException] = field(default_factory=list)
-    broken_callbacks: list[Exception] = field(default_factory=list)
+    broken_callbacks: list[BaseException] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     refusals: list[BaseException] = field(default_factory=list)
     _has_stopped: bool = False
@@ -236,7 +236,7 @@ def refuse(item: pytest.Item, marker: pytest.Mark, takes: str, wrong: Iterable[s
         item: the test.
         marker: which one.
         takes: what it takes, in words.
-        wrong: the names of the keyword arguments that are wrong.
+        wrong: the keyword arguments that are wrong.
     """
     given = ", ".join([*map(repr, marker.args), *wrong]) or "nothing"
     pytest.fail(
@@ -248,10 +248,13 @@ def fake_rules(item: pytest.Item) -> FakeRules:
     """Return how strict `fake_nats` is in a test; a marker on the test beats one on its class."""
     given: dict[str, bool] = {}
     for marker in reversed(list(item.iter_markers("rosey_fake"))):
-        unknown = [name for name in marker.kwargs if name not in FakeRules.__slots__]
-        if marker.args or unknown:
-            takes = "assert_all_called=True|False and contract=True|False"
-            refuse(item, marker, takes, unknown)
+        wrong = [
+            f"{name}={value!r}"
+            for name, value in marker.kwargs.items()
+            if name not in FakeRules.__slots__ or not isinstance(value, bool)
+        ]
+        if marker.args or wrong:
+            refuse(item, marker, "assert_all_called=True|False and contract=True|False", wrong)
         given.update(marker.kwargs)
     rules = FakeRules(**given)
     return FakeRules(rules.assert_all_called, rules.contract and settings(item.config).contract)

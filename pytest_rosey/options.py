@@ -307,7 +307,7 @@ def _explore(config: pytest.Config) -> bool:
     if config.getoption("rosey_explore_place") is not None:
         return True
     asked = config.getoption("rosey_explore")
-    return bool(config.getini("rosey_explore") if asked is None else asked)
+    return bool(_ini(config, "rosey_explore") if asked is None else asked)
 
 
 def _explore_json(config: pytest.Config) -> Path | None:
@@ -322,7 +322,7 @@ def _explore_json(config: pytest.Config) -> Path | None:
 
 
 def _explore_places(config: pytest.Config) -> int:
-    named: str = config.getini("rosey_explore_places")
+    named: str = _ini(config, "rosey_explore_places")
     if not named.isdecimal() or int(named) < 1:
         raise pytest.UsageError(
             f"rosey_explore_places in the ini file must be a number from 1, got {named}"

@@ -273,7 +273,7 @@ class FakeNats(LoopBound, EmbeddedClient):
             parts.append(report)
         return "\n\n".join(parts)
 
-    def _broken(self) -> list[Exception]:
+    def _broken(self) -> list[BaseException]:
         return [error for stub in self._stubs for error in stub.failures]
 
     def _left_over(self) -> str:

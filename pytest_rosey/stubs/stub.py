@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeGuard
 
+import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from dbservice.protocol import RequestError, encode_json
@@ -57,7 +58,7 @@ class Stub:
 
     Raises:
         ContractError: the real service could not send this reply.
-        TypeError: `reply` is nothing that can be sent.
+        TypeError: `reply` is nothing that can be sent, or `when` no part of a JSON object.
         ValueError: `times` or `delay` makes no sense.
     """
 
@@ -74,10 +75,10 @@ class Stub:
         optional: bool = False,
     ) -> None:
         self.subject = subject
-        self.when = when
+        self.when = _condition(when)
         self.headers = None if headers is None else dict(headers)
         self.requests: list[SentRequest] = []
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self._optional = optional
         self._is_removed = False
         self._reply = reply
@@ -192,7 +193,7 @@ class Stub:
                 answer = await answer
             if not _is_exception(answer):
                 self._payload(answer, request.subject)  # what cannot be sent is its mistake, too
-        except Exception as error:
+        except (Exception, pytest.fail.Exception) as error:
             self.failures.append(error)
             raise
         return answer
@@ -247,6 +248,15 @@ def _limit(sequence: list[Answer | Responder] | None, times: int | None) -> int 
     if not sequence:
         raise ValueError("The list of replies is empty.")
     return len(sequence)
+
+
+def _condition(when: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if when is not None and not isinstance(when, Mapping):
+        raise TypeError(
+            f"when= takes the part of its JSON that a request must have, as a dict, got {when!r}. "
+            "A stub whose reply is a function of the request may decide by itself."
+        )
+    return when
 
 
 def _seconds(delay: float | None) -> float:

@@ -252,6 +252,7 @@ class TestUserErrors:
             ('rosey_nats(["fake", "real"])', '*rosey_nats takes "fake", "real", or both, got *'),
             ('rosey_nats("fake", "reel")', '*rosey_nats takes "fake", "real", or both, got *'),
             ("rosey_nats(bus='real')", '*rosey_nats takes "fake", "real", or both, got *'),
+            ("rosey_fake(contract='off')", "*rosey_fake takes *, got contract='off'*"),
             ("rosey_fake(False)", "*rosey_fake takes assert_all_called=True|False*"),
             ("rosey_time(3)", '*rosey_time takes "virtual" or "real"*'),
             ("rosey_data(7)", "*rosey_data takes the paths of exports*"),
@@ -274,6 +275,8 @@ async def test_right(fake_nats, storage): pass
         ("ini", "text"),
         [
             ("rosey_strict_cleanup = perhaps", "ERROR: rosey_strict_cleanup in tox.ini: *perhaps*"),
+            ("rosey_explore = perhaps", "ERROR: rosey_explore in tox.ini: *perhaps*"),
+            ("rosey_db =", "ERROR: rosey_db in tox.ini: '' is no database: *"),
             ('rosey_allow_hosts = "a', "ERROR: rosey_allow_hosts in tox.ini: *"),
         ],
     )

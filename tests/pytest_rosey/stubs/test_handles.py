@@ -121,6 +121,29 @@ async def test_swallowed(fake_nats):
     result.stdout.fnmatch_lines(["The code under test swallowed what the function of a stub*"])
 
 
+def test_pytest_fail_in_a_stub_function_fails_the_test_whoever_swallows_it(
+    project: pytest.Pytester,
+) -> None:
+    result = run(
+        project,
+        """
+async def test_swallowed(fake_nats):
+    fake_nats.respond("a.b", lambda request: pytest.fail("not this one"))
+    try:
+        await fake_nats.request("a.b")
+    except BaseException:
+        pass
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["The code under test swallowed what the function of a stub*"])
+
+
+async def test_a_condition_that_is_none_is_refused_where_it_is_written(fake_nats: FakeNats) -> None:
+    with pytest.raises(TypeError, match=r"when= takes the part of its JSON"):
+        fake_nats.respond("a.b", {}, when=lambda request: True)  # type: ignore[arg-type]
+
+
 def test_a_stub_function_that_fails_openly_is_told_once(project: pytest.Pytester) -> None:
     result = run(
         project,
@@ -195,3 +218,48 @@ async def test_what_was_swallowed_before_is_not_forgotten(fake_nats):
     )
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["No stub answers the request on nobody.there*"])
+
+
+CALLBACKS = {
+    "positional": 'await nats_client.subscribe("a", "", fails)',
+    "partial": 'await nats_client.subscribe("a", cb=partial(partial(decorated), message=None))',
+    "decorated": 'await nats_client.subscribe("a", cb=decorated)',
+    "method": 'await nats_client.subscribe("a", cb=Listener().hears)',
+    "pytest.fail": 'await nats_client.subscribe("a", cb=gives_up)',
+}
+
+
+@pytest.mark.parametrize("shape", CALLBACKS)
+def test_a_callback_of_the_test_in_whatever_shape(project: pytest.Pytester, shape: str) -> None:
+    result = run(
+        project,
+        f"""
+import asyncio
+from functools import partial, wraps
+
+async def fails(message):
+    CALLED.set()
+    raise ValueError("of the test")
+
+async def gives_up(message):
+    CALLED.set()
+    pytest.fail("of the test")
+
+@wraps(fails)
+async def decorated(message_of_nats, message=None):
+    await fails(message)
+
+class Listener:
+    async def hears(self, message):
+        await fails(message)
+
+async def test_it(nats_client):
+    global CALLED
+    CALLED = asyncio.Event()
+    {CALLBACKS[shape]}
+    await nats_client.publish("a", b"")
+    await CALLED.wait()
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["A callback of the test failed:", "*: of the test"])
