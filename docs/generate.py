@@ -210,7 +210,7 @@ _FIXTURE = re.compile(
 def types() -> str:
     """Return the page of the type map; each cell is a test."""
     lines = [
-        "# Types",
+        "# Column types",
         "",
         (
             "A column follows the row that its declared type names. What is shown is what is "
