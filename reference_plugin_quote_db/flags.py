@@ -80,7 +80,9 @@ class FeatureFlags:
         """
         if not isinstance(enabled, bool):
             raise ValidationError(f"A flag is True or False, not {enabled!r}"[:100])
-        await self._kv.set(_key(name), enabled)
+        key = _key(name)
+        await self._kv.set(key, enabled)
+        self._last_known[key] = enabled
 
 
 def _key(name: str) -> str:

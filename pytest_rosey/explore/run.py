@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,7 @@ class ExploredRun:
         self._reads = reads
         self._watched: list[Watched] = []
         self._found_service: ServiceUnderTest | None = None
+        self._doing = ""
 
     # -- what fixtures tell it --------------------------------------------------------------------
 
@@ -155,55 +156,59 @@ class ExploredRun:
         return explored
 
     async def _look(self, tasks: set[asyncio.Task[Any]]) -> None:
-        doing = "waiting for the plugin to recover"
+        self._doing = "waiting for the plugin to recover"
         found = self.afterwards
         try:
             if self.place is not None:
                 self.tap.mend()
                 if self.tap.holds:
-                    doing = "reading before what was late"
                     await self._execute_what_is_late()
                 await asyncio.sleep(PATIENCE)
             found.tasks = _left(tasks)
             if self.tap.is_hit:
-                for watched, read in self._reads_of_plugins():
-                    doing = f"reading {read}"
-                    await self._compare(watched, read)
-            doing = "looking at the invariants"
+                await self._compare_reads()
+            self._doing = "looking at the invariants"
             await self._check_invariants()
             if self.tap.is_hit:
-                doing = "calling again what had failed"
+                self._doing = "calling again what had failed"
                 await self._call_again()
         except _ENDS_THE_SESSION:
             raise
         except BaseException as error:  # noqa: BLE001 - a hang is no Exception
-            found.hang = f"{doing}: {error}"
+            found.hang = f"{self._doing}: {error}"
 
     async def _execute_what_is_late(self) -> None:
-        for watched, read in self._reads_of_plugins():
-            with suppress(Exception):
-                await read.again(watched.plugin)
+        self._doing = "reading before what was late"
+        for watched, reads in self._reads_of_plugins():
+            for read in reads:
+                with suppress(Exception):
+                    await read.again(watched.plugin)
         await asyncio.sleep(_SETTLING)  # past the deadline of a client that sends one
         before = state_of(self._service)
         await self.tap.release()
         await asyncio.sleep(_SETTLING)
         self.afterwards.late = effect_of(before, state_of(self._service))
 
-    def _reads_of_plugins(self) -> list[tuple[Watched, Call]]:
-        return [
-            (self._watched[number], read)
-            for number, read in self._reads
-            if number < len(self._watched)
-        ]
+    def _reads_of_plugins(self) -> Iterator[tuple[Watched, list[Call]]]:
+        for number, watched in enumerate(self._watched):
+            reads = [read for of, read in self._reads if of == number]
+            if reads:
+                yield watched, reads
 
-    async def _compare(self, watched: Watched, read: Call) -> None:
-        fresh, client = await watched.make()
-        try:
-            ours = await _answer(read.again(watched.plugin))
-            theirs = await _answer(read.again(fresh))
-        finally:
-            await _stop(fresh)
-            await client.close()
+    async def _compare_reads(self) -> None:
+        for watched, reads in self._reads_of_plugins():
+            self._doing = "starting a fresh instance"
+            fresh, client = await watched.make()
+            try:
+                for read in reads:
+                    self._doing = f"reading {read}"
+                    await self._compare(read, watched.plugin, fresh)
+            finally:
+                await _stop(fresh)
+                await client.close()
+
+    async def _compare(self, read: Call, plugin: Any, fresh: Any) -> None:
+        ours, theirs = await _answer(read.again(plugin)), await _answer(read.again(fresh))
         if leaves_of(ours) != leaves_of(theirs):
             self.afterwards.reads.append(
                 f"{read} gave {ours!r}, and {theirs!r} on a fresh instance"

@@ -7,6 +7,7 @@ each fault at each of its requests, and judged is what the plugin did then.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest_asyncio
 from dbservice.client import StorageClient
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.bus import MATRIX
+from reference_plugin_quote_db.parts.breaker import CircuitState
 from reference_plugin_quote_db.schema import QUOTES, TOTAL_COUNT
 
 # A few places of each test, for those who only run the suite; 500 explores all of them.
@@ -32,7 +34,6 @@ pytestmark = [
             "get_quote_safe",
             "search_*_degraded",
             "add_quotes_batch_parallel",
-            "is_search_enabled",
         ],
         # What was counted against the limit stays counted; over the bus no plugin says so itself.
         partial=["kv:ratelimit:*"],
@@ -126,9 +127,47 @@ async def test_a_coroutine(plugin: QuoteDBPlugin, name: str, arguments: tuple[An
         "help",
     ],
 )
-async def test_a_command(plugin: QuoteDBPlugin, command: str) -> None:
-    await plugin.handle_command("ada", "admin", f"!quote {command}")
+async def test_a_command(plugin: QuoteDBPlugin, rosey_explore: Any, command: str) -> None:
+    replies: list[str] = []
+
+    @rosey_explore.invariant  # type: ignore[untyped-decorator]
+    async def nothing_is_denied_that_is_there() -> None:
+        assert not any(word in reply for reply in replies for word in ("No quote", "not found"))
+
+    await plugin.upvote_quote(3)
+    replies.append(await plugin.handle_command("ada", "admin", f"!quote {command}"))
     await plugin.get_quote(2)
+
+
+async def test_a_switch(plugin: QuoteDBPlugin) -> None:
+    await plugin.set_feature_flag("search_enabled", False)
+    await plugin.is_search_enabled()
+
+
+async def test_a_quote_that_is_moderated(plugin: QuoteDBPlugin) -> None:
+    await plugin.set_feature_flag("moderation_enabled", True)
+    await plugin.submit_quote("See https://spam.example **now**", "An author", "ada", "user")
+
+
+async def test_a_write_that_never_left_costs_no_answer(
+    plugin: QuoteDBPlugin, rosey_explore: Any
+) -> None:
+    shown = True
+
+    @rosey_explore.invariant  # type: ignore[untyped-decorator]
+    async def what_was_read_is_still_shown() -> None:
+        assert shown
+
+    await plugin.get_quote(1)
+    for _ in range(5):  # while the service is gone, the circuit breaker opens
+        with suppress(Exception):
+            await plugin.top_quotes()
+    never_leaves = plugin.circuit_breaker.state is CircuitState.OPEN
+    with suppress(Exception):
+        await plugin.upvote_quote(1)
+    if never_leaves:
+        shown = False
+        shown = await plugin.get_quote_with_fallback(1) is not None
 
 
 async def test_a_command_of_a_user_over_the_bus(plugin: QuoteDBPlugin, nats_client: Any) -> None:

@@ -100,13 +100,14 @@ async def test_what_cannot_be_a_flag(plugin: QuoteDBPlugin, name: str) -> None:
 
 
 async def test_a_flag_is_remembered_while_the_service_is_away(
-    plugin: QuoteDBPlugin, nats_faults: Any
+    plugin: QuoteDBPlugin, client: StorageClient, nats_faults: Any
 ) -> None:
-    assert await plugin.flags.is_enabled("moderation_enabled") is False
-    await plugin.set_feature_flag("search_enabled", False)
+    await client.kv.set("search_enabled", False)
     assert await plugin.is_search_enabled() is False
+    await plugin.set_feature_flag("of_your_own", True)
     nats_faults.no_responders("rosey.db.kv.>")
     assert await plugin.is_search_enabled() is False
+    assert await plugin.flags.is_enabled("of_your_own") is True
     assert await plugin.flags.is_enabled("unheard_of") is False
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from dbservice.client import RequestTimeout, RetryPolicy
 from dbservice.runtime.clock import SystemClock
+from pytest_rosey.servers.postgres import unavailable_reason
 
 virtual = pytest.mark.rosey_time("virtual")
 
@@ -162,6 +163,11 @@ async def test_after(storage):
     )
 
 
+NEEDS_A_SERVER = [
+    pytest.mark.process,
+    pytest.mark.skipif(unavailable_reason() is not None, reason=unavailable_reason() or ""),
+]
+
 REFUSED = {
     "scope": (
         '@pytest.mark.asyncio(loop_scope="module")\nasync def test(storage): pass',
@@ -189,6 +195,14 @@ REFUSED = {
             "every request would time out first; it needs --rosey-db=memory."
         ),
     ),
+    "PostgreSQL": (
+        "async def test(storage): pass",
+        ["--rosey-db=postgres"],
+        (
+            "the database is postgres (--rosey-db), whose threads and sockets answer in real time, "
+            "and every request would time out first; it needs --rosey-db=memory."
+        ),
+    ),
     "uvloop": (
         (
             "import uvloop\n"
@@ -203,7 +217,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("code", "options", "reason"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(
+    ("code", "options", "reason"),
+    [
+        pytest.param(*case, id=name, marks=NEEDS_A_SERVER if name == "PostgreSQL" else ())
+        for name, case in REFUSED.items()
+    ],
+)
 def test_what_cannot_be_virtual_is_refused_with_the_reason(project, code, options, reason):
     project.makepyfile('import pytest\npytestmark = pytest.mark.rosey_time("virtual")\n' + code)
     run = project.runpytest_inprocess(*options)
