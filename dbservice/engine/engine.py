@@ -77,6 +77,7 @@ class Engine(Protocol):
 
         Raises:
             FileGoneError: its file was removed, moved or replaced.
+            FullError: it has no room left, as far as that is known without a write.
             NotWritableError: it is read-only.
             UnavailableError: it cannot be reached.
         """

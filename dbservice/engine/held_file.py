@@ -12,7 +12,12 @@ import fcntl
 import os
 from pathlib import Path
 
-from dbservice.engine.errors import FileGoneError, UnavailableError
+from dbservice.engine.errors import (
+    FileGoneError,
+    FullError,
+    NotWritableError,
+    UnavailableError,
+)
 
 _Identity = tuple[int, int]
 
@@ -78,6 +83,14 @@ class HeldFile:
                     "Restart the service."
                 )
         return None
+
+    def takes_no_more(self) -> UnavailableError | None:
+        """Return what keeps its file system from taking a write, None if nothing does."""
+        system = os.statvfs(self._path)
+        if system.f_flag & os.ST_RDONLY:
+            return NotWritableError(f"'{self._path}' is on a file system that is read-only.")
+        free = system.f_bfree if os.geteuid() == 0 else system.f_bavail
+        return None if free else FullError(f"'{self._path}' is on a file system that is full.")
 
 
 class _Side:

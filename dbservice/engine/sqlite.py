@@ -160,6 +160,9 @@ class SqliteEngine(Engine):
     @override
     async def check_writable(self) -> None:
         self._check_files()
+        full = None if self._file is None else self._file.takes_no_more()
+        if full is not None:
+            raise full
 
     @override
     async def read(

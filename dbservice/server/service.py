@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dbservice.bus.connection import SurvivingClient
-from dbservice.engine.errors import EngineError, FileGoneError, NotWritableError, UnavailableError
+from dbservice.engine.errors import (
+    EngineError,
+    FileGoneError,
+    FullError,
+    NotWritableError,
+    UnavailableError,
+)
 from dbservice.engine.steps import Steps
 from dbservice.engine.urls import engine_for
 from dbservice.migrate import Migrator, migration_roots
@@ -55,6 +61,11 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
+_UNWELL: Final = {
+    FileGoneError: "its file is not the one any more that was opened",
+    NotWritableError: "it is read-only",
+    FullError: "it has no room left",
+}
 _WORKER: Final = (sys.executable, "-P", "-m", "dbservice.server.worker")
 
 
@@ -271,12 +282,8 @@ class DatabaseService:
     async def _check_database(self) -> None:
         try:
             await self.database.probe()
-        except FileGoneError:
-            raise Unwell("its file is not the one any more that was opened") from None
-        except NotWritableError:
-            raise Unwell("it is read-only") from None
-        except UnavailableError:
-            raise Unwell("it cannot be reached") from None
+        except UnavailableError as error:
+            raise Unwell(_UNWELL.get(type(error), "it cannot be reached")) from None
 
     async def _check_queue(self) -> None:
         if self._admission.waiting and self._admission.is_full:

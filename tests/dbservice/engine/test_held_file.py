@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dbservice.engine.errors import FileGoneError, UnavailableError
+from dbservice.engine.errors import FileGoneError, FullError, NotWritableError, UnavailableError
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import Statement, Steps
 
@@ -161,6 +163,18 @@ async def test_a_folder_that_was_renamed_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(FileGoneError):
         await engine.write(insert)
     await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("system", "wrong"),
+    [({"f_bfree": 0, "f_bavail": 0}, FullError), ({"f_flag": os.ST_RDONLY}, NotWritableError)],
+)
+async def test_a_file_system_that_takes_no_more_is_not_writable(engine, monkeypatch, system, wrong):
+    await engine.check_writable()
+    well = {"f_bfree": 1, "f_bavail": 1, "f_flag": 0}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**well | system))
+    with pytest.raises(wrong):
+        await engine.check_writable()
 
 
 async def test_a_file_that_is_put_back_is_served_again(engine, path):

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from dbservice.client import StorageClient
-from dbservice.engine.errors import UnavailableError
+from dbservice.engine.errors import FileGoneError, FullError, NotWritableError, UnavailableError
 from dbservice.protocol.operations import OPERATIONS
 from dbservice.runtime import tracing
 from dbservice.runtime.health import Unwell
@@ -357,11 +357,20 @@ async def test_a_full_queue_fails_the_check():
         await bus.service.checks["queue"]()
 
 
-async def test_a_failing_database_fails_the_check(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UnavailableError, "it cannot be reached"),
+        (FileGoneError, "its file is not the one any more"),
+        (NotWritableError, "it is read-only"),
+        (FullError, "it has no room left"),
+    ],
+)
+async def test_a_failing_database_fails_the_check(monkeypatch, error, told):
     async def lost(_self: Database) -> None:
-        raise UnavailableError("gone")
+        raise error("gone")
 
     monkeypatch.setattr(Database, "probe", lost)
     async with running() as bus:
-        with pytest.raises(Unwell, match="it cannot be reached"):
+        with pytest.raises(Unwell, match=told):
             await bus.service.checks["database"]()
