@@ -102,9 +102,10 @@ class PostgresContainer(PostgresProvider):
             if container.state in {"exited", "dead"}:
                 raise self._failure("ended before it was ready")
             directly = time.monotonic() - began > _HEAD_START
-            for address in container.addresses(directly=directly):
-                if _takes_connections(address):
-                    return address
+            # The published address is preferred, and asked last: it may become ready meanwhile.
+            addresses = reversed(container.addresses(directly=directly))
+            if ready := list(filter(_takes_connections, addresses)):
+                return ready[-1]
             time.sleep(_POLL)
         raise self._failure(f"took no connections within {START_TIMEOUT:g} s")
 

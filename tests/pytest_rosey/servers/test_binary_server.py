@@ -433,9 +433,11 @@ print(read_banner(address_of(server.url), 2).version)
 def test_ctrl_c_does_not_reach_the_server(nats_binary):
     """The terminal sends SIGINT to the whole foreground group; the server is not in it."""
     code = f"""{STARTED}
+import time
 try:
     {REPORT}
-    sys.stdin.read()
+    while True:  # a signal that comes just before a system call would not end it
+        time.sleep(0.01)
 except KeyboardInterrupt:
     from pytest_rosey.servers.nats import address_of, read_banner
     print(read_banner(address_of(server.url), 2).version)
