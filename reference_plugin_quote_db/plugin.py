@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from dbservice.client import RetryPolicy, StorageClient
 from dbservice.client.readiness import check_ready
-from dbservice.runtime.clock import Clock, SystemClock
+from dbservice.runtime.clock import Clock, SteadyClock, SystemClock
 from dbservice.runtime.health import Unwell
 from dbservice.runtime.http import Handler
 from reference_plugin_quote_db import schema, tracing, validation
@@ -29,6 +29,7 @@ from reference_plugin_quote_db.parts.cache import RowCache
 from reference_plugin_quote_db.parts.degradation import DegradationLevel, degradation_level
 from reference_plugin_quote_db.parts.guarded_bus import GuardedBus
 from reference_plugin_quote_db.parts.recovery import Recovery
+from reference_plugin_quote_db.parts.total import KeptTotal
 from reference_plugin_quote_db.parts.write_queue import WriteQueue
 from reference_plugin_quote_db.patterns import Patterns
 from reference_plugin_quote_db.sessions import Sessions
@@ -45,7 +46,7 @@ class QuoteDBPlugin(Patterns):
     Args:
         nats_client: a connected NATS client. It stays open when the plugin closes.
         namespace: the plugin's name on the bus and in the database.
-        clock: tells when a quote was added, and the time to all parts.
+        clock: tells when a quote was added, and, if one is given, how long things last.
         strict_authors: allow only ASCII letters, digits, blanks and `- _ . '` in authors' names.
         retries: repeats of a request that failed, 0 for none, or a policy. `for_production()`
             takes that of `bus.MATRIX`.
@@ -73,18 +74,21 @@ class QuoteDBPlugin(Patterns):
         retries: int | RetryPolicy = 0,
         moderator: Moderator | None = None,
     ) -> None:
+        # How long a thing lasts, the machine's clock does not tell: it may be set meanwhile.
+        steady = clock or SteadyClock()
         clock = clock or SystemClock()
         traces = tracing.configured()
         metrics = Metrics(namespace)
         observer = Observer(metrics, traces)
-        cache = RowCache(clock, schema.COLUMNS)
-        self.circuit_breaker = CircuitBreaker(clock)
+        cache = RowCache(steady, schema.COLUMNS)
+        self.circuit_breaker = CircuitBreaker(steady)
         bus = GuardedBus(nats_client, self.circuit_breaker, traces)
         storage = StorageClient(bus, namespace, retries=retries)
         kv = storage.kv
+        total = KeptTotal(kv, storage.rows(schema.QUOTES), schema.TOTAL_COUNT, steady)
         drafts = validation.Drafts(clock, strict_authors=strict_authors)
         events = Events(nats_client, namespace)
-        super().__init__(storage, bus, clock, drafts, cache, events, observer)
+        super().__init__(storage, bus, clock, drafts, cache, total, events, observer)
         self.namespace = namespace
         self.initialized = False
         self.flags = FeatureFlags(kv)
@@ -94,7 +98,7 @@ class QuoteDBPlugin(Patterns):
         self._sessions = Sessions(kv)
         self._favourites = Favourites(storage)
         self._moderator = moderator or Moderator()
-        self._queue = WriteQueue(self.circuit_breaker, clock)
+        self._queue = WriteQueue(self.circuit_breaker, steady)
         self._recovery = Recovery(self.circuit_breaker, self.check_service)
         self.fallback = Fallback(self, cache, self.circuit_breaker)
         self._authorization = Authorization(

@@ -38,9 +38,10 @@ class Quotes:
     Args:
         storage: where the quotes are.
         bus: what `storage` stands on; knows whether a request left.
-        clock: tells when it is time to count the quotes again.
+        clock: tells when a day began.
         drafts: makes rows.
         cache: keeps quotes that were read lately.
+        total: keeps how many there are.
         events: tells the world.
         observer: watches what is done.
     """
@@ -59,6 +60,7 @@ class Quotes:
         clock: Clock,
         drafts: Drafts,
         cache: RowCache,
+        total: KeptTotal,
         events: Events,
         observer: Observer,
     ) -> None:
@@ -70,7 +72,7 @@ class Quotes:
         self._drafts = drafts
         self._clock = clock
         self._quotes = storage.rows(schema.QUOTES)
-        self._total = KeptTotal(storage.kv, self._quotes, schema.TOTAL_COUNT, clock)
+        self._total = total
 
     # -- adding -----------------------------------------------------------------------------------
 

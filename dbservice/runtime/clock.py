@@ -10,10 +10,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time in Unix seconds."""
+    """Tells the time in seconds."""
 
     def time(self) -> float:
-        """Return the present moment in Unix seconds."""
+        """Return the present moment in seconds; Unix seconds where it is shown or kept."""
 
 
 class SystemClock:
@@ -22,6 +22,18 @@ class SystemClock:
     def time(self) -> float:
         """Return the present moment in Unix seconds."""
         return _source()
+
+
+class SteadyClock:
+    """Tells how long something took: it counts from any moment, and nobody can set it.
+
+    The machine's clock jumps when it is set; what lasts a minute by it may then last hours. In the
+    place of `SystemClock`, `system_time()` moves this one, too.
+    """
+
+    def time(self) -> float:
+        """Return the present moment in seconds."""
+        return time.monotonic() if _source is _machine else _source()
 
 
 def _machine() -> float:
@@ -34,7 +46,7 @@ _source: Callable[[], float] = _machine
 
 @contextmanager
 def system_time(source: Callable[[], float]) -> Generator[None]:
-    """Let every `SystemClock` of this process tell another time.
+    """Let every `SystemClock` and `SteadyClock` of this process tell another time.
 
     Args:
         source: returns the present moment in Unix seconds.

@@ -10,7 +10,7 @@ from functools import cache
 from dbservice.protocol.limits import MAX_IDENTIFIER
 from dbservice.protocol.names import IDENTIFIER
 from dbservice.sqltext.dialects import Dialect, quoted
-from dbservice.sqltext.lexer import Kind, Token, tokens
+from dbservice.sqltext.lexer import Kind, Token, joined, tokens
 from dbservice.sqltext.policy import POLICIES
 
 _OF_ENGINES = ("sqlite_", "pg_")
@@ -85,7 +85,7 @@ def rewritten(sql: str, names: Mapping[str, str]) -> str:
         else:
             parts += [_respelled(token, names) if token.is_name else token.text]
         position, is_label = token.end, token.keyword == "AS"
-    return "".join(parts)
+    return joined(parts)
 
 
 def _gap(text: str) -> str:

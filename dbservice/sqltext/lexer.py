@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -149,6 +149,8 @@ _POSTGRESQL = re.compile(
     ),
     re.DOTALL,
 )
+_IN_A_WORD = re.compile(_NAME_CHARACTER)
+_GOES_ON = re.compile(rf"{_NAME_CHARACTER}|['\"]")
 _PATTERN = {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL}
 _OPENERS = {
     Dialect.SQLITE: ("'", '"', "`", "[", "/*"),
@@ -189,6 +191,20 @@ def tokens(source: str, dialect: Dialect, *, first_line: int = 1) -> Iterator[To
             yield Token(_KINDS[group], text, line, position)
         line += text.count("\n")
         position = end
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Return SQL that is made of tokens and what stood between them, some of them replaced.
+
+    A quoted name may touch the word beside it, as in `FROM"a"WHERE`; what is written in its place
+    may not, and gets a blank.
+    """
+    text: list[str] = []
+    for part in filter(None, parts):
+        if text and _IN_A_WORD.match(text[-1][-1]) and _GOES_ON.match(part):
+            text.append(" ")
+        text.append(part)
+    return "".join(text)
 
 
 def is_open(source: str, dialect: Dialect) -> bool:

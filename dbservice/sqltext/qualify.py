@@ -29,7 +29,7 @@ from dbservice.sqltext.keywords import (
     OBJECT_WORDS,
     TABLE_CONSTRAINTS,
 )
-from dbservice.sqltext.lexer import Command, Kind, SqlError, Token
+from dbservice.sqltext.lexer import Command, Kind, SqlError, Token, joined
 from dbservice.sqltext.policy import POLICIES, listed
 
 COMMANDS = (
@@ -63,7 +63,7 @@ def _rewritten(command: Command, replacements: dict[int, str]) -> str:
         token = command.tokens[index]
         parts += [command.source[position : token.start], replacements[index]]
         position = token.end
-    return "".join([*parts, command.source[position : command.tokens[-1].end]])
+    return joined([*parts, command.source[position : command.tokens[-1].end]])
 
 
 def _check_words(tokens: Sequence[Token], namespace: Namespace, dialect: Dialect) -> None:

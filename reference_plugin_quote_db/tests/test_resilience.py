@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -168,6 +169,21 @@ async def test_a_quote_is_read_once_until_it_is_old(
     clock.advance(300)
     await plugin.get_quote(42)
     assert len(fake_nats.requests) == 2
+
+
+@pytest.mark.parametrize("hours", [-10, 10])
+async def test_setting_the_machines_clock_ages_no_quote_and_keeps_no_breaker_open(
+    fake_nats: Any, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    plugin, now = QuoteDBPlugin(fake_nats), time.time
+    fake_nats.respond(SELECT, SELECTED)
+    await plugin.get_quote(42)
+    for _ in range(5):
+        plugin.circuit_breaker.leave(plugin.circuit_breaker.enter(), failed=True)
+    monkeypatch.setattr(time, "time", lambda: now() + hours * 3600)
+    assert await plugin.get_quote(42) == QUOTE
+    assert len(fake_nats.requests) == 1, "the quote is fresh for five minutes"
+    assert 0 < plugin.circuit_breaker.retry_after() <= 60
 
 
 @pytest.mark.parametrize("vote", [{"updated": 1, "rows": [{"score": 6}]}, TimeoutError()])

@@ -61,10 +61,13 @@ def _survives(reader: Reader, inputs: int) -> bool:
         log = Path(directory, "log")
         child = os.fork()
         if not child:
-            with log.open("wb") as said:
-                os.dup2(said.fileno(), 1)
-                os.dup2(said.fileno(), 2)
-            _feed(reader, inputs, Path(directory))
+            try:
+                with log.open("wb") as said:
+                    os.dup2(said.fileno(), 1)
+                    os.dup2(said.fileno(), 2)
+                _feed(reader, inputs, Path(directory))
+            finally:
+                os._exit(1)  # the directory is the parent's
         _, status = os.waitpid(child, 0)
         if status:
             print(log.read_text(errors="replace")[-4000:])

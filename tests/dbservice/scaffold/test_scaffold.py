@@ -291,6 +291,7 @@ def test_names_are_replaced_only_where_they_are_names() -> None:
         """SELECT order_details.x_1, 'x', "group", x_1 FROM order_details"""
     )
     assert rewritten('a = "no such name"', names) == "a = 'no such name'"
+    assert rewritten('"group"IN(1)AND"x"IS NULL', names) == '"group"IN(1)AND x_1 IS NULL'
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:

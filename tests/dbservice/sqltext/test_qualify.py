@@ -422,6 +422,23 @@ def test_a_prefix_inside_a_longer_one_owns_nothing() -> None:
 
 @pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
 @pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ('DROP TABLE"a"', "DROP TABLE quote_db__a"),
+        ('UPDATE"a"SET x=1', "UPDATE quote_db__a SET x=1"),
+        ('DELETE FROM "a"WHERE"a".x=1', "DELETE FROM quote_db__a WHERE quote_db__a.x=1"),
+        ('INSERT INTO b SELECT 1 FROM "a"b', "INSERT INTO quote_db__b SELECT 1 FROM quote_db__a b"),
+        ('CREATE INDEX"i"ON"a"("x")', 'CREATE INDEX quote_db__i ON quote_db__a("x")'),
+        ('CREATE TABLE"a"(x int)', "CREATE TABLE quote_db__a(x int)"),
+        ('ALTER TABLE"a"RENAME TO"b"', "ALTER TABLE quote_db__a RENAME TO quote_db__b"),
+    ],
+)
+def test_a_quoted_name_that_touches_a_word(sql: str, expected: str, dialect: Dialect) -> None:
+    assert qualified(sql, dialect) == expected
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
+@pytest.mark.parametrize(
     "opening", ["SELECT (", "SELECT (WITH a AS (SELECT 1 AS n) ", "WITH a AS ("]
 )
 def test_queries_nested_too_deeply_are_refused(opening: str, dialect: Dialect) -> None:
