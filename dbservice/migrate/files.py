@@ -25,6 +25,9 @@ HEADER = re.compile(r"^--\s*([A-Z][A-Za-z ]*?)\s*:\s*(.*?)\s*$")
 _OTHER_ENGINE = re.compile(r"^--\s*(?:UP|DOWN)\s*\(\s*([\w-]+)\s*\)\s*(:.*)?$")
 _NEAR_MISS = re.compile(r"^\s*--\s*(up|down)\b", re.IGNORECASE)
 
+MOST_SECTION_LINES = 100
+"""A file has six sections at the most; the others stand in comments and strings."""
+
 EXPECTED_NAME = "NNN_snake_name.sql, for example 001_create_quotes_table.sql"
 EXPECTED_SECTION = "a line '-- UP', '-- UP (sqlite)' or '-- UP (postgresql)'; the same for DOWN"
 
@@ -216,6 +219,7 @@ def parse(file: str, content: bytes) -> MigrationFile:
         raise refusal(file, None, "this is not a migration's file name", expected=EXPECTED_NAME)
     text = _text(file, content)
     lines = text.split("\n")
+    _check_number(file, lines)
     starts = _section_lines(lines)
     _check_engines(file, lines, starts)
     sections = _cut(file, lines, starts)
@@ -269,6 +273,18 @@ def _cut(file: str, lines: list[str], starts: Starts) -> list[Section]:
         text = "\n".join(lines[start + 1 : stop])
         sections.append(Section(direction, engine, start + 2, text))
     return sections
+
+
+def _check_number(file: str, lines: list[str]) -> None:
+    """Refuse what would take time of the square: what is above each such line is read again."""
+    alike = sum(bool(SECTION.match(line) or _OTHER_ENGINE.match(line)) for line in lines)
+    if alike > MOST_SECTION_LINES:
+        raise refusal(
+            file,
+            None,
+            f"{alike} lines look like the start of a section",
+            expected=f"at most {MOST_SECTION_LINES}, those in comments and strings included",
+        )
 
 
 def _section_lines(lines: list[str]) -> Starts:

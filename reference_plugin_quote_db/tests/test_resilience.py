@@ -172,7 +172,7 @@ async def test_a_quote_is_read_once_until_it_is_old(
 
 
 @pytest.mark.parametrize("hours", [-10, 10])
-async def test_setting_the_machines_clock_ages_no_quote_and_keeps_no_breaker_open(
+async def test_setting_the_clock_ages_no_quote_and_keeps_no_breaker_open(
     fake_nats: Any, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     plugin, now = QuoteDBPlugin(fake_nats), time.time

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 Knobs = Mapping[str, int | str]
 
 SERVERS = "tests/pytest_rosey/servers"
+PLUGIN_TESTS = "reference_plugin_quote_db/tests"
 PASSED = "passed"
 """The unit of tests that are counted one by one: pytest's own last line says it."""
 
@@ -182,6 +183,28 @@ LINES = [
         {"ROSEY_FAILOVERS": 1},
         {"ROSEY_FAILOVERS": 10},
         unit="failovers",
+    ),
+    Line(
+        "files",
+        "A database file fails, and what was acknowledged is stored",
+        "full, read-only, broken, slow (system calls injected by strace), gone, replaced, "
+        "truncated; under 24 writers",
+        "tests/proof/test_files.py",
+        {"ROSEY_FILE_FAULTS": 2},
+        {"ROSEY_FILE_FAULTS": 20},
+        unit="faults",
+    ),
+    Line(
+        "clocks",
+        "The machine's clock is set by hours, and nothing is lost, stored twice or late",
+        "jumps either way under 24 writers with idempotency keys",
+        "tests/proof/test_clocks.py",
+        {"ROSEY_CLOCK_JUMPS": 20},
+        {"ROSEY_CLOCK_JUMPS": 1_000},
+        unit="jumps",
+        found=(
+            f"{PLUGIN_TESTS}/test_resilience.py::test_setting_the_clock_ages_no_quote_and_keeps_no_breaker_open",
+        ),
     ),
     Line(
         "burst",

@@ -164,6 +164,15 @@ def test_reversible(sql: str, reversible: bool, reason: str | None) -> None:
         ),
         (
             NAME,
+            b"-- UP\n/*\n" + 100 * b"-- UP\n" + b"*/\nSELECT 1;\n",
+            None,
+            (
+                "001_first.sql: 101 lines look like the start of a section. Expected at most 100, "
+                "those in comments and strings included."
+            ),
+        ),
+        (
+            NAME,
             b"-- Author: me\nSELECT 1;\n-- UP\n",
             2,
             f"001_first.sql line 2: there is SQL above the first section. Expected {SECTIONS}.",
