@@ -18,6 +18,9 @@ MAX_ROW: Final = 1_048_576
 MAX_COLUMNS: Final = 500
 """Columns of a table to register, and computed values of one aggregation."""
 
+MAX_TABLES: Final = 128
+"""Tables of a plugin up to which it may register another: all connections read all schemas."""
+
 MAX_BATCH: Final = 1_000
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1_000

@@ -8,6 +8,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from dbservice.engine.fair_queue import FairQueue
+from dbservice.storage.database import is_newcomer
 
 T = TypeVar("T")
 
@@ -38,8 +39,9 @@ class Admission(Generic[T]):
 
     Free places go round the plugins that wait, one request each. One plugin alone never holds
     all places: an eighth of them is left to the others, so that a plugin whose requests are slow
-    does not hold up one whose requests are quick. When the waiting room is full, the plugin with
-    the longest queue gives way; when the bytes are used up, the one that has most of them waiting.
+    does not hold up one whose requests are quick; all who own no namespace yet leave a sixteenth,
+    together. When the waiting room is full, the plugin with the longest queue gives way; when
+    the bytes are used up, the one that has most of them waiting.
 
     It does no I/O and knows no event loop. Not thread-safe.
 
@@ -55,10 +57,13 @@ class Admission(Generic[T]):
     def __init__(self, limits: Limits, start: Callable[[str, T], None]) -> None:
         self._limits = limits
         self._start = start
-        self._share = limits.in_flight - limits.in_flight // _RESERVE
+        reserve = limits.in_flight // _RESERVE
+        self._share = limits.in_flight - reserve
+        self._newcomers_share = limits.in_flight - reserve // 2
         self._queue: FairQueue[tuple[T, int]] = FairQueue()
         self._taken: dict[str, _Taken] = {}
         self._size = 0
+        self._newcomers = 0
         self.active = 0
 
     @property
@@ -93,7 +98,7 @@ class Admission(Generic[T]):
             refused = self._make_room(taken.size + size, size)
             if self._size + size > limits.size:
                 return [*refused, request]
-        if self.active < limits.in_flight and taken.serving < self._share:
+        if self.active < limits.in_flight and self._has_place(plugin, taken):
             self._hold(plugin, taken, size)
             self._begin(plugin, taken, request)
             return refused
@@ -110,6 +115,7 @@ class Admission(Generic[T]):
     def finished(self, plugin: str, size: int) -> None:
         """Give back the place of a plugin's request, and start the one whose turn it is."""
         self.active -= 1
+        self._newcomers -= is_newcomer(plugin)
         self._taken[plugin].serving -= 1
         self._release(plugin, size)
         if self._queue and (drawn := self._queue.take(self._may_begin)) is not None:
@@ -127,10 +133,16 @@ class Admission(Generic[T]):
         return [request for request, _ in self._queue.clear()]
 
     def _may_begin(self, plugin: str) -> bool:
-        return self._taken[plugin].serving < self._share
+        return self._has_place(plugin, self._taken[plugin])
+
+    def _has_place(self, plugin: str, taken: _Taken) -> bool:
+        if is_newcomer(plugin) and self._newcomers >= self._newcomers_share:
+            return False
+        return taken.serving < self._share
 
     def _begin(self, plugin: str, taken: _Taken, request: T) -> None:
         self.active += 1
+        self._newcomers += is_newcomer(plugin)
         taken.serving += 1
         self._start(plugin, request)
 

@@ -231,7 +231,7 @@ class Database:
         """
         if namespace in self._admitted:
             return namespace.plugin
-        return f"?{crc32(namespace.prefix.encode()) % _NEWCOMERS}"
+        return f"{_UNKNOWN}{crc32(namespace.prefix.encode()) % _NEWCOMERS}"
 
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.
@@ -313,6 +313,15 @@ _ALONE = (system.Import, system.Clear)
 
 _NEWCOMERS = 16
 """Turns of all plugins together that own no namespace yet."""
+
+_UNKNOWN = "?"
+"""What the names of these turns begin with, and none of a plugin."""
+
+
+def is_newcomer(turn: str) -> bool:
+    """Return whether a turn is one of those of plugins that own no namespace yet."""
+    return turn.startswith(_UNKNOWN)
+
 
 _FEW = 16
 """Rows that are few: even of the largest size they do not hold up the event loop for long."""

@@ -15,7 +15,7 @@ from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import CREATED_AT, UPDATED_AT, Table
 from dbservice.engine.type_map import to_stored
 from dbservice.protocol.errors import Reason, invalid
-from dbservice.protocol.limits import MAX_IDENTIFIER
+from dbservice.protocol.limits import MAX_IDENTIFIER, MAX_TABLES
 from dbservice.protocol.names import Namespace, identifier
 from dbservice.protocol.rows import (
     Column as DescribedColumn,
@@ -75,6 +75,14 @@ class SchemaStore:
         if table is not None:
             yield from self._search(namespace, table, searched)
             return Registered(table=request.table, created=False)
+        if len((yield from self._catalog.full_names(namespace))) >= MAX_TABLES:
+            raise invalid(
+                f"The plugin '{namespace.plugin}' has {MAX_TABLES} tables already: drop one that "
+                "is not used, or make further ones in a migration.",
+                reason=Reason.LIMIT,
+                field="table",
+                limit=MAX_TABLES,
+            )
         yield Statement(_create_sql(self._dialect, full_name, fields))
         for field in fields:
             if field.unique:

@@ -209,6 +209,17 @@ def test_it_tells_how_long_the_oldest_request_has_waited():
     assert bus.admission.waited > 0
 
 
+def test_newcomers_leave_a_place_to_those_who_are_known():
+    bus = Counterpart(16, 100)
+    for turn in range(20):
+        bus.send(f"?{turn}")
+    assert bus.admission.active == 15
+    assert bus.send("known") == []
+    assert bus.started[-1][0] == "known"
+    assert bus.finish(15) is None, "the place of one who is known goes to no newcomer"
+    assert bus.finish() == "?15"
+
+
 def test_without_a_waiting_room_what_cannot_start_is_turned_away():
     bus = Counterpart(1, 0)
     assert bus.send("a", 2) == [2]

@@ -9,6 +9,7 @@ import pytest
 
 from dbservice.engine.engine import Engine
 from dbservice.runtime.clock import ManualClock
+from dbservice.storage import schemas
 from dbservice.storage.database import Database
 from tests.dbservice.storage.caller import ONLY_ON_SQLITE, Caller, no_migrations
 
@@ -41,6 +42,20 @@ async def test_register_creates_a_table_with_key_and_stamps(plugin: Caller) -> N
     assert described["row_count"] == 0
     await plugin.row("insert", table="things", data=[{}, {}])
     assert (await plugin.row("schema.describe", table="things"))["row_count"] == 2
+
+
+async def test_a_plugin_registers_so_many_tables_and_no_more(
+    plugin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schemas, "MAX_TABLES", 2)
+    body = {"schema": {"fields": EVERY_TYPE}}
+    for name in ("one", "two"):
+        await plugin.row("schema.register", table=name, **body)
+    error = await plugin.refused_row("schema.register", table="three", **body)
+    assert error["details"]["reason"] == "LIMIT"
+    assert not (await plugin.row("schema.register", table="two", **body))["created"]
+    await plugin.row("schema.drop", table="one")
+    assert (await plugin.row("schema.register", table="three", **body))["created"]
 
 
 @pytest.mark.parametrize(
