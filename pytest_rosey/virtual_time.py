@@ -124,6 +124,9 @@ def take_over(request: pytest.FixtureRequest, runner: Any, ending: ExitStack) ->
     if not clock.loop.looptime_on:
         ending.enter_context(clock.loop.looptime_enabled())
     ending.enter_context(system_time(clock.time))
+    end_threads = loop.shutdown_default_executor
+    # Python 3.12 and later give threads a time to end in, which would be over before they begin to.
+    loop.shutdown_default_executor = lambda _seconds=None: end_threads()
     watch = ExitStack()
     watch.enter_context(_watched(clock.loop))
     request.addfinalizer(watch.close)  # before the loop is closed, which waits for threads

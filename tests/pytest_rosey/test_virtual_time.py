@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -78,6 +79,18 @@ async def test_a_request_that_comes_too_late_is_not_executed(storage, nats_fault
 @virtual
 async def test_a_thread_of_the_loops_executor_is_waited_for(nats_client):
     await asyncio.to_thread(time.sleep, 0.05)
+    assert nats_client.is_connected
+
+
+class SlowlyEnding(ThreadPoolExecutor):
+    def shutdown(self, *arguments, **options):
+        time.sleep(0.1)
+        super().shutdown(*arguments, **options)
+
+
+@virtual
+async def test_threads_have_real_time_to_end_in(nats_client):
+    asyncio.get_running_loop().set_default_executor(SlowlyEnding())
     assert nats_client.is_connected
 
 
