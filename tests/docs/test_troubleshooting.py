@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -112,8 +114,46 @@ async def test_what_the_import_says_about_other_quotes(
     assert_shown("conflict", caught.value)
 
 
+IN_A_TEST = {
+    "unstubbed": """
+        async def test_unstubbed(fake_nats):
+            await StorageClient(fake_nats, "polls").kv.get("visits")
+        """,
+    "unused stub": """
+        async def test_unused(fake_nats):
+            fake_nats.respond("rosey.db.kv.polls.get", {"success": True, "exists": False})
+        """,
+    "contract": """
+        async def test_wrong(fake_nats):
+            fake_nats.respond("rosey.db.kv.polls.get", {"success": True, "value": 1})
+            await StorageClient(fake_nats, "polls").kv.get("visits")
+        """,
+    "left behind": """
+        async def test_a_task(nats_client):
+            async def forever():
+                await asyncio.sleep(1e9)
+
+            asyncio.create_task(forever())
+        """,
+}
+
+
+@pytest.mark.process
+async def test_what_a_test_says(pytester: Any) -> None:
+    """All of them in one run, of which the error's name and pytest's margins are left out."""
+    tests = map(textwrap.dedent, IN_A_TEST.values())
+    imports = "import asyncio\nfrom dbservice.client import StorageClient\n"
+    pytester.makepyfile(test_it=imports + "".join(tests))
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    ran = pytester.runpytest_subprocess("-q", "--tb=line", "-p", "no:randomly")
+    printed = " ".join(ran.stdout.str().split())
+    for name in IN_A_TEST:
+        told = ".*?".join(re.escape(part) for part in shown(name).split("…"))
+        assert re.search(told, printed), f"{name}: the run printed\n{ran.stdout.str()}"
+
+
 async def test_every_message_is_tried() -> None:
-    tried = {*WITH_THE_SERVICE, "migrations pending", "no service", "timeout"}
+    tried = {*WITH_THE_SERVICE, *IN_A_TEST, "migrations pending", "no service", "timeout"}
     tried |= {"file in use", "conflict"}
     printed = [block for block in documents.blocks(GUIDE) if block.kind == "message"]
     assert {block.argument for block in printed} == tried
