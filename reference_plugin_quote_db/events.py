@@ -51,7 +51,8 @@ class Events:
 class EventFeed:
     """Hears what other replicas did to quotes, and what migrations did to the table.
 
-    Events that are lost (while the connection is) are not repeated.
+    Events that are lost (while the connection is) are not repeated, and a write whose answer was
+    lost has none: other replicas show the quote as they know it until their cache is too old.
 
     Args:
         nats: where they are heard.

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -25,6 +25,9 @@ from pytest_rosey.explore.values import payload_of
 from pytest_rosey.explore.verdict import Verdict, verdict_on
 from pytest_rosey.marks import runs_of
 
+if TYPE_CHECKING:
+    from pytest_rosey.explore.report import Reporter
+
 RUN = pytest.StashKey[ExploredRun]()
 
 _START = datetime(2026, 1, 5, 12, 30, tzinfo=UTC).timestamp()
@@ -32,25 +35,15 @@ _ANOTHER_CLOCK = 9 * 86400.0 + 7 * 3600 + 11 * 60 + 13.5
 """Seconds between the clocks of the two clean runs: another day, hour, minute and second."""
 
 
-class Audience(Protocol):
-    """Who is told while a test is explored."""
-
-    def progress(self, done: int, of: int) -> None:
-        """Take note of how far it is."""
-
-    def place(self, place: PlaceFound) -> None:
-        """Take note of what came of a place."""
-
-
 def explore(
-    item: pytest.Function, nextitem: pytest.Item | None, audience: Audience, only: str | None
+    item: pytest.Function, nextitem: pytest.Item | None, reporter: Reporter, only: str | None
 ) -> TestFound:
     """Run a test with every fault at every request that it makes.
 
     Args:
         item: the test, which has passed and was torn down.
         nextitem: the test that comes next.
-        audience: who is told.
+        reporter: is told of each place.
         only: the one place to look at, as `PlaceFound.place` has it; None for all.
     """
     found = TestFound(item.nodeid, reason=why_not(item) or "")
@@ -64,7 +57,7 @@ def explore(
         found.reason = clean.why_not() or ""
         if not found.reason:
             found.partial = _all_partial(rules, clean)
-            _explore_places(item, clean, rules, found, audience, only)
+            _explore_places(item, clean, rules, found, reporter, only)
     finally:
         item.session._setupstate.teardown_exact(nextitem)  # noqa: SLF001 - as the next test needs it
     return found
@@ -75,7 +68,7 @@ def _explore_places(
     clean: Comparison,
     rules: Rules,
     found: TestFound,
-    audience: Audience,
+    reporter: Reporter,
     only: str | None,
 ) -> None:
     chosen = list(_places(clean))
@@ -92,13 +85,13 @@ def _explore_places(
     for done, (place, call) in enumerate(chosen):
         if item.session.shouldstop or item.session.shouldfail:
             return
-        audience.progress(done, len(chosen))
+        reporter.progress(done, len(chosen))
         began = time.perf_counter()
         run = _run(item, ExploredRun(_START, place, call.number, reads))
         result = _told(place, call, clean.sent[place.number - 1], verdict_on(run, clean, rules))
         found.seconds += time.perf_counter() - began
         found.places.append(result)
-        audience.place(result)
+        reporter.place(result)
 
 
 def _places(clean: Comparison) -> Iterator[tuple[Place, Call]]:
@@ -140,7 +133,7 @@ def _request(sent: Sent) -> str:
 
 
 def _all_partial(rules: Rules, clean: Comparison) -> tuple[str, ...]:
-    owners = {type(call.owner): None for call in clean.calls if call.owner is not None}
+    owners = [type(call.owner) for call in clean.calls]
     of_plugins = [pattern for kind in owners for pattern in getattr(kind, "best_effort", ())]
     return tuple(dict.fromkeys([*rules.partial, *of_plugins]))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dbservice.runtime.plugin import stop
 from pytest_rosey import marks
 from pytest_rosey.explore.calls import Call, Calls
 from pytest_rosey.explore.effects import Effect, effect_of, state_of
@@ -204,7 +205,7 @@ class ExploredRun:
                     self._doing = f"reading {read}"
                     await self._compare(read, watched.plugin, fresh)
             finally:
-                await _stop(fresh)
+                await stop(fresh)
                 await client.close()
 
     async def _compare(self, read: Call, plugin: Any, fresh: Any) -> None:
@@ -247,12 +248,6 @@ async def _answer(asked: Awaitable[Any]) -> Any:
         return await asked
     except Exception as error:  # noqa: BLE001 - an answer like any other
         return said(error)
-
-
-async def _stop(plugin: Any) -> None:
-    from dbservice.runtime.plugin import stop
-
-    await stop(plugin)
 
 
 def _work_in_place(loop: asyncio.AbstractEventLoop) -> None:

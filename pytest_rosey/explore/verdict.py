@@ -121,7 +121,7 @@ def _may_raise(call: Call, clean: Comparison, rules: Rules) -> bool:
         return isinstance(error, Hang)  # which is said elsewhere
     if type(error).__module__ == "builtins" and isinstance(error, _NEVER_ALLOWED):
         return False
-    own = getattr(type(call.owner), "errors", ()) if call.owner is not None else ()
+    own = getattr(type(call.owner), "errors", ())
     if isinstance(error, (*rules.errors, *own)):
         return True
     if call.kind != "plugin":
@@ -160,7 +160,7 @@ def _wrong_effects(
         return
     if must_be_whole:
         yield "the answer that it gives without the fault", _outcome(call)
-    best_effort = getattr(type(call.owner), "best_effort", ()) if call.owner is not None else ()
+    best_effort = getattr(type(call.owner), "best_effort", ())
     partial = (*rules.partial, *best_effort)
     effect, wanted = without(effect, partial), without(wanted, partial)
     if effect and effect != wanted:
