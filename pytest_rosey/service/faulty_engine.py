@@ -74,38 +74,17 @@ class FaultyEngine:
     async def close(self) -> None:
         await self.engine.close()
 
-    async def read(
-        self, operation: Callable[[], Steps[T]], *, scan: bool = False, plugin: str = ""
-    ) -> T:
+    async def read(self, operation: Callable[[], Steps[T]], **options: Any) -> T:
         await self._strike()
-        return await self.engine.read(operation, scan=scan, plugin=plugin)
+        return await self.engine.read(operation, **options)
 
-    async def write(
-        self,
-        operation: Callable[[], Steps[T]],
-        *,
-        quick: bool = False,
-        scan: bool = False,
-        alone: bool = False,
-        plugin: str = "",
-    ) -> T:
+    async def write(self, operation: Callable[[], Steps[T]], **options: Any) -> T:
         await self._strike()
-        return await self.engine.write(
-            operation, quick=quick, scan=scan, alone=alone, plugin=plugin
-        )
+        return await self.engine.write(operation, **options)
 
-    async def exclusive(
-        self,
-        operation: Callable[[], Steps[T]],
-        *,
-        keep: bool = True,
-        checks_references: bool = True,
-        plugin: str = "",
-    ) -> T:
+    async def exclusive(self, operation: Callable[[], Steps[T]], **options: Any) -> T:
         await self._strike()
-        return await self.engine.exclusive(
-            operation, keep=keep, checks_references=checks_references, plugin=plugin
-        )
+        return await self.engine.exclusive(operation, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
