@@ -53,7 +53,7 @@ _GRACE = 0.2
 """Seconds that a backend has to stop by itself, before it is ended."""
 
 _END = "SELECT pg_terminate_backend(?)"
-_END_TIMEOUT = 4.0
+_END_TIMEOUT = 0.5
 """Seconds to wait for that."""
 
 _IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE pid = ?"

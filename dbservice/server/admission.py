@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeVar
+from zlib import crc32
 
 import msgspec
 
 from dbservice.engine.fair_queue import FairQueue
-from dbservice.storage.database import is_newcomer
+from dbservice.protocol.names import Namespace
+from dbservice.storage.database import NEWCOMERS
 
 T = TypeVar("T")
 
 NOBODY: Final = ""
 """Stands for the plugin of a request that names none."""
+
+_NEWCOMERS: Final = 16
 
 _RESERVE: Final = 8
 
@@ -115,7 +119,7 @@ class Admission(Generic[T]):
     def finished(self, plugin: str, size: int) -> None:
         """Give back the place of a plugin's request, and start the one whose turn it is."""
         self.active -= 1
-        self._newcomers -= is_newcomer(plugin)
+        self._newcomers -= _is_newcomer(plugin)
         self._taken[plugin].serving -= 1
         self._release(plugin, size)
         if self._queue and (drawn := self._queue.take(self._may_begin)) is not None:
@@ -136,13 +140,13 @@ class Admission(Generic[T]):
         return self._has_place(plugin, self._taken[plugin])
 
     def _has_place(self, plugin: str, taken: _Taken) -> bool:
-        if is_newcomer(plugin) and self._newcomers >= self._newcomers_share:
+        if _is_newcomer(plugin) and self._newcomers >= self._newcomers_share:
             return False
         return taken.serving < self._share
 
     def _begin(self, plugin: str, taken: _Taken, request: T) -> None:
         self.active += 1
-        self._newcomers += is_newcomer(plugin)
+        self._newcomers += _is_newcomer(plugin)
         taken.serving += 1
         self._start(plugin, request)
 
@@ -173,6 +177,15 @@ class Admission(Generic[T]):
         taken.size -= size
         if not taken.size:
             del self._taken[plugin]
+
+
+def newcomers_with(namespace: Namespace) -> str:
+    """Return what stands for a plugin that owns no namespace yet, and a sixteenth of all others."""
+    return f"{NEWCOMERS}{crc32(namespace.prefix.encode()) % _NEWCOMERS}"
+
+
+def _is_newcomer(plugin: str) -> bool:
+    return plugin.startswith(NEWCOMERS)
 
 
 class _Taken(msgspec.Struct):

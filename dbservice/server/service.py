@@ -37,7 +37,7 @@ from dbservice.runtime.clock import Clock, SystemClock
 from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
 from dbservice.runtime.logs import SparingLog
-from dbservice.server.admission import NOBODY, Admission, Limits
+from dbservice.server.admission import NOBODY, Admission, Limits, newcomers_with
 from dbservice.server.answering import LARGEST_HEADERS, Answering, EncodedReply, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
@@ -47,7 +47,7 @@ from dbservice.server.observation import Exchange, Observation
 from dbservice.server.peers import OtherServiceError, Peers
 from dbservice.server.settings import Settings
 from dbservice.sqltext.dialects import Dialect
-from dbservice.storage.database import Database
+from dbservice.storage.database import NEWCOMERS, Database
 from dbservice.transfer import Exporter, Importer
 
 if TYPE_CHECKING:
@@ -356,10 +356,16 @@ class DatabaseService:
         if self._takes_no_more:
             await self._refuse(incoming, shutting_down())
             return
-        turn = NOBODY if incoming.namespace is None else self.database.turn_of(incoming.namespace)
-        for refused in self._admission.offer(turn, incoming, incoming.size):
+        for refused in self._admission.offer(self._turn_of(incoming), incoming, incoming.size):
             taken = self._admission.active + self._admission.waiting
             await self._refuse(refused, overloaded(taken))
+
+    def _turn_of(self, incoming: Incoming) -> str:
+        namespace = incoming.namespace
+        if namespace is None:
+            return NOBODY
+        turn = self.database.turn_of(namespace)
+        return newcomers_with(namespace) if turn == NEWCOMERS else turn
 
     def _start_serving(self, plugin: str, incoming: Incoming) -> None:
         task = asyncio.create_task(self._serve(plugin, incoming))

@@ -6,7 +6,6 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 import msgspec
 from msgspec import UNSET
@@ -226,12 +225,10 @@ class Database:
     def turn_of(self, namespace: Namespace) -> str:
         """Return in whose turn the requests of a plugin are served.
 
-        That is its own, once it has stored something. Until then a few turns are for all, because
+        That is its own, once it has stored something. Until then one turn is for all, because
         without accounts anybody may make up names, and each would have one.
         """
-        if namespace in self._admitted:
-            return namespace.plugin
-        return f"{_UNKNOWN}{crc32(namespace.prefix.encode()) % _NEWCOMERS}"
+        return namespace.plugin if namespace in self._admitted else NEWCOMERS
 
     async def admit(self, namespace: Namespace) -> None:
         """Make sure that this spelling of a plugin's name owns its namespace.
@@ -311,16 +308,8 @@ _BY_KEY = (kv.KvGet, kv.KvSet, kv.KvDelete, kv.KvIncr, rows.Upsert)
 _BY_ID = (rows.Select, rows.Update, rows.Delete)
 _ALONE = (system.Import, system.Clear)
 
-_NEWCOMERS = 16
-"""Turns of all plugins together that own no namespace yet."""
-
-_UNKNOWN = "?"
-"""What the names of these turns begin with, and none of a plugin."""
-
-
-def is_newcomer(turn: str) -> bool:
-    """Return whether a turn is one of those of plugins that own no namespace yet."""
-    return turn.startswith(_UNKNOWN)
+NEWCOMERS = "?"
+"""Stands for all plugins that own no namespace yet; no plugin has this name."""
 
 
 _FEW = 16
