@@ -320,6 +320,52 @@ async def test_everything_was_closed():
         result.assert_outcomes(passed=2, errors=1)
         result.stdout.fnmatch_lines_random(["*cannot close*", "*cannot stop*"])
 
+    def test_every_plugin_is_closed_whatever_another_one_raises(
+        self, project: pytest.Pytester
+    ) -> None:
+        result = run(
+            project,
+            """
+CLOSED = []
+
+class Plugin:
+    def __init__(self, nats, namespace):
+        self.namespace = namespace
+    async def close(self):
+        CLOSED.append(self.namespace)
+        if self.namespace == "p1":
+            pytest.fail("not closed: p1")
+        raise RuntimeError(f"not closed: {self.namespace}")
+
+async def test_x(rosey_plugin):
+    for n in range(3):
+        await rosey_plugin(Plugin, namespace=f"p{n}", migrate=False)
+
+async def test_all_were_closed():
+    assert CLOSED == ["p2", "p1", "p0"]
+""",
+        )
+        result.assert_outcomes(passed=2, errors=1)
+        result.stdout.fnmatch_lines([f"*not closed: p{n}" for n in (2, 1, 0)])
+
+    def test_what_the_test_left_is_told_beside_what_could_not_be_stopped(
+        self, project: pytest.Pytester
+    ) -> None:
+        result = run(
+            project,
+            """
+async def test_x(db_service, nats_client):
+    async def discard(self):
+        raise OSError("cannot stop")
+    db_service.discard = discard.__get__(db_service)
+    KEPT.add(asyncio.create_task(asyncio.sleep(60)))
+""",
+        )
+        result.assert_outcomes(passed=1, errors=1)
+        result.stdout.fnmatch_lines(
+            ["*OSError: cannot stop", "*AssertionError: The test left behind:"]
+        )
+
     @pytest.mark.parametrize("patched", ["AsyncMock()", "not_waiting"])
     def test_asyncio_sleep_may_be_replaced_before_our_fixtures(
         self, project: pytest.Pytester, patched: str
