@@ -111,6 +111,16 @@ LINES = [
         unit="requests",
     ),
     Line(
+        "touched",
+        "No request of a plugin makes SQLite touch another plugin's table",
+        "generated requests, half of which name the neighbour's table; SQLite's authorizer notes "
+        "every table that a statement touches",
+        "tests/proof/test_touched.py",
+        {"ROSEY_TOUCHED_REQUESTS": 2_000},
+        {"ROSEY_TOUCHED_REQUESTS": 50_000},
+        unit="requests",
+    ),
+    Line(
         "neighbour",
         "A plugin that attacks makes its neighbour lose nothing",
         "legal requests that want to be expensive, on both engines, in one account and in several",
