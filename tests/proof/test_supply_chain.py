@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import deque
+from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 
 from packaging.requirements import Requirement
@@ -52,10 +54,21 @@ def test_the_lock_file_has_what_is_asked_for() -> None:
     lock = (ROOT / ".ci/requirements.txt").read_text()
     locked = dict(re.findall(r"^([\w.-]+)(?:\[.*\])?==([\w.+!]+)", lock, re.MULTILINE))
     assert lock.count("--hash=sha256:") > len(locked)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["dev"], *extras["proof"], *extras["release"]]
-    for requirement in map(Requirement, asked):
+    for requirement in asked_for("dev", "proof", "release"):
         name = canonicalize_name(requirement.name)
-        if name != project["name"]:
-            assert requirement.specifier.contains(locked[name]), requirement
+        assert requirement.specifier.contains(locked[name]), requirement
+
+
+def asked_for(*extras: str) -> Iterator[Requirement]:
+    """Yield what the project and these extras of it ask for; an extra may ask for others."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = deque(project["dependencies"])
+    for extra in extras:
+        asked.extend(project["optional-dependencies"][extra])
+    while asked:
+        requirement = Requirement(asked.popleft())
+        if requirement.name == project["name"]:
+            for extra in requirement.extras:
+                asked.extend(project["optional-dependencies"][extra])
+        else:
+            yield requirement
