@@ -170,11 +170,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return (yield)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """End the faults of a test before its fixtures are torn down."""
-    if (faults := marks.run_of(item).faults) is not None:
-        faults.lift()
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """End the faults of a test before its fixtures are torn down, which they are in any case."""
+    try:
+        if (faults := marks.run_of(item).faults) is not None:
+            faults.lift()
+    finally:
+        result = yield
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

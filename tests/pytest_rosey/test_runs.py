@@ -320,6 +320,26 @@ async def test_everything_was_closed():
         result.assert_outcomes(passed=2, errors=1)
         result.stdout.fnmatch_lines_random(["*cannot close*", "*cannot stop*"])
 
+    def test_faults_that_cannot_be_ended_leave_nothing_to_the_next(
+        self, project: pytest.Pytester
+    ) -> None:
+        result = run(
+            project,
+            """
+async def test_x(nats_faults, nats_client):
+    def lift():
+        raise OSError("the server does not come back")
+    nats_faults.lift = lift
+    KEPT.add(nats_client)
+
+async def test_y(storage):
+    await storage("notes").kv.set("k", 1)
+    assert all(client.is_closed for client in KEPT)
+""",
+        )
+        result.assert_outcomes(passed=2, errors=1)
+        result.stdout.fnmatch_lines(["*OSError: the server does not come back"])
+
     def test_every_plugin_is_closed_whatever_another_one_raises(
         self, project: pytest.Pytester
     ) -> None:
