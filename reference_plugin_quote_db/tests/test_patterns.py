@@ -81,7 +81,7 @@ async def test_flags_work_without_a_restart(plugin: QuoteDBPlugin, client: Stora
 
 @pytest.mark.parametrize(
     ("value", "enabled"),
-    [("true", True), ("ON", True), ("1", True), ("yes", True), ("false", False), ("", False)],
+    [("true", True), ("ON", True), ("1", True), ("yes", True), ("false", False)],
 )
 async def test_the_older_spelling_is_read_where_there_is_no_newer(
     plugin: QuoteDBPlugin, client: StorageClient, value: str, enabled: bool

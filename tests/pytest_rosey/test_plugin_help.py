@@ -147,7 +147,7 @@ def test_header_says_what_was_chosen_and_why(
             "rosey_fake(assert_all_caled=False)",
             (
                 "*::test_x: @pytest.mark.rosey_fake takes assert_all_called=True|False and "
-                "contract=True|False, got assert_all_caled."
+                "contract=True|False, got assert_all_caled=False."
             ),
         ),
     ],

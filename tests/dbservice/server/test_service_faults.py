@@ -19,6 +19,7 @@ from dbservice.client import StorageClient
 from dbservice.client.errors import DatabaseUnavailable, RequestTimeout, ValueTooLarge
 from dbservice.engine.errors import EngineError, UnavailableError
 from dbservice.runtime.clock import ManualClock, system_time
+from dbservice.runtime.health import Unwell
 from dbservice.runtime.logs import JsonFormatter
 from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
@@ -293,7 +294,7 @@ async def test_a_lost_database_is_told_and_forgotten_when_it_is_back(monkeypatch
                 await shop.kv.get("k")
             assert told.value.retryable
             assert "I/O" not in told.value.message
-            with pytest.raises(UnavailableError):
+            with pytest.raises(Unwell, match="it cannot be reached"):
                 await bus.service.checks["database"]()
         assert await shop.kv.get("k") == 1
         await bus.service.checks["database"]()
@@ -336,7 +337,7 @@ async def test_a_lost_postgresql_is_told_and_reached_again_when_it_is_back(own_p
             for request in (shop.kv.get("k"), shop.kv.set("k", 2)):
                 with pytest.raises(DatabaseUnavailable):
                     await request
-        with pytest.raises(UnavailableError):
+        with pytest.raises(Unwell, match="it cannot be reached"):
             await bus.service.checks["database"]()
 
         await asyncio.to_thread(own_postgres.restart)
