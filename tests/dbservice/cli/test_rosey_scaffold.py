@@ -60,12 +60,12 @@ def test_its_import_is_repeated_by_what_is_advised(
     if served:
         serve("--nats", nats_server.url, "--db", database)
     assert say("migrate", "game", "apply", *where)[0] == 0
-    for rows in (1, 2):
+    for rows in ("1 row", "2 rows"):
         code, _, told = say("import", "game", "game.jsonl", *where)
         assert code == 1
         _, _, advice = told.strip().rpartition("import the file: rosey ")
         _, out, told = say(*shlex.split(advice))
-        assert out.startswith(f"Imported {rows} rows of 1 tables"), told
+        assert out.startswith(f"Imported {rows} of 1 table "), told
         add_a_row(tmp_path)
         assert say("scaffold", "old.db", "--plugin", "game")[0] == 0
 
