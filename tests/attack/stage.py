@@ -104,9 +104,9 @@ class Stage:
         try:
             phases["during"] = await self._neighbour_for(seconds)
         finally:
-            attacking.cancel()
-            with suppress(asyncio.CancelledError):
-                await attacking
+            while not attacking.done():  # Python 3.11's wait_for() swallows a cancellation at times
+                attacking.cancel()
+                await asyncio.wait([attacking], timeout=1)
         await asyncio.sleep(0.5)
         phases["after"] = await self._neighbour_for(seconds / 3)
         watching.cancel()
