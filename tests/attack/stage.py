@@ -107,6 +107,8 @@ class Stage:
             while not attacking.done():  # Python 3.11's wait_for() swallows a cancellation at times
                 attacking.cancel()
                 await asyncio.wait([attacking], timeout=1)
+            if not attacking.cancelled():
+                attacking.result()  # which raises what went wrong
         await asyncio.sleep(0.5)
         phases["after"] = await self._neighbour_for(seconds / 3)
         watching.cancel()
