@@ -24,6 +24,7 @@ from dbservice.cli.progress import Count, counting
 from dbservice.client import StorageClient, ValidationError
 from dbservice.protocol.errors import RequestError
 from dbservice.protocol.names import namespace
+from dbservice.protocol.system import Imported
 from dbservice.transfer.lines import EndLine, Header, chained, read
 
 PIPE: Final = "-"
@@ -172,15 +173,23 @@ async def import_(asked: Asked) -> int:
         session = _digest(file)
         async with AsyncExitStack() as connected:
             storage = await storage_at(asked.where, asked.plugin, connected)
-            if asked.clear:
-                await storage.clear(timeout=_PATIENT)
-            with counting(f"importing {asked.plugin}", end.lines) as count:
-                try:
-                    done = await storage.import_(
-                        _lines(file, count), session=session, timeout=_PATIENT
-                    )
-                except ValidationError as error:
+
+            async def attempt() -> Imported:
+                with counting(f"importing {asked.plugin}", end.lines) as count:
+                    lines = _lines(file, count)
+                    return await storage.import_(lines, session=session, timeout=_PATIENT)
+
+            try:
+                done = await attempt()
+            except ValidationError as error:
+                if error.details.get("field") not in ("plugin", "session"):
+                    raise
+                if not asked.clear:
                     raise _with_advice(error, asked) from None
+                # The service has looked whether it can take the file: nothing is lost for one that
+                # it cannot.
+                await storage.clear(timeout=_PATIENT)
+                done = await attempt()
     told = {"success": True, "file": asked.file, "checksum": end.checksum, "tables": done.tables}
     told |= {"rows": done.rows, "keys": done.keys, "migrations": done.migrations}
     text = (
@@ -192,9 +201,7 @@ async def import_(asked: Asked) -> int:
     return 0
 
 
-def _with_advice(error: ValidationError, asked: Asked) -> CommandFailed | ValidationError:
-    if error.details.get("field") not in ("plugin", "session"):
-        return error
+def _with_advice(error: ValidationError, asked: Asked) -> CommandFailed:
     advice = f"To remove what is there and import the file: {_command(asked, clear=True)}"
     return CommandFailed(f"{error.message} {advice}", **error.details)
 

@@ -227,9 +227,7 @@ class Migrator:
         dialect = self._engine.dialect
         if not (yield from ledger.try_lock(dialect, namespace.plugin)):
             raise self._busy(namespace)
-        files = read_migrations(self._roots, namespace.plugin) if history else []
-        by_version = {file.version: file for file in files}
-        same = [_same_file(entry, by_version.get(entry.version)) for entry in history]
+        same = self.same_files(namespace, history)
         yield from own_tables.upgrade(dialect_of(dialect))
         scripts = self._prepared(same, Direction.UP, namespace)
         for entry, script in zip(history, scripts, strict=True):
@@ -238,6 +236,18 @@ class Migrator:
             yield from ledger.insert(namespace.plugin, entry)
 
     # --- reading -----------------------------------------------------------------------------
+
+    def same_files(
+        self, namespace: Namespace, history: Sequence[HistoryEntry]
+    ) -> list[MigrationFile]:
+        """Return the files that the bookkeeping of another database tells of.
+
+        Raises:
+            RequestError: MIGRATION_NOT_FOUND or CHECKSUM_MISMATCH if this service has others.
+        """
+        files = read_migrations(self._roots, namespace.plugin) if history else []
+        by_version = {file.version: file for file in files}
+        return [_same_file(entry, by_version.get(entry.version)) for entry in history]
 
     async def read_files(self, plugin: str) -> list[MigrationFile]:
         """Read a plugin's files, where a slow disk holds nobody up."""

@@ -155,20 +155,27 @@ class Importer:
             "SELECT session, text FROM _imports WHERE plugin = ? ORDER BY part LIMIT 1",
             (namespace.plugin,),
         )
-        if found.rows:
-            session, text = found.rows[0]
-            progress = _decoded(text)
-            if session == request.session and progress is not None:
-                return progress
-            if progress is not None and progress.has_begun:
-                raise invalid(
-                    "Another export is being imported here: send that one to its end, or clear "
-                    "the namespace first.",
-                    field="session",
-                )
+        session, text = found.rows[0] if found.rows else (None, "")
+        progress = _decoded(text)
+        if session == request.session and progress is not None:
+            return progress
+        self._check_files(namespace, request.text)
+        if progress is not None and progress.has_begun:
+            raise invalid(
+                "Another export is being imported here: send that one to its end, or clear the "
+                "namespace first.",
+                field="session",
+            )
         yield from self._check_empty(namespace)
         yield from self.forget(namespace)
         return Progress()
+
+    def _check_files(self, namespace: Namespace, text: str) -> None:
+        """Refuse what other migrations have made, before anybody clears a namespace for it."""
+        first, is_whole, _ = text.partition("\n")
+        header = read(first, 1) if is_whole and first.strip() else None
+        if isinstance(header, Header):
+            self._migrator.same_files(namespace, header.migrations)
 
     def _check_empty(self, namespace: Namespace) -> Steps[None]:
         sql = dialect_of(self._dialect)

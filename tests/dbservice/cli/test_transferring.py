@@ -120,6 +120,23 @@ def test_nothing_is_overwritten(say: Say, filled: Path, tmp_path: Path) -> None:
     assert say("import", "quote-db", "b.jsonl", "--clear", "--db", str(filled))[0] == 0
 
 
+def test_nothing_is_cleared_for_a_file_that_cannot_be_taken(
+    say: Say, filled: Path, tmp_path: Path
+) -> None:
+    say("export", "quote-db", "a.jsonl", "--db", str(filled))
+    before = asyncio.run(content(sqlite(filled)))
+    others = tmp_path / "others" / "quote-db"
+    shutil.copytree(migration_root() / "quote-db", others)
+    changed = next(others.glob("001_*.sql"))
+    changed.write_text(changed.read_text() + "-- another\n")
+
+    for root, told in ((others.parent, "CHECKSUM_MISMATCH"), (tmp_path, "MIGRATION_NOT_FOUND")):
+        place = ("--db", str(filled), "--migrations", str(root))
+        code, _, err = say("import", "quote-db", "a.jsonl", "--clear", *place)
+        assert (code, told in err) == (1, True), err
+        assert asyncio.run(content(sqlite(filled))) == before
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
