@@ -100,7 +100,7 @@ def _run(line: Line, knobs: Knobs, seed: int) -> Outcome:
         )
     said = log.read_text(errors="replace")
     times = sum(map(int, re.findall(rf"\b(\d+) {line.unit}\b", said)))
-    failures = sum(map(int, _FAILED.findall(said.rpartition("\n==")[2] or said)))
+    failures = sum(map(int, _FAILED.findall(said.rstrip().rpartition("\n")[2])))
     if ended.returncode or not times:
         failures = max(1, failures)
         print(said[-6_000:])
