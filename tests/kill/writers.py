@@ -20,6 +20,9 @@ _TIMEOUT = 0.5
 _PAUSE = 0.02
 """Seconds after a failure, which comes at once while there is no service."""
 
+_AT_ONCE = 1_000
+"""Requests; a service that has many more to answer turns them away."""
+
 _PATIENT = RetryPolicy(timeout=(0.02,) * 200, connection=(0.05,) * 400, limit=600)
 """Outlasts every restart."""
 
@@ -157,8 +160,13 @@ class Writers:
     async def _compare_keys(self) -> None:
         book = self._books["set"]
         names = [*book.acknowledged, *book.failed]
-        values = await asyncio.gather(*(self._patient.kv.get(name, timeout=10) for name in names))
-        stored = dict(zip(names, values, strict=True))
+        stored = {}
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            values = await asyncio.gather(
+                *(self._patient.kv.get(name, timeout=10) for name in some)
+            )
+            stored.update(zip(some, values, strict=True))
         self.findings.lost += [name for name in book.acknowledged if stored[name] != name]
         self.findings.failed_but_stored += sum(stored[name] == name for name in book.failed)
 
