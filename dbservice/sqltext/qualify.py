@@ -67,9 +67,13 @@ def _rewritten(command: Command, replacements: dict[int, str]) -> str:
 
 
 def _check_words(tokens: Sequence[Token], namespace: Namespace, dialect: Dialect) -> None:
+    depth = 0
     for token in tokens:
         if token.kind is Kind.PARAMETER:
             raise SqlError(f"'{token.text}' is a parameter: write the value itself", token.line)
+        depth += (token.text == "(") - (token.text == ")")
+        if depth < 0:
+            raise SqlError("')' closes nothing that was opened", token.line)
     POLICIES[dialect].check_names(
         tokens,
         lambda name: is_own_table(name, namespace) or is_own_object(name, namespace),

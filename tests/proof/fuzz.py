@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from itertools import count
@@ -57,21 +58,21 @@ def main() -> int:
 
 def _survives(reader: Reader, inputs: int) -> bool:
     """Feed a reader in a fork, since a fuzzer ends its process; tell what came of it."""
-    with tempfile.TemporaryDirectory(prefix="rosey-fuzz-") as directory:
-        log = Path(directory, "log")
-        child = os.fork()
-        if not child:
-            try:
-                with log.open("wb") as said:
-                    os.dup2(said.fileno(), 1)
-                    os.dup2(said.fileno(), 2)
-                _feed(reader, inputs, Path(directory))
-            finally:
-                os._exit(1)  # the directory is the parent's
-        _, status = os.waitpid(child, 0)
-        if status:
-            print(log.read_text(errors="replace")[-4000:])
-        executed = re.search(r"Done (\d+) runs", log.read_text(errors="replace"))
+    # No `with`: what ends the fork is an exception, which would take the directory away.
+    directory = Path(tempfile.mkdtemp(prefix="rosey-fuzz-"))
+    log = directory / "log"
+    child = os.fork()
+    if not child:
+        with log.open("wb") as said:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+        _feed(reader, inputs, directory)
+    _, status = os.waitpid(child, 0)
+    told = log.read_text(errors="replace")
+    shutil.rmtree(directory)
+    if status:
+        print(told[-4000:])
+    executed = re.search(r"Done (\d+) runs", told)
     verdict = (
         f"FAILED, its input is in {FOUND}" if status or not executed else "none of them a finding"
     )

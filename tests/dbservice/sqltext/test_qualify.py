@@ -421,6 +421,12 @@ def test_a_prefix_inside_a_longer_one_owns_nothing() -> None:
 
 
 @pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
+def test_a_parenthesis_that_closes_nothing_is_refused(dialect: Dialect) -> None:
+    with pytest.raises(SqlError, match="closes nothing"):
+        qualified("INSERT INTO a SELECT 1 FROM b), c", dialect)
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
