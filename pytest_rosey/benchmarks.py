@@ -136,10 +136,8 @@ class RoseyBenchmark:
         Raises:
             ValueError: nothing would be measured.
         """
-        if min(clients, each, rounds) < 1:
-            raise ValueError(f"Nothing to measure: {clients=}, {each=}, {rounds=}; 1 or more each.")
         if not self._benchmark.enabled:
-            rounds = clients = each = 1
+            clients, each, rounds = (min(number, 1) for number in (clients, each, rounds))
         clock, calls = self._clock.clock, list[float]()
 
         async def client() -> None:
@@ -156,6 +154,10 @@ class RoseyBenchmark:
             return clock() - start
 
         async def all_rounds() -> list[float]:
+            if min(clients, each, rounds) < 1:
+                raise ValueError(
+                    f"Nothing to measure: {clients=}, {each=}, {rounds=}; 1 or more each."
+                )
             return [await round_() for _ in range(rounds)]
 
         durations = await self._measured(all_rounds)
