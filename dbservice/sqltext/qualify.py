@@ -465,7 +465,8 @@ class _Walk:
     def _is_foreign_keys(self) -> bool:
         """Whether this is `PRAGMA foreign_keys = …`, which does nothing inside a transaction."""
         words = [token.name for token in self._tokens if token.is_name]
-        return words[1] in ("foreign_keys", "defer_foreign_keys") and self._text(2) == "="
+        is_either = words[1:2] in (["foreign_keys"], ["defer_foreign_keys"])
+        return is_either and self._text(2) == "="
 
     # --- expressions and queries -------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pytest
 
 from dbservice.protocol.names import namespace
 from dbservice.sqltext.dialects import Dialect
+from dbservice.sqltext.keywords import FORBIDDEN_COMMANDS
 from dbservice.sqltext.lexer import SqlError, commands
 from dbservice.sqltext.qualify import qualify
 
@@ -418,6 +419,13 @@ def test_a_prefix_inside_a_longer_one_owns_nothing() -> None:
         qualified("DROP INDEX idx_quote_db__a", SQLITE, "db")
     with pytest.raises(SqlError, match="outside this plugin's namespace"):
         qualified("DROP TABLE quote_db__a", SQLITE, "db")
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
+@pytest.mark.parametrize("word", sorted({*FORBIDDEN_COMMANDS, "COMMENT", "SET", "PRAGMA"}))
+def test_a_command_of_one_word_is_refused(word: str, dialect: Dialect) -> None:
+    with pytest.raises(SqlError):
+        qualified(word, dialect)
 
 
 @pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
