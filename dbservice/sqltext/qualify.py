@@ -67,19 +67,34 @@ def _rewritten(command: Command, replacements: dict[int, str]) -> str:
 
 
 def _check_words(tokens: Sequence[Token], namespace: Namespace, dialect: Dialect) -> None:
-    depth = 0
     for token in tokens:
         if token.kind is Kind.PARAMETER:
             raise SqlError(f"'{token.text}' is a parameter: write the value itself", token.line)
-        depth += (token.text == "(") - (token.text == ")")
-        if depth < 0:
-            raise SqlError("')' closes nothing that was opened", token.line)
     POLICIES[dialect].check_names(
         tokens,
         lambda name: is_own_table(name, namespace) or is_own_object(name, namespace),
         advice=f"write the bare name, or one that starts with '{namespace.prefix}'",
         exempt=(sequence.TABLE,) if dialect is Dialect.SQLITE else (),
     )
+
+
+def _ends_of_parentheses(tokens: Sequence[Token]) -> dict[int, int]:
+    """Return the index after each `)`, by that of its `(`."""
+    ends: dict[int, int] = {}
+    open_ones: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.text == "(":
+            open_ones.append(index)
+        elif token.text == ")":
+            if not open_ones:
+                raise SqlError("')' closes nothing that was opened", token.line)
+            ends[open_ones.pop()] = index + 1
+    if open_ones:
+        raise SqlError(
+            "a parenthesis of this command is never closed: expected ')'",
+            tokens[open_ones[-1]].line,
+        )
+    return ends
 
 
 def is_own_table(name: str, namespace: Namespace) -> bool:
@@ -191,6 +206,7 @@ class _Walk:
         self._namespace = namespace
         self._dialect = dialect
         self._policy = POLICIES[dialect]
+        self._ends = _ends_of_parentheses(tokens)
         self._kind = ""
         self._frames = [_Frame(_Scope(), is_query=True)]
         self._tables: list[tuple[int, _Scope]] = []
@@ -219,12 +235,7 @@ class _Walk:
 
     def _after_parenthesis(self, index: int) -> int:
         """Return the index after the `)` that closes the `(` at `index`."""
-        depth = 0
-        for position in range(index, len(self._tokens)):
-            depth += {"(": 1, ")": -1}.get(self._text(position), 0)
-            if depth == 0:
-                return position + 1
-        return len(self._tokens)
+        return self._ends.get(index, index + 1)
 
     @property
     def _frame(self) -> _Frame:

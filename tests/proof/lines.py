@@ -99,7 +99,7 @@ LINES = [
         found=(
             "tests/dbservice/sqltext/test_qualify.py::test_queries_nested_too_deeply_are_refused",
             "tests/dbservice/sqltext/test_qualify.py::test_a_quoted_name_that_touches_a_word",
-            "tests/dbservice/sqltext/test_qualify.py::test_a_parenthesis_that_closes_nothing_is_refused",
+            "tests/dbservice/sqltext/test_qualify.py::test_a_parenthesis_without_the_other_is_refused",
             "tests/dbservice/sqltext/test_qualify.py::test_a_command_of_one_word_is_refused",
             "tests/dbservice/migrate/test_files.py::test_files_that_cannot_be_understood",
         ),

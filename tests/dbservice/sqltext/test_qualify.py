@@ -429,9 +429,17 @@ def test_a_command_of_one_word_is_refused(word: str, dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
-def test_a_parenthesis_that_closes_nothing_is_refused(dialect: Dialect) -> None:
-    with pytest.raises(SqlError, match="closes nothing"):
-        qualified("INSERT INTO a SELECT 1 FROM b), c", dialect)
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("INSERT INTO a SELECT 1 FROM b), c", r"'\)' closes nothing"),
+        ("INSERT INTO a (" * 20_000, "parenthesis of this command is never closed"),
+    ],
+    ids=["nothing opened", "nothing closed"],
+)
+def test_a_parenthesis_without_the_other_is_refused(sql: str, why: str, dialect: Dialect) -> None:
+    with pytest.raises(SqlError, match=why):
+        qualified(sql, dialect)
 
 
 @pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
