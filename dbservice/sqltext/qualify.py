@@ -100,16 +100,22 @@ def _ends_of_parentheses(tokens: Sequence[Token]) -> dict[int, int]:
 def is_own_table(name: str, namespace: Namespace) -> bool:
     """Whether `name` is a full table name of this plugin."""
     bare = name.removeprefix(namespace.prefix)
-    return bare != name and "__" not in bare and IDENTIFIER.fullmatch(bare) is not None
+    return _is_prefixed(name, namespace) and IDENTIFIER.fullmatch(bare) is not None
 
 
 def is_own_object(name: str, namespace: Namespace) -> bool:
     """Whether `name` is a full index or trigger name of this plugin.
 
     The usual `idx_quote_db__quotes_author` counts: a word for the kind of thing, then the prefix.
+    What follows may be any text: `"by Name"` became `"quote_db__by Name"`.
     """
     word, _, rest = name.partition("_")
-    return is_own_table(name, namespace) or (word in OBJECT_WORDS and is_own_table(rest, namespace))
+    return _is_prefixed(name, namespace) or (word in OBJECT_WORDS and _is_prefixed(rest, namespace))
+
+
+def _is_prefixed(name: str, namespace: Namespace) -> bool:
+    bare = name.removeprefix(namespace.prefix)
+    return bare != name and bare[:1] not in ("", "_") and "__" not in bare
 
 
 def _shortened(name: str) -> str:

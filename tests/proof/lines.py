@@ -100,6 +100,7 @@ LINES = [
             "tests/dbservice/sqltext/test_qualify.py::test_queries_nested_too_deeply_are_refused",
             "tests/dbservice/sqltext/test_qualify.py::test_a_quoted_name_that_touches_a_word",
             "tests/dbservice/sqltext/test_qualify.py::test_a_parenthesis_without_the_other_is_refused",
+            "tests/dbservice/sqltext/test_qualify.py::test_an_index_of_any_name_may_be_written_bare_or_in_full",
             "tests/dbservice/sqltext/test_qualify.py::test_a_command_of_one_word_is_refused",
             "tests/dbservice/migrate/test_files.py::test_files_that_cannot_be_understood",
         ),

@@ -422,6 +422,12 @@ def test_a_prefix_inside_a_longer_one_owns_nothing() -> None:
 
 
 @pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
+def test_an_index_of_any_name_may_be_written_bare_or_in_full(dialect: Dialect) -> None:
+    for name in ("by Name", "quote_db__by Name"):
+        assert qualified(f'DROP INDEX "{name}"', dialect) == 'DROP INDEX "quote_db__by Name"'
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
 @pytest.mark.parametrize("word", sorted({*FORBIDDEN_COMMANDS, "COMMENT", "SET", "PRAGMA"}))
 def test_a_command_of_one_word_is_refused(word: str, dialect: Dialect) -> None:
     with pytest.raises(SqlError):
