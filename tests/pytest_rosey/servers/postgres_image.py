@@ -6,6 +6,7 @@ It takes the same variables and the same command, and like that one it makes a c
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -59,7 +60,8 @@ def _libraries(executables: list[Path]) -> set[Path]:
     for executable in executables:
         listed = subprocess.run(["ldd", executable], capture_output=True, text=True, check=True)
         words = listed.stdout.split()
-        found |= {Path(word) for word in words if word.startswith("/")}
+        # Those of the wheel are found as bin/../lib, and no place may be in an archive twice.
+        found |= {Path(os.path.normpath(word)) for word in words if word.startswith("/")}
     return found
 
 
