@@ -8,10 +8,12 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,19 +99,23 @@ def run_shell(block: Block, directory: Path, nats: str) -> str:
     A reader has no pytest-randomly, and meets no warning.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ran = subprocess.run(
+    ran = subprocess.Popen(
         ["bash", "-e", "-c", block.source],
         cwd=directory,
         env=dict(
             os.environ, PATH=path, COLUMNS="100", ROSEY_NATS=nats, PYTEST_ADDOPTS="-p no:randomly"
         ),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
-    assert ran.returncode == 0, f"{block} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
-    assert "Warning" not in ran.stderr, f"{block} warns:\n{ran.stderr}"
-    return ran.stdout
+    printed, told = ran.communicate()
+    with suppress(ProcessLookupError):  # a block that failed leaves a service on everybody's bus
+        os.killpg(ran.pid, signal.SIGKILL)
+    assert ran.returncode == 0, f"{block} ended with {ran.returncode}:\n{printed}{told}"
+    assert "Warning" not in told, f"{block} warns:\n{told}"
+    return printed
 
 
 def write(block: Block, directory: Path) -> None:
