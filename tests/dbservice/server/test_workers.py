@@ -201,9 +201,9 @@ async def test_no_process_outlives_a_service_that_was_killed(
     [template] = {each for each in processes() - before if children(each)}
     hostile = bus.asking("sql.shop.execute", ENDLESS)
     await bus.has_taken(5)
-    workers = children(template)
+    workers = [os.pidfd_open(worker) for worker in children(template)]
     os.kill(template, signal.SIGKILL)  # as it ends when the service is gone
-    ended = [select.select([os.pidfd_open(worker)], [], [], 60)[0] for worker in workers]
+    ended = [select.select([worker], [], [], 60)[0] for worker in workers]
     assert all(ended)
     hostile.cancel()
     await asyncio.gather(hostile, return_exceptions=True)

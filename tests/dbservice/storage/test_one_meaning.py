@@ -428,9 +428,14 @@ async def test_another_type_is_carried_as_its_text_with_a_warning(
     literal: str,
     shown: str,
 ) -> None:
-    applied = await apply(
-        f"CREATE TABLE t ({{id}}, v {declared})", f"INSERT INTO t (id, v) VALUES (1, {literal})"
-    )
+    try:
+        applied = await apply(
+            f"CREATE TABLE t ({{id}}, v {declared})", f"INSERT INTO t (id, v) VALUES (1, {literal})"
+        )
+    except RequestError as error:
+        if "unsupported XML feature" not in error.message:
+            raise
+        pytest.skip("this PostgreSQL was built without XML")
     assert codes(applied) == {"TYPE_AS_TEXT"}
     assert await plugin.one(1, table="t") == {"id": 1, "v": shown}
     await plugin.row("insert", table="t", data={"id": 2, "v": shown})
