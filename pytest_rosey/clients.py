@@ -155,4 +155,11 @@ class LoopBound(Client):
     @override
     async def close(self) -> None:
         self.owner.check()
-        await super().close()
+        try:
+            await super().close()
+        except asyncio.CancelledError:
+            # A task of nats-py's that was cancelled while it waited for the same transport has
+            # cancelled that for everybody; it is closed all the same.
+            task = asyncio.current_task()
+            if not self.is_closed or (task is not None and task.cancelling()):
+                raise

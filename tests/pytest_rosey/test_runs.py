@@ -368,6 +368,31 @@ async def test_all_were_closed():
         result.assert_outcomes(passed=2, errors=1)
         result.stdout.fnmatch_lines([f"*not closed: p{n}" for n in (2, 1, 0)])
 
+    def test_what_was_cancelled_is_told_and_the_next_test_has_a_loop_of_its_own(
+        self, project: pytest.Pytester
+    ) -> None:
+        result = run(
+            project,
+            """
+import asyncio
+LOOPS = []
+
+class Plugin:
+    def __init__(self, nats, namespace): pass
+    async def close(self):
+        raise asyncio.CancelledError
+
+async def test_x(rosey_plugin):
+    LOOPS.append(asyncio.get_running_loop())
+    await rosey_plugin(Plugin, namespace="p", migrate=False)
+
+async def test_y(storage):
+    assert asyncio.get_running_loop() not in LOOPS
+""",
+        )
+        result.assert_outcomes(passed=2, errors=1)
+        result.stdout.fnmatch_lines(["*RuntimeError: a part of the clean-up was cancelled*"])
+
     def test_what_the_test_left_is_told_beside_what_could_not_be_stopped(
         self, project: pytest.Pytester
     ) -> None:
