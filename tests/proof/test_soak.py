@@ -172,8 +172,11 @@ async def _busy(load: Load, writers: Writers, seconds: float) -> None:
         for task in tasks:
             if task.done():
                 await task
-    for task in tasks:
-        task.cancel()
+    # Python 3.11 swallows a cancellation at times, and they would work for ever.
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
