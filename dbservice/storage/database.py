@@ -112,10 +112,10 @@ class Database:
             return await self._execute_alone(work, namespace, request)
         if namespace not in self._admitted:
             await self._admit(namespace, operation)
+        steps = partial(self.operations.steps, work, namespace, operation, request, key)
         if operation.effect is Effect.READ:
-            steps = partial(self.operations.steps, work, namespace, operation, request, key)
             return await self._read(namespace, operation, request, steps)
-        steps = partial(self._writing, work, namespace, operation, request, key)
+        steps = partial(self._writing, namespace, steps)
         if isinstance(request, rows.Register | rows.Drop):
             return await self._change_table(namespace, request, key, steps)
         try:
@@ -123,16 +123,9 @@ class Database:
         except StatementTimeoutError as error:
             raise WriteTimeoutError(str(error)) from error
 
-    def _writing(
-        self,
-        work: Work,
-        namespace: Namespace,
-        operation: Operation,
-        request: Request,
-        key: str | None,
-    ) -> Steps[Reply]:
-        steps = self.operations.steps(work, namespace, operation, request, key)
-        return _where_no_import_is(namespace, steps) if namespace in self._contested else steps
+    def _writing(self, namespace: Namespace, steps: Callable[[], Steps[Reply]]) -> Steps[Reply]:
+        made = steps()
+        return _where_no_import_is(namespace, made) if namespace in self._contested else made
 
     def _read(
         self,
