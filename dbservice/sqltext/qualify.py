@@ -72,7 +72,7 @@ def _check_words(tokens: Sequence[Token], namespace: Namespace, dialect: Dialect
             raise SqlError(f"'{token.text}' is a parameter: write the value itself", token.line)
     POLICIES[dialect].check_names(
         tokens,
-        lambda name: is_own_table(name, namespace) or is_own_object(name, namespace),
+        lambda name: is_own_object(name, namespace),
         advice=f"write the bare name, or one that starts with '{namespace.prefix}'",
         exempt=(sequence.TABLE,) if dialect is Dialect.SQLITE else (),
     )
@@ -99,12 +99,12 @@ def _ends_of_parentheses(tokens: Sequence[Token]) -> dict[int, int]:
 
 def is_own_table(name: str, namespace: Namespace) -> bool:
     """Whether `name` is a full table name of this plugin."""
-    bare = name.removeprefix(namespace.prefix)
-    return _is_prefixed(name, namespace) and IDENTIFIER.fullmatch(bare) is not None
+    is_table_name = IDENTIFIER.fullmatch(name.removeprefix(namespace.prefix)) is not None
+    return is_table_name and _is_prefixed(name, namespace)
 
 
 def is_own_object(name: str, namespace: Namespace) -> bool:
-    """Whether `name` is a full index or trigger name of this plugin.
+    """Whether `name` is a full table, index or trigger name of this plugin.
 
     The usual `idx_quote_db__quotes_author` counts: a word for the kind of thing, then the prefix.
     What follows may be any text: `"by Name"` became `"quote_db__by Name"`.
