@@ -65,17 +65,9 @@ def check_arguments(words: Words, params: Sequence[Any]) -> None:
         RequestError: VALIDATION_ERROR with reason LIMIT; the message says what is taken.
     """
     if sum(word.text == "|" == before.text for before, word in pairwise(words)) > _MOST_JOINED:
-        raise invalid(
-            f"A query has '||' at most {_MOST_JOINED} times: join more texts with concat().",
-            reason=Reason.LIMIT,
-            field="query",
-        )
+        raise _over(f"A query has '||' at most {_MOST_JOINED} times: join more texts with concat()")
     if sum(word.is_name and word.name == "encode" for word in words) > _MOST_ENCODED:
-        raise invalid(
-            f"A query calls encode() at most {_MOST_ENCODED} times.",
-            reason=Reason.LIMIT,
-            field="query",
-        )
+        raise _over(f"A query calls encode() at most {_MOST_ENCODED} times")
     for index, word in enumerate(words):
         operator = words[index - 1].text + word.text if index else ""
         if word.keyword in _MATCHES:
@@ -151,9 +143,10 @@ def _arguments(words: Words, opening: int) -> Iterator[Words]:
 
 
 def _refused(what: str) -> RequestError:
-    return invalid(
-        f"{what}, written out or given as a parameter: within one call PostgreSQL cannot be "
-        "stopped.",
-        reason=Reason.LIMIT,
-        field="query",
+    return _over(
+        f"{what}, written out or given as a parameter: within one call PostgreSQL cannot be stopped"
     )
+
+
+def _over(what: str) -> RequestError:
+    return invalid(f"{what}.", reason=Reason.LIMIT, field="query")
