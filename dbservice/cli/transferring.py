@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -173,14 +174,9 @@ async def import_(asked: Asked) -> int:
         session = _digest(file)
         async with AsyncExitStack() as connected:
             storage = await storage_at(asked.where, asked.plugin, connected)
-
-            async def attempt() -> Imported:
-                with counting(f"importing {asked.plugin}", end.lines) as count:
-                    lines = _lines(file, count)
-                    return await storage.import_(lines, session=session, timeout=_PATIENT)
-
+            store = partial(_store, storage, file, session, asked.plugin, end.lines)
             try:
-                done = await attempt()
+                done = await store()
             except ValidationError as error:
                 if error.details.get("field") not in ("plugin", "session"):
                     raise
@@ -189,7 +185,7 @@ async def import_(asked: Asked) -> int:
                 # The service has looked whether it can take the file: nothing is lost for one that
                 # it cannot.
                 await storage.clear(timeout=_PATIENT)
-                done = await attempt()
+                done = await store()
     told = {"success": True, "file": asked.file, "checksum": end.checksum, "tables": done.tables}
     told |= {"rows": done.rows, "keys": done.keys, "migrations": done.migrations}
     text = (
@@ -199,6 +195,13 @@ async def import_(asked: Asked) -> int:
     )
     tell(told, text, as_json=asked.as_json)
     return 0
+
+
+async def _store(
+    storage: StorageClient, file: BinaryIO, session: str, plugin: str, lines: int
+) -> Imported:
+    with counting(f"importing {plugin}", lines) as count:
+        return await storage.import_(_lines(file, count), session=session, timeout=_PATIENT)
 
 
 def _with_advice(error: ValidationError, asked: Asked) -> CommandFailed:
