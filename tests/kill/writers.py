@@ -72,6 +72,12 @@ class Findings:
     def wrong(self) -> list[str]:
         return [*self.lost, *self.doubled, *self.other]
 
+    def __str__(self) -> str:
+        return (
+            f"{self.acknowledged} writes acknowledged, {len(self.wrong) or 'none'} lost or stored "
+            f"twice; {self.failed} reported failed, of these stored once {self.failed_but_stored}"
+        )
+
 
 class Writers:
     """24 of them: each writes as fast as it is answered, in rounds.

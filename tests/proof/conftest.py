@@ -14,6 +14,12 @@ __all__ = ["real_nats", "replica"]
 
 
 @pytest.fixture
+def nats_urls(real_nats: str) -> list[str]:
+    """Where the writers connect to; a test with a bus of its own has its own fixture."""
+    return [real_nats]
+
+
+@pytest.fixture
 async def writers(nats_urls: list[str]) -> AsyncIterator[Writers]:
     """Concurrent writers on one connection, which is made anew on whatever server is there."""
     client = await nats.connect(

@@ -46,11 +46,6 @@ BURST = 200
 """Hostile requests at a time."""
 
 
-@pytest.fixture
-def nats_urls(real_nats: str) -> list[str]:
-    return [real_nats]
-
-
 @dataclass(frozen=True)
 class Held:
     """What the processes of a service hold.
