@@ -64,7 +64,7 @@ class FeatureFlags:
                 value = await self._kv.get(_OLDER_PREFIX + key, default)
         except (StorageError, ServiceUnavailableError):
             value = _ABSENT
-        enabled = _truth(value)
+        enabled = truth(value)
         if enabled is None:
             known = key in PROTECTS or self._last_known.get(key, default)
             logger.warning("The flag %s cannot be read; taken as %s", key, known)
@@ -94,8 +94,8 @@ def _key(name: str) -> str:
     return key if key.endswith("_enabled") else f"{key}_enabled"
 
 
-def _truth(value: Any) -> bool | None:
-    """Return what a stored value says, or None if it says neither."""
+def truth(value: Any) -> bool | None:
+    """Return what a value that somebody has set says, or None if it says neither."""
     if isinstance(value, str):
         return _WORDS.get(value.strip().lower())
     return bool(value) if type(value) in (bool, int) and value in (0, 1) else None

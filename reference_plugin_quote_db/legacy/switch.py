@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from reference_plugin_quote_db.flags import truth
+
 SWITCH: Final = "QUOTE_DB_LEGACY"
 FILE: Final = "QUOTE_DB_LEGACY_FILE"
 DEFAULT_FILE: Final = "quotes.db"
 
 _OLDER_SPELLINGS: Final = ("QUOTE_DB_USE_LEGACY", "USE_LEGACY_STORAGE")
-_ON: Final = frozenset({"true", "1", "yes", "on"})
-_OFF: Final = frozenset({"false", "0", "no", "off", ""})
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +26,11 @@ def legacy_wanted(environment: Mapping[str, str] = os.environ) -> bool:
     """
     names = (SWITCH, *_OLDER_SPELLINGS)
     name = next((name for name in names if name in environment), SWITCH)
-    value = environment.get(name, "").strip().lower()
-    if value not in _ON | _OFF:
+    value = environment.get(name, "").strip()
+    wanted = truth(value)
+    if value and wanted is None:
         logger.warning("%s is neither true nor false, so the legacy plugin is not used", name)
-    return value in _ON
+    return bool(wanted)
 
 
 def legacy_file(environment: Mapping[str, str] = os.environ) -> Path:
