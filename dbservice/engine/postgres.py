@@ -517,7 +517,7 @@ class _Connection:
         try:
             return await self._execute(statement)
         except Exception as error:
-            failure = translated(error)
+            failure = self._failure(error)
             self.is_read_only = isinstance(failure, NotWritableError)
             raise failure from error
 
@@ -549,7 +549,18 @@ class _Connection:
         try:
             await self.raw.execute(sql)
         except Exception as error:
-            raise translated(error) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> EngineError:
+        """Return a driver's error as the engine raises it.
+
+        The driver has many kinds for a connection that is lost, by the place where it notices; they
+        have in common that it has closed the connection.
+        """
+        failure = translated(error)
+        if type(failure) is EngineError and self.raw.is_closed():
+            return UnavailableError(str(error))
+        return failure
 
     async def _undo(self) -> None:
         if not self.raw.is_closed() and self.raw.is_in_transaction():

@@ -202,14 +202,12 @@ def cannot_open(url: sa.URL, error: Exception) -> UnavailableError:
 
 def _of_the_client(error: Exception, text: str) -> EngineError:
     """Translate what asyncpg raises without having asked the server."""
-    if isinstance(error, OverflowError | OSError | TimeoutError):
-        kind = OutOfRangeError if isinstance(error, OverflowError) else UnavailableError
-        return kind(text)
-    # The driver's DataError is a ValueError, its InterfaceError for a closed connection is not.
-    if isinstance(error, ValueError):
-        return OutOfRangeError(text) if "range" in text else InvalidValueError(text)
-    if type(error).__name__ == "InterfaceError":
+    if isinstance(error, OSError):
         return UnavailableError(text)
+    if isinstance(error, OverflowError):
+        return OutOfRangeError(text)
+    if isinstance(error, ValueError):  # as the driver's DataError is
+        return OutOfRangeError(text) if "range" in text else InvalidValueError(text)
     return EngineError(text)
 
 

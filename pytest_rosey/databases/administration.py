@@ -115,7 +115,12 @@ class Administration:
             connection = await self._connected()
             try:
                 return list(await connection.fetch(sql, *parameters))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                OSError,
+            ) as error:
                 raise ServerUnavailable(
                     f"PostgreSQL cannot do what the tests need: {error}\nThe statement: {sql}"
                 ) from None

@@ -13,8 +13,13 @@ import pytest
 
 from dbservice.engine import postgres_errors, sqlite_errors, sqlite_lanes
 from dbservice.engine.engine import Engine
-from dbservice.engine.errors import ConstraintError, EngineError, NotWritableError
-from dbservice.engine.postgres import PostgresEngine
+from dbservice.engine.errors import (
+    ConstraintError,
+    EngineError,
+    NotWritableError,
+    UnavailableError,
+)
+from dbservice.engine.postgres import PostgresEngine, _Connection
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.errors import RETRYABLE, ErrorCode
@@ -130,6 +135,39 @@ def test_every_sqlstate_is_in_the_map(state: str) -> None:
 )
 def test_a_state_has_the_code_that_tells_what_to_do(state: str, code: ErrorCode) -> None:
     assert reply_to(of_postgres(state), None).code is code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 15; another operation is in progress"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        ConnectionResetError("something"),
+        TimeoutError("something"),
+        RuntimeError("the handler is closed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_the_driver_says_of_a_connection_that_it_closed_is_an_outage(
+    error: Exception,
+) -> None:
+    async def execute(*_: Any) -> None:
+        raise error
+
+    closed = _Connection(SimpleNamespace(execute=execute, is_closed=lambda: True), 0)
+    with pytest.raises(UnavailableError):
+        await closed.execute(Statement("UPDATE t SET n = ?", (1,)))
+
+
+async def test_what_the_driver_refuses_on_an_open_connection_is_no_outage() -> None:
+    async def execute(*_: Any) -> None:
+        raise asyncpg.InterfaceError("the number of query arguments cannot exceed 32767")
+
+    connection = _Connection(SimpleNamespace(execute=execute, is_closed=lambda: False), 0)
+    with pytest.raises(EngineError) as caught:
+        await connection.execute(Statement("UPDATE t SET n = ?", (1,)))
+    assert reply_to(caught.value, None).code is ErrorCode.INTERNAL_ERROR
 
 
 # --- the same, met -------------------------------------------------------------------------------

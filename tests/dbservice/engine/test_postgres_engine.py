@@ -555,6 +555,20 @@ async def test_a_restarted_server_is_reached_again(
     assert await engine.read(one("SELECT 1")) == [(1,)]
 
 
+@pytest.mark.parametrize("ask", ["read", "write"])
+async def test_an_idle_connection_that_the_server_ends_is_an_outage(
+    engine: PostgresEngine, ask: str
+) -> None:
+    """It says so a moment before it closes: the driver took that for a state it cannot leave."""
+    ended = b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    await engine.read(one("SELECT 1"))
+    for idle in engine._pool._idle:
+        idle.raw._protocol.data_received(b"E" + (len(ended) + 4).to_bytes(4, "big") + ended)
+    with pytest.raises(UnavailableError):
+        await getattr(engine, ask)(one("SELECT 1"))
+    assert await getattr(engine, ask)(one("SELECT 1")) == [(1,)]
+
+
 async def test_an_engine_goes_on_with_another_database(engine: PostgresEngine) -> None:
     asked = one("SELECT current_database() || ' ' || pg_backend_pid()")
     here = engine.url

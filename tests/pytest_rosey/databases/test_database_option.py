@@ -21,6 +21,7 @@ import pytest
 from dbservice.runtime.redaction import redacted
 from pytest_rosey.databases.administration import Administration
 from pytest_rosey.servers.docker_engine import DockerEngine
+from pytest_rosey.servers.errors import ServerUnavailable
 from pytest_rosey.servers.postgres import PostgresServer, choice, search, unavailable_reason
 
 pytest_plugins = ["pytester"]
@@ -53,7 +54,7 @@ def notes(project: pytest.Pytester) -> pytest.Pytester:
         directory = project.path / "migrations" / plugin
         directory.mkdir(parents=True)
         for name, text in MIGRATIONS.items():
-            (directory / f"{name}.sql").write_text(text)
+            (directory / f"{name}.sql").write_text(text, "utf-8")
     return project
 
 
@@ -360,6 +361,26 @@ def test_what_is_in_use_there_stops_no_run(
     assert databases_on(postgres) == []
 
 
+@needs_postgres
+def test_a_server_that_ends_the_connection_is_named(postgres: PostgresServer) -> None:
+    ended = b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+
+    async def end() -> None:
+        administration._raw._protocol.data_received(
+            b"E" + (len(ended) + 4).to_bytes(4, "big") + ended
+        )
+
+    administration = Administration(postgres.url(), "somebody")
+    administration.open()
+    try:
+        administration.start(end()).result()
+        with pytest.raises(ServerUnavailable, match="cannot do what the tests need"):
+            administration.ask_now("SELECT 1")
+        assert administration.ask_now("SELECT 1") == [(1,)]
+    finally:
+        administration.close()
+
+
 # -- nothing is left ------------------------------------------------------------------------------
 
 HANGING = """
@@ -612,7 +633,7 @@ def with_password(own_postgres: PostgresServer) -> str:
     url = own_postgres.url()
     ask(url, "CREATE ROLE limited LOGIN PASSWORD 'right'")
     rules = Path(url.partition("host=")[2]) / "data" / "pg_hba.conf"
-    rules.write_text("local all limited scram-sha-256\n" + rules.read_text())
+    rules.write_text("local all limited scram-sha-256\n" + rules.read_text("utf-8"), "utf-8")
     ask(url, "SELECT pg_reload_conf()")
     return url.replace("rosey@", "limited:right@")
 
