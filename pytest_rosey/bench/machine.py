@@ -34,7 +34,7 @@ def file_system(directory: Path) -> str:
     """Return the type of the file system that a directory is on, or `unknown`."""
     place = directory.resolve()
     try:
-        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        mounts = os.fsdecode(Path("/proc/self/mounts").read_bytes()).splitlines()
     except OSError:
         return "unknown"
     found, length = "unknown", -1

@@ -122,7 +122,7 @@ def _start_of(pid: int) -> str:
     Also empty for a process that has ended and only waits for its parent to take note.
     """
     try:
-        stat = (_PROC / str(pid) / "stat").read_text()
+        stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return ""
     # The second field is the command in parentheses and may itself hold blanks and parentheses.

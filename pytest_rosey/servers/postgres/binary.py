@@ -230,7 +230,7 @@ def _is_ready(data: Path, server: int) -> bool:
     A server that was killed leaves its own behind, which says the same.
     """
     try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
+        lines = (data / "postmaster.pid").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return False
     return len(lines) > 7 and lines[0] == str(server) and lines[7].strip() == "ready"

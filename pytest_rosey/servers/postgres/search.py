@@ -128,9 +128,9 @@ def _told_by_pg_config() -> Path | None:
     if pg_config is None:
         return None
     done = subprocess.run(  # noqa: S603 - the machine's own PostgreSQL
-        [pg_config, "--bindir"], capture_output=True, text=True, timeout=5, check=False
+        [pg_config, "--bindir"], capture_output=True, timeout=5, check=False
     )
-    return Path(done.stdout.strip()) if done.returncode == 0 else None
+    return Path(os.fsdecode(done.stdout.strip())) if done.returncode == 0 else None
 
 
 def _in_the_wheel() -> Path | None:

@@ -96,6 +96,20 @@ def test_after_a_kill_it_is_ready_when_it_says_so(server: PostgresServer) -> Non
 
 
 @needs_postgres
+def test_a_directory_whose_name_is_no_text(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        named = Path(parent, os.fsdecode(b"\xff"))
+        named.mkdir()
+        monkeypatch.setattr(module, "MEMORY", named)
+        server.start()
+        assert [directory.name[:9] for directory in named.iterdir()] == ["rosey-pg-"]
+        server.stop()
+
+
+@needs_postgres
 def test_only_its_own_user_can_enter_its_directory(server: PostgresServer) -> None:
     server.start()
     directory = directory_of(server.url()).stat()
@@ -187,7 +201,7 @@ def test_those_that_the_user_of_the_server_cannot_reach_are_passed_over(
     ],
 )
 def test_what_is_no_postgresql(binaries: Path, script: str, text: str) -> None:
-    (binaries / "postgres").write_text(script)
+    (binaries / "postgres").write_text(script, "utf-8")
     with pytest.raises(ServerUnavailable, match=text):
         postgres_version(binaries)
 

@@ -50,6 +50,13 @@ def test_this_run_is_alive():
     assert not ownership.is_dead(ownership.run_id())
 
 
+@needs_proc
+def test_a_process_may_have_a_name_that_is_no_text():
+    named = f"open('/proc/self/comm', 'wb').write(bytes([255])); {OWNER}"
+    ran = subprocess.run([sys.executable, "-c", named], capture_output=True, text=True, check=True)
+    assert ownership.is_dead(ran.stdout.strip())
+
+
 def test_run_that_has_ended_is_dead(dead_mark):
     assert ownership.is_dead(dead_mark)
 
