@@ -99,4 +99,4 @@ def _arrow(x: int, y: int, to_x: int, to_y: int) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(svg())
+    FILE.write_text(svg(), "utf-8")

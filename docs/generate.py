@@ -53,8 +53,8 @@ def write(directory: Path) -> None:
     }
     for name, text in pages.items():
         path = directory / name
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
     logging.disable(logging.NOTSET)
 
 
@@ -69,7 +69,7 @@ class Examples:
     """
 
     def __init__(self, page: str) -> None:
-        text = (Path(__file__).parent / "reference/examples" / page).read_text()
+        text = (Path(__file__).parent / "reference/examples" / page).read_text("utf-8")
         text, found, after = text.partition("## Run them\n")
         self.after = found + after
         self.preface, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
@@ -304,7 +304,7 @@ def _plain(text: str) -> str:
 
 def acceptance() -> str:
     """Return the page of acceptance criteria: each, where it is shown, and the verdict."""
-    groups = tomllib.loads((Path(__file__).parent / "acceptance.toml").read_text())
+    groups = tomllib.loads((Path(__file__).parent / "acceptance.toml").read_text("utf-8"))
     lines = [
         "# Acceptance",
         "",
@@ -340,7 +340,7 @@ def _criterion(criterion: dict[str, Any]) -> Iterator[str]:
 
 def measured(what: str) -> tuple[str, str]:
     """Return figure and verdict of a line in the table of targets of the performance report."""
-    report = (Path(__file__).parent / "explanation/performance.md").read_text()
+    report = (Path(__file__).parent / "explanation/performance.md").read_text("utf-8")
     for line in report.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if cells[0] == what:

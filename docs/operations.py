@@ -183,7 +183,7 @@ async def refusals() -> dict[ErrorCode, tuple[str, str, dict[str, Any]]]:
         root = Path(directory)
         for name, text in MIGRATIONS.items():
             (root / name).parent.mkdir(exist_ok=True)
-            (root / name).write_text(text)
+            (root / name).write_text(text, "utf-8")
         edited = root / "edited/001_table.sql"
         async with Stack(migrations=[root, migration_root()]) as stack:
             nats = await stack.connect()
@@ -192,7 +192,9 @@ async def refusals() -> dict[ErrorCode, tuple[str, str, dict[str, Any]]]:
                 for subject, payload in requests:
                     message = await nats.request(subject, payload, timeout=10)
                     if subject == "rosey.db.migrate.edited.apply":
-                        edited.write_text(edited.read_text().replace("INTEGER", "TEXT"))
+                        edited.write_text(
+                            edited.read_text("utf-8").replace("INTEGER", "TEXT"), "utf-8"
+                        )
                 reply = json.loads(message.data)
                 assert reply.get("error", {}).get("code") == code, f"{subject}: {reply}"
                 found[code] = (subject, payload.decode(), reply)

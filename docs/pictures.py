@@ -82,7 +82,7 @@ def svg(text: str, title: str) -> str:
 
 def _pytest(source: str) -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
-        Path(directory, "test_it.py").write_text(source)
+        Path(directory, "test_it.py").write_text(source, "utf-8")
         options = ["-p", "no:randomly", "-p", "no:cacheprovider", "--color=no", "--tb=short"]
         command = [sys.executable, "-m", "pytest", *options, "test_it.py"]
         shown = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -98,4 +98,4 @@ def _folded(lines: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     for name, text in PICTURES.items():
-        (HERE / name).write_text(svg(text(), name.removesuffix(".svg")))
+        (HERE / name).write_text(svg(text(), name.removesuffix(".svg")), "utf-8")

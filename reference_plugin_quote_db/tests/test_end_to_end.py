@@ -58,7 +58,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         for line in process.stdout:
             if line.startswith("rosey: ready"):
                 return process, line
-        pytest.fail(f"rosey {arguments[0]} ended with {process.wait()}: {log.read_text()}")
+        pytest.fail(f"rosey {arguments[0]} ended with {process.wait()}: {log.read_text('utf-8')}")
 
     yield run
     for process in processes:
@@ -229,7 +229,7 @@ async def test_the_switch_runs_the_legacy_plugin_on_its_file(
     assert (await send("add", "Since then -- Joel"))["reply"] == "Quote #2 added"
     for page in ("health", "ready", "plugin/quote-db/health"):
         assert (await get(f"{http}/{page}"))[0] == 200
-    log = (tmp_path / "plugin-0.log").read_text()
+    log = (tmp_path / "plugin-0.log").read_text("utf-8")
     assert "are not in that file" in log
     assert "rosey export quote-db" in log
     process.send_signal(signal.SIGTERM)
@@ -288,12 +288,14 @@ class Wrong:
 
 def install(directory: Path, name: str, code: str) -> None:
     """Install a package with a plugin, as a wheel would."""
-    (directory / f"{name}_plugin.py").write_text(code)
+    (directory / f"{name}_plugin.py").write_text(code, "utf-8")
     info = directory / f"{name}_plugin-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1.0\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1.0\n", "utf-8"
+    )
     target = f"{name}_plugin:{name.capitalize()}"
-    (info / "entry_points.txt").write_text(f"[rosey.plugins]\n{name} = {target}\n")
+    (info / "entry_points.txt").write_text(f"[rosey.plugins]\n{name} = {target}\n", "utf-8")
 
 
 async def test_a_plugin_of_another_package_tells_the_truth_about_itself(

@@ -43,7 +43,7 @@ async def _play(options: argparse.Namespace, directory: Path) -> None:
                 with stage.serving():
                     got, neighbour = await stage.beside_neighbour(requests, options.fuzz, 64)
                 sys.stdout.write(f"{dict(got.most_common())}\nthe neighbour: {dict(neighbour)}\n")
-                sys.stdout.write(stage.log.read_text()[-4000:])
+                sys.stdout.write(stage.log.read_text("utf-8")[-4000:])
                 return
             sys.stdout.write(heading())
             for attack in chosen(options.attacks, options.db):

@@ -262,7 +262,7 @@ def _bus(directory: Path, *, accounts: bool) -> Iterator[str]:
     if accounts:
         config = directory / "accounts.conf"
         passwords = dict.fromkeys((*ROLES, *_PLUGINS), "secret")
-        config.write_text(accounts_configuration(_PLUGINS, passwords))
+        config.write_text(accounts_configuration(_PLUGINS, passwords), "utf-8")
     with BinaryServer(binary, config=config) as server:
         yield server.url
 
@@ -279,7 +279,7 @@ def _service(
     try:
         assert process.stdout is not None
         ready = process.stdout.readline()
-        assert b"ready" in ready, log.read_text()
+        assert b"ready" in ready, log.read_text("utf-8")
         yield process
     finally:
         process.kill()  # what the attacker still has in its queue is of no interest

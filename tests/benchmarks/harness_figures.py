@@ -205,8 +205,8 @@ def project(root: Path, name: str, body: str) -> Path:
     """Write a project of one test file, run it once to fill the caches, and return its folder."""
     directory = root / name
     directory.mkdir()
-    (directory / "pytest.ini").write_text(INI)
-    (directory / "test_it.py").write_text(body)
+    (directory / "pytest.ini").write_text(INI, "utf-8")
+    (directory / "test_it.py").write_text(body, "utf-8")
     return directory
 
 
@@ -267,7 +267,7 @@ def in_turns(root: Path, rounds: int) -> Iterator[Figure]:
         ("round_trips", "fake_nats round trip", None, 0.1, "echo"),
         ("migrated_databases", "db_service, 3 migrations, by template", 2.5, None, "running them"),
     ):
-        taken: dict[str, list[float]] = json.loads((directory / f"{name}.json").read_text())
+        taken: dict[str, list[float]] = json.loads((directory / f"{name}.json").read_text("utf-8"))
         ours, theirs = (statistics.median(taken[key]) * 1e3 for key in ("ours", "theirs"))
         yield Figure(
             what,
@@ -436,7 +436,7 @@ def main() -> None:
             "after": after,
             "figures": [asdict(f) | {"met": f.is_met} for f in figures],
         }
-        options.json.write_text(json.dumps(told, indent=2))
+        options.json.write_text(json.dumps(told, indent=2), "utf-8")
 
 
 if __name__ == "__main__":

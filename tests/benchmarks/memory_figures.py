@@ -244,7 +244,7 @@ def main() -> None:
     finally:
         server.stop()
     if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 async def fill(client: Client, quotes: int) -> None:

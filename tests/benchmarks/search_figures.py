@@ -171,7 +171,7 @@ def migrations(folder: Path) -> Iterator[Path]:
     roots = folder / "migrations"
     for plugin in (PLAIN, INDEXED):
         shutil.copytree(migration_root() / PLUGIN, roots / plugin)
-    (roots / INDEXED / "004_add_search.sql").write_text(INDEX)
+    (roots / INDEXED / "004_add_search.sql").write_text(INDEX, "utf-8")
     yield roots
 
 
@@ -361,7 +361,7 @@ def main() -> None:
                 result = figures(measured(engine, size, Path(folder), options.rounds))
             found.setdefault(engine, {})[size] = result
             if options.json is not None:
-                options.json.write_text(json.dumps(found, indent=1) + "\n")
+                options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     report(found)
 
 

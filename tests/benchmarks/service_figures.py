@@ -443,7 +443,7 @@ def main() -> None:
     found = figures(taken, rates, beside, loop)
     report(found)
     if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
 
 def follow(page: str, place: Path, wheel: Path) -> None:
     """Do what a page says, in a folder."""
-    named = re.search(r"pytest-rosey(\[[\w,]+\])", (documents.DOCS / page).read_text())
+    named = re.search(r"pytest-rosey(\[[\w,]+\])", (documents.DOCS / page).read_text("utf-8"))
     extras = named[1] if named else ""
     install = f"python3 -m venv .venv && .venv/bin/pip install -q '{wheel}{extras}'"
     timed(f"pip install pytest-rosey{extras}", lambda: run(install, place))
@@ -47,7 +47,7 @@ def follow(page: str, place: Path, wheel: Path) -> None:
         if block.kind in {"file", "example"}:
             path = place / block.argument
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.source)
+            path.write_text(block.source, "utf-8")
         elif block.kind == "run" and block.language == "sh":
             timed(block.source.splitlines()[0], partial(run, block.source, place))
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests import ROOT
 
-GROUPS = tomllib.loads((ROOT / "docs/acceptance.toml").read_text())
+GROUPS = tomllib.loads((ROOT / "docs/acceptance.toml").read_text("utf-8"))
 CRITERIA = [criterion for group in GROUPS.values() for criterion in group["criterion"]]
 
-REPORT = (ROOT / "docs/explanation/performance.md").read_text()
+REPORT = (ROOT / "docs/explanation/performance.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion["id"])
@@ -28,7 +28,7 @@ def test_it_is_shown_measured_or_says_why_not(criterion: dict[str, Any]) -> None
 
 
 def functions(path: str) -> set[str]:
-    tree = ast.parse((ROOT / path).read_text())
+    tree = ast.parse((ROOT / path).read_text("utf-8"))
     return {
         node.name
         for node in ast.walk(tree)
@@ -39,7 +39,7 @@ def functions(path: str) -> set[str]:
 def test_every_mark_names_a_criterion() -> None:
     known = {criterion["id"] for criterion in CRITERIA}
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in MARKS:
                 assert ast.literal_eval(node.args[0]) in known
 

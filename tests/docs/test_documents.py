@@ -58,7 +58,7 @@ def groups() -> list[Any]:
         if name in BY_ITSELF:
             continue
         by_section = documents.sections(name)
-        if documents.STORY in (documents.DOCS / name).read_text():
+        if documents.STORY in (documents.DOCS / name).read_text("utf-8"):
             by_section = {"": [block for blocks in by_section.values() for block in blocks]}
         for section, blocks in by_section.items():
             active = [block for block in blocks if block.kind in WRITTEN | {"run", "output"}]
@@ -121,7 +121,7 @@ def run_shell(block: Block, directory: Path, nats: str) -> str:
 def write(block: Block, directory: Path) -> None:
     path = directory / block.argument
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(block.source)
+    path.write_text(block.source, "utf-8")
 
 
 @pytest.mark.process
@@ -168,7 +168,7 @@ async def test_python_blocks(blocks: list[Block], namespace: dict[str, Any]) -> 
 @pytest.mark.parametrize("block", [b for b in EVERY_BLOCK if b.kind == "example"], ids=str)
 def test_examples_stand_in_their_files(block: Block) -> None:
     written = documents.ROOT / "tests/examples/moving_in" / block.argument
-    assert block.source == written.read_text()
+    assert block.source == written.read_text("utf-8")
 
 
 CONFIGURATION = [block for block in EVERY_BLOCK if is_configuration(block)]
@@ -203,10 +203,10 @@ def test_few_blocks_are_not_run() -> None:
 
 
 def test_the_guide_is_complete() -> None:
-    text = (documents.DOCS / "how-to/migration-guide.md").read_text()
+    text = (documents.DOCS / "how-to/migration-guide.md").read_text("utf-8")
     assert len(re.findall(r"^- \[ \] \*\*\d+\.", text, re.MULTILINE)) >= 16
     assert len([block for block in EVERY_BLOCK if block.kind == "message"]) >= 8
     patterns = re.findall(
-        r"^## (\d+)\. ", (documents.DOCS / "how-to/patterns.md").read_text(), re.MULTILINE
+        r"^## (\d+)\. ", (documents.DOCS / "how-to/patterns.md").read_text("utf-8"), re.MULTILINE
     )
     assert patterns == [str(number) for number in range(1, 13)]

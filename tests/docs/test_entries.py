@@ -53,7 +53,7 @@ def entries(page: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_entry_has_an_example(page: str, generated: Path) -> None:
-    found = entries((generated / page).read_text())
+    found = entries((generated / page).read_text("utf-8"))
     assert [name for name, text in found.items() if not EXAMPLE.search(text)] == []
     assert len(found) >= PAGES[page]
 
@@ -61,7 +61,10 @@ def test_every_entry_has_an_example(page: str, generated: Path) -> None:
 def test_every_example_has_an_entry(generated: Path) -> None:
     for page in (documents.DOCS / "reference/examples").glob("*.md"):
         name = "cli.md" if page.name == "commands.md" else page.name
-        assert entries(page.read_text()).keys() <= entries((generated / name).read_text()).keys()
+        assert (
+            entries(page.read_text("utf-8")).keys()
+            <= entries((generated / name).read_text("utf-8")).keys()
+        )
 
 
 def test_the_ini_keys_are_taken(pytester: Any) -> None:
@@ -72,7 +75,7 @@ def test_the_ini_keys_are_taken(pytester: Any) -> None:
     for block in documents.blocks(name):
         if block.kind == "file":
             pytester.path.joinpath(block.argument).parent.mkdir(parents=True, exist_ok=True)
-            pytester.path.joinpath(block.argument).write_text(block.source)
+            pytester.path.joinpath(block.argument).write_text(block.source, "utf-8")
     pytester.makefile(".ini", pytest="[pytest]\n" + "".join(keys))
     result = pytester.runpytest_subprocess("--strict-config", "-p", "no:randomly")
     result.assert_outcomes(passed=1)
@@ -80,8 +83,8 @@ def test_the_ini_keys_are_taken(pytester: Any) -> None:
 
 
 def test_extras_variables_and_events_stand_on_their_page() -> None:
-    told = (documents.DOCS / "reference/environment.md").read_text()
-    project = tomllib.loads((documents.ROOT / "pyproject.toml").read_text())["project"]
+    told = (documents.DOCS / "reference/environment.md").read_text("utf-8")
+    project = tomllib.loads((documents.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     named = set(project["optional-dependencies"])
     for package in ("dbservice", "pytest_rosey", "reference_plugin_quote_db"):
         for source in (documents.ROOT / package).rglob("*.py"):
@@ -110,7 +113,7 @@ OF_NO_READER = {
 def test_the_modules_that_a_page_names_are_there(name: str) -> None:
     there = [path.as_posix() for path in documents.ROOT.glob("[!.]*/**/*.py")]
     there += [f"/{block.argument}" for block in documents.blocks(name)]
-    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", (documents.DOCS / name).read_text())
+    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)`", (documents.DOCS / name).read_text("utf-8"))
     assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
 
 
@@ -121,7 +124,7 @@ PRIVATE = re.compile(r"\bSPEC\b|\b[Tt]he seeds?\b|[Ff]ounding document")
 def test_users_are_told_of_no_paper_that_they_do_not_have(generated: Path) -> None:
     pages = [documents.ROOT / "README.md", *documents.DOCS.rglob("*.md"), *generated.glob("*.md")]
     pages += [documents.ROOT / "reference_plugin_quote_db/README.md"]
-    texts = {str(page): page.read_text() for page in pages if "_build" not in page.parts}
+    texts = {str(page): page.read_text("utf-8") for page in pages if "_build" not in page.parts}
     for package in ("dbservice", "pytest_rosey", "reference_plugin_quote_db"):
         for source in (documents.ROOT / package).rglob("*.py"):
             if "tests" not in source.parts:
@@ -131,7 +134,7 @@ def test_users_are_told_of_no_paper_that_they_do_not_have(generated: Path) -> No
 
 def told_by(source: Path) -> list[str]:
     """Return the texts in a module: all of a part that the site shows, else without docstrings."""
-    tree = ast.parse(source.read_text())
+    tree = ast.parse(source.read_text("utf-8"))
     nodes = list(ast.walk(tree))
     found = {id(node): node.value for node in nodes if isinstance(node, ast.Constant)}
     if not any(part in source.as_posix() for part in SHOWN):

@@ -73,6 +73,6 @@ def test_it_passes_on_both_buses_in_both_modes(pytester, mode, bus):
     pytester.makepyfile(trivia=PLUGIN, test_trivia=TESTS)
     directory = pytester.mkdir("migrations") / "trivia"
     directory.mkdir()
-    (directory / "001_create_questions.sql").write_text(MIGRATION)
+    (directory / "001_create_questions.sql").write_text(MIGRATION, "utf-8")
     result = pytester.runpytest_subprocess("-o", f"asyncio_mode={mode}", *bus)
     result.assert_outcomes(passed=4)

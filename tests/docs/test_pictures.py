@@ -27,10 +27,12 @@ def _script(name: str) -> ModuleType:
 def test_they_are_current(name: str) -> None:
     pictures = _script("pictures")
     drawn = pictures.svg(pictures.PICTURES[name](), name.removesuffix(".svg"))
-    assert drawn == (ROOT / "docs/_static" / name).read_text(), "run `python docs/pictures.py`"
+    assert drawn == (ROOT / "docs/_static" / name).read_text("utf-8"), (
+        "run `python docs/pictures.py`"
+    )
 
 
 def test_the_architecture_is_that_of_the_imports() -> None:
     drawn = _script("architecture").svg()
-    written = (ROOT / "docs/_static/architecture.svg").read_text()
+    written = (ROOT / "docs/_static/architecture.svg").read_text("utf-8")
     assert drawn == written, "run `python docs/architecture.py`"

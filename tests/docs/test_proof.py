@@ -15,4 +15,4 @@ def test_what_a_line_of_the_proof_names_is_there(line):
     assert (ROOT / (place if place.startswith("tests/") else module)).exists()
     for test in line.found:
         file, _, name = test.partition("::")
-        assert f"def {name}(" in (ROOT / file).read_text()
+        assert f"def {name}(" in (ROOT / file).read_text("utf-8")

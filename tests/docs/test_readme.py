@@ -11,7 +11,7 @@ import pytest
 from dbservice.protocol import reference
 from tests import ROOT
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def block(mark: str) -> str:
@@ -38,7 +38,7 @@ def test_the_first_test_has_about_ten_lines():
 @pytest.mark.process
 @pytest.mark.parametrize("mark", ["main job", "project tests"])
 def test_ci_runs_both_commands_word_for_word(mark):
-    script = (ROOT / ".ci/run").read_text()
+    script = (ROOT / ".ci/run").read_text("utf-8")
     reader = re.search(r"^readme\(\) \{.*?^\}$", script, re.DOTALL | re.MULTILINE)
     assert reader, ".ci/run no longer reads its commands from the README"
     assert f"$(readme '{mark}')" in script
@@ -59,7 +59,7 @@ def test_there_are_exactly_two_set_up_commands():
 
 
 def test_the_subject_reference_is_current():
-    written = (ROOT / "docs/reference/nats-subjects.md").read_text()
+    written = (ROOT / "docs/reference/nats-subjects.md").read_text("utf-8")
     assert written == reference.markdown(), (
         "docs/reference/nats-subjects.md is not what the protocol says: run "
         "`rosey contract markdown > docs/reference/nats-subjects.md`"
@@ -69,7 +69,7 @@ def test_the_subject_reference_is_current():
 def test_links_in_the_documents_lead_somewhere():
     """Links to generated pages are checked by the build of the site, which makes those pages."""
     for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text("utf-8")):
             if "://" not in target and "generated/" not in target:
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
@@ -88,8 +88,10 @@ def test_the_command_line_of_the_readme_exists():
 
 def test_every_knob_of_the_tests_is_explained():
     suites = (ROOT / "tests", ROOT / "reference_plugin_quote_db/tests")
-    sources = "\n".join(path.read_text() for suite in suites for path in suite.rglob("*.py"))
+    sources = "\n".join(path.read_text("utf-8") for suite in suites for path in suite.rglob("*.py"))
     read = set(re.findall(r'environ(?:\.get)?[\[(]"(ROSEY_[A-Z_]+)"', sources))
-    explained = set(re.findall(r"`(ROSEY_[A-Z_]+)(?:=1)?`", (ROOT / "CONTRIBUTING.md").read_text()))
+    explained = set(
+        re.findall(r"`(ROSEY_[A-Z_]+)(?:=1)?`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    )
     assert read <= explained
     assert all(f'"{knob}"' in sources for knob in explained)

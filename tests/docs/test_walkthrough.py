@@ -37,11 +37,11 @@ def edit(block: Block, directory: Path) -> None:
     lines = block.source.splitlines(keepends=True)
     before = "".join(line[1:] for line in lines if not line.startswith("+"))
     after = "".join(line[1:] for line in lines if not line.startswith("-"))
-    text = path.read_text()
+    text = path.read_text("utf-8")
     assert text.count(before) == 1, (
         f"{block}: these lines stand in {block.argument} {text.count(before)} times:\n{before}"
     )
-    path.write_text(text.replace(before, after))
+    path.write_text(text.replace(before, after), "utf-8")
 
 
 def run(block: Block, directory: Path) -> str:
@@ -65,7 +65,7 @@ def test_every_step_works(copy: Path) -> None:
         if block.kind == "file":
             path = copy / block.argument
             assert not path.exists(), f"{block}: {block.argument} is there already"
-            path.write_text(block.source)
+            path.write_text(block.source, "utf-8")
         elif block.kind == "edit":
             edit(block, copy)
         elif block.kind == "output":
@@ -85,7 +85,7 @@ def test_the_number_of_lines_is_right() -> None:
             continue
         kind = "test" if "/tests/" in block.argument else "product"
         written[kind] += sum(bool(line.strip()) for line in lines)
-    text = (documents.DOCS / DOCUMENT).read_text()
+    text = (documents.DOCS / DOCUMENT).read_text("utf-8")
     told = re.search(r"\*\*(\d+) lines\*\* and \*\*(\d+) lines\*\* of tests", text)
     assert told, "the walk-through does not say how many lines it takes"
     assert {"product": int(told[1]), "test": int(told[2])} == written

@@ -55,13 +55,13 @@ def code(function: FunctionType) -> str:
 def refresh(name: str) -> None:
     """Write the present code into a document."""
     path = DOCS / name
-    text = path.read_text()
+    text = path.read_text("utf-8")
     # From the end, so that the places of the blocks before stay what they are.
     for block in reversed(blocks(name)):
         if block.kind == "from":
             end = block.start + len(block.source)
             text = text[: block.start] + current(block) + text[end:]
-    path.write_text(text)
+    path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

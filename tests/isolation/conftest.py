@@ -26,7 +26,7 @@ def _served(configuration: str, directory: Path) -> Iterator[str]:
     binary = find_binary().path
     assert binary is not None, "these tests need a nats-server (extra `real`)"
     config = directory / "rosey.conf"
-    config.write_text(configuration)
+    config.write_text(configuration, "utf-8")
     with BinaryServer(binary, config=config) as server:
         yield server.url
 

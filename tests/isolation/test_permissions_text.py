@@ -18,7 +18,7 @@ PLUGINS = ("quote-db", "trivia")
 def checked_by_the_server(text: str, directory, **environment: str) -> str:
     """Return what `nats-server -t` says about a configuration; empty if it has no objection."""
     path = directory / "rosey.conf"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     done = subprocess.run(
         [find_binary().path, "-t", "-c", path],
         env=environment,
@@ -55,7 +55,7 @@ async def test_passwords_come_from_the_environment(capsys, tmp_path, monkeypatch
     text = capsys.readouterr().out
     assert "secret-of" not in text
     path = tmp_path / "rosey.conf"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     binary = find_binary().path
     assert binary is not None
     with BinaryServer(binary, config=path) as server:
@@ -79,7 +79,7 @@ def test_passwords_of_a_file_are_written(capsys, tmp_path):
 @pytest.mark.parametrize("line", ["quote-db", "quote-db=", "stranger=hush-hush", "=hush-hush"])
 def test_a_wrong_password_file_is_refused_without_being_quoted(line, capsys, tmp_path):
     path = tmp_path / "passwords"
-    path.write_text(line + "\n")
+    path.write_text(line + "\n", "utf-8")
     refused = run(["permissions", *PLUGINS, "--password-file", str(path)])
     told = capsys.readouterr()
     if line.startswith("="):

@@ -104,7 +104,7 @@ class Replica:
     def stop(self) -> None:
         """Ask it to end, and wait for that."""
         os.kill(self.pid, signal.SIGTERM)
-        assert self._line("ended").split() == ["ended", "0"], self._log.read_text()
+        assert self._line("ended").split() == ["ended", "0"], self._log.read_text("utf-8")
 
     def close(self) -> None:
         """End everything, however it stands."""
@@ -122,4 +122,4 @@ class Replica:
                 return text
             if text.startswith("ended"):
                 break
-        pytest.fail(f"the service ended by itself: {self._log.read_text()[-2000:]}")
+        pytest.fail(f"the service ended by itself: {self._log.read_text('utf-8')[-2000:]}")

@@ -72,7 +72,7 @@ def calls_in(trace: Path) -> list[Call]:
     """Return the calls of a trace in the order in which they began, with their ends."""
     open_calls: dict[str, Call] = {}
     calls: list[Call] = []
-    for number, line in enumerate(trace.read_text(errors="replace").splitlines()):
+    for number, line in enumerate(trace.read_text("utf-8", errors="replace").splitlines()):
         if begun := _BEGUN.match(line):
             thread, name, target, rest = begun.groups()
             calls.append(Call(thread, name, target, rest, number, number))

@@ -67,9 +67,9 @@ def traced(real_nats: str, disk: Path) -> Iterator[Start]:
         started.append(process)
         assert process.stdout is not None
         ready = process.stdout.readline()
-        if "attach: ptrace" in log.read_text():
-            pytest.skip(f"other processes cannot be traced here: {log.read_text().strip()}")
-        assert ready.startswith(b"rosey: ready"), log.read_text()
+        if "attach: ptrace" in log.read_text("utf-8"):
+            pytest.skip(f"other processes cannot be traced here: {log.read_text('utf-8').strip()}")
+        assert ready.startswith(b"rosey: ready"), log.read_text("utf-8")
         return process
 
     yield start

@@ -113,7 +113,7 @@ def root(tmp_path: Path) -> Path:
     directory = tmp_path / "migrations" / PLUGIN
     directory.mkdir(parents=True)
     for name, text in MIGRATIONS.items():
-        (directory / name).write_text(text)
+        (directory / name).write_text(text, "utf-8")
     return directory
 
 

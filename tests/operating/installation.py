@@ -54,12 +54,12 @@ def install_polls(directory: Path) -> Path:
     """Write a package with a plugin and its migration, as a wheel would install it."""
     migrations = directory / "polls_plugin" / "migrations" / "polls"
     migrations.mkdir(parents=True)
-    (directory / "polls_plugin" / "__init__.py").write_text(POLLS)
-    (migrations / "001_create_polls.sql").write_text(TABLE)
+    (directory / "polls_plugin" / "__init__.py").write_text(POLLS, "utf-8")
+    (migrations / "001_create_polls.sql").write_text(TABLE, "utf-8")
     info = directory / "polls_plugin-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: polls-plugin\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    (info / "entry_points.txt").write_text(ENTRY_POINTS, "utf-8")
     return directory
 
 

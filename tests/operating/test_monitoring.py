@@ -28,7 +28,7 @@ from tests.docs import documents
 MONITORING = Path(reference_plugin_quote_db.__file__).with_name("monitoring")
 RULES = [
     rule
-    for group in yaml.safe_load((MONITORING / "alert_rules.yml").read_text())["groups"]
+    for group in yaml.safe_load((MONITORING / "alert_rules.yml").read_text("utf-8"))["groups"]
     for rule in group["rules"]
 ]
 FILES = {
@@ -52,7 +52,7 @@ def asked(tool: str, *arguments: str | Path) -> str:
 
 @pytest.mark.process
 def test_each_rule_fires_and_none_without_a_reason() -> None:
-    tests = yaml.safe_load((MONITORING / "alert_rules_test.yml").read_text())["tests"]
+    tests = yaml.safe_load((MONITORING / "alert_rules_test.yml").read_text("utf-8"))["tests"]
     firing = {
         sample["labels"].removeprefix('{alertname="').removesuffix('"}')
         for test in tests
@@ -70,7 +70,7 @@ def test_alertmanager_takes_its_file() -> None:
 
 
 def test_every_alert_has_its_entry_in_the_runbook() -> None:
-    runbook = (documents.DOCS / "how-to/runbook.md").read_text()
+    runbook = (documents.DOCS / "how-to/runbook.md").read_text("utf-8")
     alerts = [rule["alert"] for rule in RULES]
     assert sorted(re.findall(r"^## (\w+)$", runbook, re.MULTILINE)) == sorted(alerts)
     for rule in RULES:
@@ -78,7 +78,7 @@ def test_every_alert_has_its_entry_in_the_runbook() -> None:
 
 
 async def test_every_metric_that_is_asked_for_is_exported() -> None:
-    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     expressions += [rule["expr"] for rule in RULES]
     wanted = set(re.findall(r"\b(?:quote|rosey_db)_\w+", "\n".join(expressions)))
@@ -109,7 +109,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         # The command of this environment; the page's is looked for, too.
         command = str(Path(sys.executable).with_name("rosey"))
         unit = tmp_path / name.replace("@", "@quote-db")
-        unit.write_text(FILES[name].replace("/opt/rosey/bin/rosey", command))
+        unit.write_text(FILES[name].replace("/opt/rosey/bin/rosey", command), "utf-8")
         told = asked("systemd-analyze", "verify", "--man=no", unit)
         assert unit.name not in told, told
 
@@ -127,7 +127,7 @@ def test_the_containers_run_commands_that_exist() -> None:
     )
     lines = [line for line in FILES["Dockerfile"].splitlines() if not line.startswith("#")]
     assert [line.split()[0] for line in lines] == ["FROM", "RUN", "RUN", "USER"]
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
         "optional-dependencies"
     ]
     named = re.search(r"pytest-rosey\[([\w,]+)\]", FILES["Dockerfile"])

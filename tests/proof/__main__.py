@@ -66,7 +66,7 @@ def main() -> int:
         outcomes.append(_run(line, knobs, seed))
         print(f"    {_said(outcomes[-1])}", flush=True)
     table = _table(outcomes)
-    (BUILD / "table.md").write_text(table)
+    (BUILD / "table.md").write_text(table, "utf-8")
     print(f"\n{table}\nwritten to {(BUILD / 'table.md').relative_to(ROOT)}")
     return int(any(outcome.failures for outcome in outcomes))
 
@@ -98,7 +98,7 @@ def _run(line: Line, knobs: Knobs, seed: int) -> Outcome:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    said = log.read_text(errors="replace")
+    said = log.read_text("utf-8", errors="replace")
     times = sum(map(int, re.findall(rf"\b(\d+) {line.unit}\b", said)))
     failures = sum(map(int, _FAILED.findall(said.rstrip().rpartition("\n")[2])))
     if ended.returncode or not times:

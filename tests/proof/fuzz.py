@@ -68,7 +68,7 @@ def _survives(reader: Reader, inputs: int) -> bool:
             os.dup2(said.fileno(), 2)
         _feed(reader, inputs, directory)
     _, status = os.waitpid(child, 0)
-    told = log.read_text(errors="replace")
+    told = log.read_text("utf-8", errors="replace")
     shutil.rmtree(directory)
     if status:
         print(told[-4000:])
@@ -89,7 +89,7 @@ def _feed(reader: Reader, inputs: int, directory: Path) -> NoReturn:
     corpus.mkdir()
     for number, example in enumerate(reader.examples):
         (corpus / str(number)).write_bytes(example)
-    words.write_text("".join(f'"{_escaped(word)}"\n' for word in reader.words))
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in reader.words), "utf-8")
     turns = count(1)
 
     def one(data: bytes) -> None:

@@ -119,7 +119,7 @@ class Cluster:
                     self._stack.push_async_callback(cable.unplug)
             file = self._directory / f"node-{node}.conf"
             how = {"node": node, "port": ports[node], "routes": ", ".join(routes)}
-            file.write_text(CONFIGURATION.format(loopback=LOOPBACK, **how))
+            file.write_text(CONFIGURATION.format(loopback=LOOPBACK, **how), "utf-8")
             server = BinaryServer(path, config=file)
             await asyncio.to_thread(server.start)
             self._stack.callback(server.stop)

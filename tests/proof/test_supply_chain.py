@@ -51,7 +51,7 @@ def test_every_licence_is_known() -> None:
 
 def test_the_lock_file_has_what_is_asked_for() -> None:
     """`uv pip compile`, as CONTRIBUTING says it, makes it anew."""
-    lock = (ROOT / ".ci/requirements.txt").read_text()
+    lock = (ROOT / ".ci/requirements.txt").read_text("utf-8")
     locked = dict(re.findall(r"^([\w.-]+)(?:\[.*\])?==([\w.+!]+)", lock, re.MULTILINE))
     assert lock.count("--hash=sha256:") > len(locked)
     for requirement in asked_for("dev", "proof", "release"):
@@ -61,7 +61,7 @@ def test_the_lock_file_has_what_is_asked_for() -> None:
 
 def asked_for(*extras: str) -> Iterator[Requirement]:
     """Yield what the project and these extras of it ask for; an extra may ask for others."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     asked = deque(project["dependencies"])
     for extra in extras:
         asked.extend(project["optional-dependencies"][extra])

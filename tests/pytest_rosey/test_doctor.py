@@ -86,7 +86,7 @@ def test_what_is_needed_and_not_there(
 def test_every_package_of_the_project_file_is_looked_for(
     bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     doctor.doctor(output=Output(json=True))
     parts = report(capsys)
     for requirement in map(Requirement, project["dependencies"]):

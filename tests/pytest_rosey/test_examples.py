@@ -71,7 +71,7 @@ def run(pytester: pytest.Pytester) -> Callable[..., None]:
 def test_every_example_is_run_and_says_when_to_start_from_it() -> None:
     folders = {path.parent.name for path in EXAMPLES.glob("*/README.md")}
     assert folders == set(TESTS)
-    contents = (EXAMPLES / "README.md").read_text()
+    contents = (EXAMPLES / "README.md").read_text("utf-8")
     assert all(f"[{name}]({name}/)" in contents for name in TESTS)
 
 

@@ -22,7 +22,7 @@ def suite(pytester: pytest.Pytester) -> Path:
 
 @pytest.fixture
 def readme(suite: Path) -> str:
-    return (suite / "README.md").read_text()
+    return (suite / "README.md").read_text("utf-8")
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> Any:
@@ -32,7 +32,7 @@ def run(pytester: pytest.Pytester, *arguments: str) -> Any:
 
 
 def lines(*files: Path) -> int:
-    return sum(len(file.read_text().splitlines()) for file in files)
+    return sum(len(file.read_text("utf-8").splitlines()) for file in files)
 
 
 def test_the_mocks_are_green_with_their_conftest_and_with_ours(
@@ -47,7 +47,7 @@ def test_the_mocks_are_green_with_their_conftest_and_with_ours(
 def test_the_same_tests_have_moved(suite: Path) -> None:
     # That they are green is shown in test_examples, with those of the other examples.
     def names(file: str) -> list[str]:
-        text = (suite / file).read_text()
+        text = (suite / file).read_text("utf-8")
         return re.findall(r"^(?:class (\w+)|    async def (test_\w+))", text, re.MULTILINE)
 
     assert [names(name) for name in NAMES] == [names("before/test_polls.py")] * 2

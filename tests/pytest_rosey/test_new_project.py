@@ -88,7 +88,7 @@ def test_what_it_writes_is_the_example_under_another_name(
         "tests/test_exploration.py",
     } <= written
     for name in written:
-        text = (here / "movie-night" / name).read_text().lower()
+        text = (here / "movie-night" / name).read_text("utf-8").lower()
         assert "karma-board" not in text
         assert "karma_board" not in text
         assert "karmaboard" not in text
@@ -154,9 +154,11 @@ def test_from_an_empty_directory_to_a_plugin_that_runs(here: Path, shell: Shell)
     shell(f"{sys.executable} -m venv --without-pip {environment}")
     (site,) = environment.glob("lib/python*/site-packages")
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    (site / "outer.pth").write_text(f"{packages}\nimport site; site.addsitedir({packages!r})\n")
+    (site / "outer.pth").write_text(
+        f"{packages}\nimport site; site.addsitedir({packages!r})\n", "utf-8"
+    )
     shell("rosey new movie-night")
-    entry_points = (here / "movie-night" / "pyproject.toml").read_text()
+    entry_points = (here / "movie-night" / "pyproject.toml").read_text("utf-8")
     assert 'movie-night = "movie_night:MovieNight"' in entry_points
     installed(here / "movie-night", site)
     python = environment / "bin" / "python"
@@ -167,7 +169,7 @@ def test_from_an_empty_directory_to_a_plugin_that_runs(here: Path, shell: Shell)
 
 def installed(project: Path, site: Path) -> None:
     """Install a project as an editable one is: its folder on the path, and its entry points."""
-    (site / "movie_night.pth").write_text(f"{project}\n")
+    (site / "movie_night.pth").write_text(f"{project}\n", "utf-8")
     metadata = site / "movie_night-0.1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: movie-night\nVersion: 0.1.0\n")
@@ -205,7 +207,7 @@ def process(python: Path, here: Path, *words: str) -> subprocess.Popen[str]:
     for line in started.stdout:
         if line.startswith("rosey: ready"):
             return started
-    pytest.fail((here / f"{words[0]}.log").read_text())
+    pytest.fail((here / f"{words[0]}.log").read_text("utf-8"))
 
 
 def ended(started: subprocess.Popen[str]) -> int:
@@ -218,6 +220,6 @@ def ended(started: subprocess.Popen[str]) -> int:
 def test_the_examples_are_in_the_wheel() -> None:
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert included["tests/examples"] == "pytest_rosey/templates"

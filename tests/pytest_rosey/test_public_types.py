@@ -39,7 +39,7 @@ ELSEWHERE = {"Any", "Callable", "Client", "Msg", "StorageClient", "str"}
 
 def _annotated() -> Iterator[tuple[str, ast.expr]]:
     for file in Path(fixtures.__file__).parent.glob("*.py"):
-        for node in ast.parse(file.read_text()).body:
+        for node in ast.parse(file.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and _is(node):
                 assert node.returns is not None
                 yield node.name, _given(node.returns)

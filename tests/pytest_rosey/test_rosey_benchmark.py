@@ -38,7 +38,7 @@ def measured(pytester: pytest.Pytester) -> Any:
         pytester.makepyfile(LOOP + body)
         result = pytester.runpytest_subprocess(*options or ["--benchmark-json=saved.json"])
         saved = Path(pytester.path / "saved.json")
-        text = saved.read_text() if saved.exists() else ""
+        text = saved.read_text("utf-8") if saved.exists() else ""
         return (json.loads(text)["benchmarks"] if text else []), result
 
     return run

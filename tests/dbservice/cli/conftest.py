@@ -90,7 +90,7 @@ def start(tmp_path) -> Iterator[Callable[..., Served]]:
             if line.startswith("rosey: ready"):
                 started.append(Served(process, line, log))
                 return started[-1]
-        pytest.fail(f"rosey {command} ended with {process.wait()}: {log.read_text()}")
+        pytest.fail(f"rosey {command} ended with {process.wait()}: {log.read_text('utf-8')}")
 
     yield start
     for served in started:

@@ -151,7 +151,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str]
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def install(source: str) -> None:
-        (tmp_path / "mine_module.py").write_text(source)
+        (tmp_path / "mine_module.py").write_text(source, "utf-8")
         sys.modules.pop("mine_module", None)
 
         def found(*, group: str) -> Any:

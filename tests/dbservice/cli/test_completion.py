@@ -37,7 +37,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 )
 def test_bash(say: Say, tmp_path: Path, words: list[str], offered: set[str]) -> None:
     script = tmp_path / "rosey.bash"
-    script.write_text(say("completion", "bash")[1])
+    script.write_text(say("completion", "bash")[1], "utf-8")
     asked = subprocess.run(
         ["bash", "-c", ASK, "ask", str(script), *words],
         capture_output=True,
@@ -57,7 +57,7 @@ def test_the_shell_takes_it(say: Say, tmp_path: Path, shell: str) -> None:
     if shutil.which(shell) is None:
         return
     file = tmp_path / "script"
-    file.write_text(script)
+    file.write_text(script, "utf-8")
     subprocess.run([shell, "-n", str(file)], timeout=60, check=True)
 
 

@@ -310,7 +310,7 @@ def test_new_writes_a_file(rosey: Rosey, root: Path) -> None:
     wrote = rosey("new", "add_tags")
     path = root / "quote-db" / "001_add_tags.sql"
     assert wrote == Said(0, f"Wrote {path}\n", "")
-    assert "-- Author: ann\n" in path.read_text()
+    assert "-- Author: ann\n" in path.read_text("utf-8")
     assert json.loads(rosey("new", "more", "--json").out)["file"].endswith("002_more.sql")
     assert rosey("new", "Bad Name").code == 2
     missing = rosey("new")
@@ -324,7 +324,7 @@ def test_new_writes_where_apply_looks(
     monkeypatch.setattr("dbservice.migrate.roots.shipped_roots", lambda: [tmp_path / "shipped"])
     natural = tmp_path / "shipped" / "theirs" / "migrations"
     natural.mkdir(parents=True)
-    (natural / "001_first.sql").write_text(FIRST)
+    (natural / "001_first.sql").write_text(FIRST, "utf-8")
 
     def new(plugin: str, *words: str) -> str:
         with pytest.raises(SystemExit):

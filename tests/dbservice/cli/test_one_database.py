@@ -52,7 +52,7 @@ def test_one_that_was_silent_is_noticed_when_it_speaks_again(serve, own_server, 
     finally:
         first.process.send_signal(signal.SIGCONT)
     assert second.process.wait(PATIENCE) == 4
-    assert "answers on this bus" in second.log.read_text()
+    assert "answers on this bus" in second.log.read_text("utf-8")
     assert first.process.poll() is None
 
 

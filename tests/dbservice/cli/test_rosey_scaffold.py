@@ -40,7 +40,7 @@ async def test_rows_are_imported_into_a_running_service(
     serve("--nats", nats_server.url, "--db", ":memory:", "--migrations", str(tmp_path / "roots"))
     client = await nats.connect(nats_server.url)
     storage = StorageClient(client, "jukebox", timeout=30)
-    imported = await storage.import_((tmp_path / "jukebox.jsonl").read_text().splitlines())
+    imported = await storage.import_((tmp_path / "jukebox.jsonl").read_text("utf-8").splitlines())
     assert (imported.rows, imported.migrations) == (1500 + 700 + 700, 2)
     await client.close()
     status = rosey("migrate", "jukebox", "status", "--nats", nats_server.url)

@@ -93,7 +93,7 @@ async def test_a_restart_of_the_nats_server_is_ridden_out(serve, own_server, tmp
     again = await nats.connect(own_server.url)
     assert (await ask(again, "kv.shop.get", {"key": "k"}))["value"] == 1
     assert (await ask(again, "kv.shop.incr", {"key": "n"}))["value"] == 1
-    log = served.log.read_text()
+    log = served.log.read_text("utf-8")
     assert log.count("is lost; trying to get it back") == 1
     assert log.count("connected to the NATS server again") == 1
     await again.close()
@@ -108,7 +108,7 @@ async def _ignore(_error: Exception) -> None:
 async def test_it_ends_while_the_nats_server_is_gone(serve, own_server, tmp_path):
     served = serve("--nats", own_server.url, "--db", str(tmp_path / "db"))
     own_server.kill()
-    await until(lambda: "is lost" in served.log.read_text(), "the loss to be noticed")
+    await until(lambda: "is lost" in served.log.read_text("utf-8"), "the loss to be noticed")
     assert served.stop() == 0
 
 
@@ -191,7 +191,7 @@ def serve_held(tmp_path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], 
             )
         started.append(process)
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("rosey: ready"), log.read_text()
+        assert process.stdout.readline().startswith("rosey: ready"), log.read_text("utf-8")
         return process, log
 
     yield start
@@ -209,7 +209,7 @@ async def test_a_second_signal_ends_it_at_once(serve_held, nats_server):
     held = asyncio.create_task(ask(client, "kv.held.get", {"key": "k"}))
     assert await asyncio.to_thread(process.stdout.readline) == "taken\n"
     process.send_signal(signal.SIGTERM)
-    await until(lambda: "told to end" in log.read_text(), "the first signal to be heard")
+    await until(lambda: "told to end" in log.read_text("utf-8"), "the first signal to be heard")
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(process.wait, PATIENCE) == -signal.SIGTERM
@@ -231,7 +231,7 @@ async def test_what_never_ends_does_not_keep_it_from_ending(serve_held, nats_ser
     reply = await waiting
     assert reply["error"]["code"] == "SHUTTING_DOWN"
     assert await asyncio.to_thread(process.wait, PATIENCE) == 0
-    assert "1 requests are refused, 1 go without an answer" in log.read_text()
+    assert "1 requests are refused, 1 go without an answer" in log.read_text("utf-8")
     with pytest.raises(TimeoutError):
         await held
     with pytest.raises(NoRespondersError):
@@ -279,13 +279,13 @@ async def test_the_configuration_is_logged_once_and_without_secrets(
     monkeypatch.setenv("ROSEY_MAX_QUEUED", "77")
     monkeypatch.setenv("ROSEY_SWEEP_INTERVAL", "12.5")
     served = serve("--max-in-flight", "9", "--http", "127.0.0.1:0")
-    lines = [json.loads(line) for line in served.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in served.log.read_text("utf-8").splitlines()]
     [told] = [line for line in lines if line["message"] == "configuration"]
     assert lines.index(told) == 0
     assert told["nats"] == nats_server.url.replace("://", "://***@")
     assert told["db"].endswith("from-the-environment.db")
     assert (told["max_in_flight"], told["max_queued"], told["sweep_interval"]) == (9, 77, 12.5)
-    assert "sesame" not in served.log.read_text() + served.ready_line
+    assert "sesame" not in served.log.read_text("utf-8") + served.ready_line
     assert served.stop() == 0
 
 
@@ -294,7 +294,7 @@ async def test_it_runs_on_the_event_loop_that_is_asked_for(serve, nats_server, t
     pytest.importorskip("uvloop")
     asked = () if name is None else ("--loop", name)
     served = serve("--nats", nats_server.url, "--db", str(tmp_path / "db"), *asked)
-    told = json.loads(served.log.read_text().splitlines()[0])
+    told = json.loads(served.log.read_text("utf-8").splitlines()[0])
     assert told["loop"] == (name or "uvloop")
     assert served.stop() == 0
 

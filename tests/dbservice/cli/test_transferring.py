@@ -91,7 +91,7 @@ def test_there_and_back(say: Say, filled: Path, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     told = json.loads(out)
     file = tmp_path / "a.jsonl"
-    assert told["lines"] == file.read_text().count("\n")
+    assert told["lines"] == file.read_text("utf-8").count("\n")
     assert [path.name for path in tmp_path.glob("*.part*")] == []
     code, out, err = say("import", "quote-db", "a.jsonl", "--db", "b.db")
     assert (code, err) == (0, "")
@@ -101,7 +101,7 @@ def test_there_and_back(say: Say, filled: Path, tmp_path: Path) -> None:
 
 def test_each_page_says_when_it_was_read(say: Say, filled: Path, tmp_path: Path) -> None:
     say("export", "quote-db", "a.jsonl", "--db", str(filled))
-    lines = (tmp_path / "a.jsonl").read_text().split("\n")[:-1]
+    lines = (tmp_path / "a.jsonl").read_text("utf-8").split("\n")[:-1]
     moments = [json.loads(line)["read_at"] for line in lines if '"is":"page"' in line]
     assert len(moments) >= 2
     assert moments == sorted(moments)
@@ -112,7 +112,7 @@ def test_nothing_is_overwritten(say: Say, filled: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("mine")
     code, _, err = say("export", "quote-db", "a.jsonl", "--db", str(filled))
     assert (code, "it is not overwritten" in err) == (1, True)
-    assert (tmp_path / "a.jsonl").read_text() == "mine"
+    assert (tmp_path / "a.jsonl").read_text("utf-8") == "mine"
     say("export", "quote-db", "b.jsonl", "--db", str(filled))
     code, _, err = say("import", "quote-db", "b.jsonl", "--db", str(filled))
     assert code == 1
@@ -128,7 +128,7 @@ def test_nothing_is_cleared_for_a_file_that_cannot_be_taken(
     others = tmp_path / "others" / "quote-db"
     shutil.copytree(migration_root() / "quote-db", others)
     changed = next(others.glob("001_*.sql"))
-    changed.write_text(changed.read_text() + "-- another\n")
+    changed.write_text(changed.read_text("utf-8") + "-- another\n", "utf-8")
 
     for root, told in ((others.parent, "CHECKSUM_MISMATCH"), (tmp_path, "MIGRATION_NOT_FOUND")):
         place = ("--db", str(filled), "--migrations", str(root))
@@ -157,7 +157,7 @@ def test_a_file_that_is_not_whole_is_refused_before_anything_is_sent(
 ) -> None:
     say("export", "quote-db", "a.jsonl", "--db", str(filled))
     file = tmp_path / "a.jsonl"
-    file.write_text(change(file.read_text()))
+    file.write_text(change(file.read_text("utf-8")), "utf-8")
     code, _, err = say("import", "quote-db", "a.jsonl", "--db", "b.db")
     assert code in (1, 2)
     assert told in err
@@ -276,7 +276,7 @@ def test_others_are_served_while_a_namespace_is_restored(
     kinds = ('"is":"row"', '"is":"key"', '"is":"table"')
 
     def data(name: str) -> list[str]:
-        lines = (tmp_path / name).read_text().split("\n")
+        lines = (tmp_path / name).read_text("utf-8").split("\n")
         return [line for line in lines if line.startswith(tuple("{" + kind for kind in kinds))]
 
     assert data("again.jsonl") == data("backup.jsonl")

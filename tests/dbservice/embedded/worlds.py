@@ -84,7 +84,7 @@ class RealWorld:
 
     def __init__(self, binary: str, directory: Path, config: str) -> None:
         self._binary, self._directory = binary, directory
-        (directory / "nats.conf").write_text(config or "debug: false")
+        (directory / "nats.conf").write_text(config or "debug: false", "utf-8")
         self._port = -1
         self.start()
 
@@ -111,12 +111,14 @@ class RealWorld:
         while time.monotonic() < deadline and self._process.poll() is None:
             for path in self._directory.glob("*.ports"):
                 try:
-                    return str(json.loads(path.read_text())["nats"][0])
+                    return str(json.loads(path.read_text("utf-8"))["nats"][0])
                 except ValueError:
                     continue
             time.sleep(0.002)
         log = self._directory / "log"
-        pytest.fail("nats-server did not start: " + (log.read_text() if log.exists() else "no log"))
+        pytest.fail(
+            "nats-server did not start: " + (log.read_text("utf-8") if log.exists() else "no log")
+        )
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGKILL)

@@ -37,7 +37,9 @@ def write(root: Path) -> Write:
 
     def write(plugin: str, name: str, sql: str) -> None:
         (root / plugin).mkdir(exist_ok=True)
-        (root / plugin / f"{name}.sql").write_text(f"-- UP\n{sql}\n-- IRREVERSIBLE: a test\n")
+        (root / plugin / f"{name}.sql").write_text(
+            f"-- UP\n{sql}\n-- IRREVERSIBLE: a test\n", "utf-8"
+        )
 
     return write
 

@@ -62,7 +62,7 @@ async def storage(stack: Stack) -> StorageClient:
 
 async def test_others_are_not_concerned(stack: Stack, root: Path) -> None:
     (root / "trivia").mkdir()
-    (root / "trivia" / "001_a.sql").write_text(OTHER.format("a"))
+    (root / "trivia" / "001_a.sql").write_text(OTHER.format("a"), "utf-8")
     trivia = StorageClient(await stack.connect(), "trivia")
     applied = await trivia.migrations.apply()
     assert (applied.current_version, applied.warnings) == (1, [])

@@ -24,7 +24,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 def validator() -> jsonschema.Draft7Validator:
-    return jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
+    return jsonschema.Draft7Validator(json.loads(SCHEMA.read_text("utf-8")))
 
 
 def test_the_official_schema_takes_it(document: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ async def storage(
     directory = tmp_path / "roots" / OWNER.plugin
     directory.mkdir(parents=True)
     for name, text in made.files.items():
-        (directory / name).write_text(text)
+        (directory / name).write_text(text, "utf-8")
     url = "sqlite+aiosqlite://"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").url()
@@ -70,7 +70,7 @@ def exported(existing: Path, tmp_path: Path) -> list[str]:
     """The lines of the export that the command writes."""
     line = ["scaffold", str(existing), "--plugin", OWNER.plugin, "--out", str(tmp_path / "out")]
     assert exit_code(line) == 0
-    return (tmp_path / f"{OWNER.plugin}.jsonl").read_text().splitlines()
+    return (tmp_path / f"{OWNER.plugin}.jsonl").read_text("utf-8").splitlines()
 
 
 async def test_every_row_arrives_as_it_was(
@@ -296,7 +296,7 @@ def test_names_are_replaced_only_where_they_are_names() -> None:
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     text, empty = tmp_path / "a.txt", tmp_path / "empty.db"
-    text.write_text("not a database, but long enough to be looked at as one" * 20)
+    text.write_text("not a database, but long enough to be looked at as one" * 20, "utf-8")
     sqlite3.connect(empty).close()
     for path, told in (
         (tmp_path / "missing.db", "There is no file"),
@@ -374,7 +374,7 @@ async def test_computed_words_infinities_circles_and_the_next_id(
     assert exit_code(line) == 0
     told = "column people.weight: it holds infinities (1 of 1 rows, first id 7: 'inf')"
     assert told in capsys.readouterr().out
-    lines = (tmp_path / "old-bot.jsonl").read_text().splitlines()
+    lines = (tmp_path / "old-bot.jsonl").read_text("utf-8").splitlines()
     async with Stack(database_url=database_url, migrations=[tmp_path / "out"]) as stack:
         storage = StorageClient(await stack.connect(), "old-bot", timeout=20)
         assert (await storage.import_(lines)).rows == 2

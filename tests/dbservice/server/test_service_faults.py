@@ -181,7 +181,7 @@ def small_server(tmp_path) -> Iterator[BinaryServer]:
     path = find_binary().path
     assert path is not None
     config = tmp_path / "nats.conf"
-    config.write_text(f"max_payload: {SMALL}\n")
+    config.write_text(f"max_payload: {SMALL}\n", "utf-8")
     with BinaryServer(path, config=config) as server:
         yield server
 

@@ -41,7 +41,7 @@ def apply(database: Database, tmp_path: Path) -> Applies:
                 text = text.replace(ours, theirs)
         number = len(list(folder.iterdir())) + 1
         path = folder / f"{number:03}_step.sql"
-        path.write_text(f"-- UP\n{text};\n-- IRREVERSIBLE: a test\n")
+        path.write_text(f"-- UP\n{text};\n-- IRREVERSIBLE: a test\n", "utf-8")
         try:
             return await Migrator(database.engine, [folder.parent]).apply(
                 namespace("quote-db"), Apply(**options)

@@ -353,7 +353,7 @@ def write_migrations(root: Path) -> None:
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(content)
+        path.write_text(content, "utf-8")
 
 
 # --- the stream ----------------------------------------------------------------------------------
@@ -942,7 +942,7 @@ class OperationStream:
 
         def edit(remark: str) -> Callable[[], None]:
             base = f"{_SMALL}-- DOWN\nDROP TABLE t;\n"
-            return lambda: edited.write_text(f"{base}{remark}")
+            return lambda: edited.write_text(f"{base}{remark}", "utf-8")
 
         remark = f"-- edited {self.rng.randrange(10**6)}\n"
         choices: list[tuple[str, str, Json, Callable[[], None] | None]] = [

@@ -258,7 +258,7 @@ def write_migrations(root: Path) -> None:
         for engine, key in _ID.items()
     ]
     drops = "".join(f"DROP TABLE {table};\n" for table in _TABLES)
-    (folder / "001_tables.sql").write_text(f"{''.join(sections)}-- DOWN\n{drops}")
+    (folder / "001_tables.sql").write_text(f"{''.join(sections)}-- DOWN\n{drops}", "utf-8")
     (folder / "002_more.sql").write_text(
         "-- UP\nCREATE TABLE more (n BIGINT);\n-- DOWN\nDROP TABLE more;\n"
     )

@@ -40,11 +40,11 @@ def old_engine(layout: str, request: pytest.FixtureRequest, tmp_path: Path) -> E
     """Return an engine over a database as an earlier service left it."""
     if request.param == "postgres":
         url = request.getfixturevalue("empty_postgres")
-        asyncio.run(_restore(url, (LAYOUTS / f"{layout}.postgresql.sql").read_text()))
+        asyncio.run(_restore(url, (LAYOUTS / f"{layout}.postgresql.sql").read_text("utf-8")))
         return PostgresEngine(url)
     path = tmp_path / "old.db"
     with sqlite3.connect(path) as connection:
-        connection.executescript((LAYOUTS / f"{layout}.sqlite.sql").read_text())
+        connection.executescript((LAYOUTS / f"{layout}.sqlite.sql").read_text("utf-8"))
     return SqliteEngine(f"sqlite+aiosqlite:///{path}")
 
 

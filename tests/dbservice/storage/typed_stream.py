@@ -213,7 +213,7 @@ class TypedRows:
             for file in self._folder.iterdir():
                 file.unlink()
             first = _tables("sqlite") + _tables("postgresql") + "-- IRREVERSIBLE: a stream\n"
-            (self._folder / "001_tables.sql").write_text(first)
+            (self._folder / "001_tables.sql").write_text(first, "utf-8")
 
         self._files = 1
         self._send("namespace", "clear", {}, plugin=PLUGIN)
@@ -226,7 +226,7 @@ class TypedRows:
         text = "".join(f"-- UP ({engine})\n{sql};\n" for engine, sql in statements.items())
 
         def written() -> None:
-            path.write_text(f"{text}-- IRREVERSIBLE: a stream\n")
+            path.write_text(f"{text}-- IRREVERSIBLE: a stream\n", "utf-8")
 
         self._send("migrate", "apply", {}, plugin=PLUGIN, labels=(label,), before=written)
         self.row("select", {"limit": 100, "sort": {"field": "id"}})

@@ -95,7 +95,7 @@ def root(tmp_path: Path) -> Path:
     directory = tmp_path / "migrations" / "quote-db"
     directory.mkdir(parents=True)
     for name, text in MIGRATIONS.items():
-        (directory / name).write_text(text)
+        (directory / name).write_text(text, "utf-8")
     return directory.parent
 
 
@@ -370,14 +370,14 @@ async def test_the_migrations_must_be_the_same(storage, root):
     lines = await exported(storage)
     await storage.clear()
     file = root / "quote-db" / "001_tables.sql"
-    text = file.read_text()
-    file.write_text(text + "\n-- changed\n")
+    text = file.read_text("utf-8")
+    file.write_text(text + "\n-- changed\n", "utf-8")
     with pytest.raises(ChecksumMismatch, match="001_tables"):
         await storage.import_(lines)
     file.unlink()
     with pytest.raises(MigrationNotFound, match="001"):
         await storage.import_(lines)
-    file.write_text(text)
+    file.write_text(text, "utf-8")
     assert (await storage.import_(lines)).migrations == 1
 
 
@@ -630,7 +630,9 @@ async def test_every_type_goes_to_the_other_engine_and_back(tmp_path, clock, emp
         columns = [f"{_column(each.rule)} {getattr(each, engine).declared}" for each in both]
         listed = ", ".join((f"id {key} PRIMARY KEY", *columns))
         sections.append(f"-- UP ({engine})\nCREATE TABLE typed ({listed});\n")
-    (folder / "001_typed.sql").write_text("".join([*sections, "-- DOWN\nDROP TABLE typed;\n"]))
+    (folder / "001_typed.sql").write_text(
+        "".join([*sections, "-- DOWN\nDROP TABLE typed;\n"]), "utf-8"
+    )
     written = {_column(each.rule): each.written for each in both}
     shown = {_column(each.rule): each.shown for each in both}
     text = _column(ColumnType.TEXT)

@@ -7,7 +7,7 @@ import sys
 
 export, old, copy = sys.argv[1:]
 shutil.copyfile(old, copy)
-with open(export) as lines, sqlite3.connect(copy) as db:
+with open(export, encoding="utf-8") as lines, sqlite3.connect(copy) as db:
     for line in map(json.loads, lines):
         if line["is"] == "table":
             table, columns = line["name"], ", ".join(line["columns"])

@@ -69,8 +69,8 @@ def test_a_comparison_from_the_command_to_its_reports(disk: Path) -> None:
     assert found.restarts[0].rows == 100
     assert found.left_out == ["PostgreSQL: --no-postgres"]
     assert "rosey-bench" not in " ".join(path.name for path in disk.iterdir())
-    assert "comparisons" in files["html"].read_text()
-    assert "### 14.2 Latency" in files["markdown"].read_text()
+    assert "comparisons" in files["html"].read_text("utf-8")
+    assert "### 14.2 Latency" in files["markdown"].read_text("utf-8")
 
 
 @pytest.mark.process
@@ -89,7 +89,7 @@ def test_the_legacy_side_alone(disk: Path, capsys: pytest.CaptureFixture[str]) -
     out = disk / "run.json"
     places = ["--quick", "--directory", str(disk), "--json", str(out)]
     assert rosey_bench(["legacy", *places]) == 0
-    found = json.loads(out.read_text())
+    found = json.loads(out.read_text("utf-8"))
     assert found["command"] == "legacy"
     assert set(found["contestants"]) == {"legacy", "sqlite"}
     assert "One client: p50 / p95 / p99" in capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_a_run_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     save(a_whole_run(), tmp_path / "run.json")
     document = tmp_path / "performance.md"
     assert rosey_bench(["report", str(tmp_path / "run.json"), "--markdown", str(document)]) == 0
-    assert document.read_text().startswith("# Performance\n")
+    assert document.read_text("utf-8").startswith("# Performance\n")
     assert "Targets" in capsys.readouterr().out
 
 

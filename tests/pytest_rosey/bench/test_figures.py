@@ -73,7 +73,7 @@ def test_a_run_survives_its_file(tmp_path: Path) -> None:
     ("content", "text"), [("{}", "missing required field"), ("no", "not a file of `rosey bench")]
 )
 def test_another_file_is_no_run(tmp_path: Path, content: str, text: str) -> None:
-    (tmp_path / "other.json").write_text(content)
+    (tmp_path / "other.json").write_text(content, "utf-8")
     with pytest.raises(NotARunError, match=text):
         load(tmp_path / "other.json")
 

@@ -59,7 +59,7 @@ def test_queue_groups_fall_the_same_way_in_every_run(project: pytest.Pytester) -
     )
     for _ in range(2):
         project.runpytest_inprocess().assert_outcomes(passed=1)
-    first, second = (project.path / "taken").read_text().split()
+    first, second = (project.path / "taken").read_text("utf-8").split()
     assert first == second
     assert len(set(first)) > 1
 
@@ -236,7 +236,7 @@ def test_under_xdist_every_worker_has_a_server(project: pytest.Pytester) -> None
     )
     result = project.runpytest_subprocess("-n2", BINARY)
     result.assert_outcomes(passed=6)
-    urls = [path.read_text() for path in project.path.glob("*.url")]
+    urls = [path.read_text("utf-8") for path in project.path.glob("*.url")]
     assert len(set(urls)) == len(urls) == 2
 
 

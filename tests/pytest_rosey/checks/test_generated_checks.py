@@ -44,7 +44,7 @@ def written(root: Path, files: dict[str, str], plugin: str = "notes") -> PluginM
     directory = root / plugin
     directory.mkdir(parents=True)
     for name, text in files.items():
-        (directory / name).write_text(text)
+        (directory / name).write_text(text, "utf-8")
     return PluginMigrations(plugin, directory)
 
 

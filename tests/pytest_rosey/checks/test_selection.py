@@ -24,7 +24,7 @@ def checked(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.makeini(f"{INI.rstrip()} --rosey-check-migrations\nrosey_migrations = migrations\n")
     directory = pytester.path / "migrations" / "notes"
     directory.mkdir(parents=True)
-    (directory / "001_create_notes.sql").write_text(MIGRATION)
+    (directory / "001_create_notes.sql").write_text(MIGRATION, "utf-8")
     pytester.makepyfile(test_own="def test_one(): pass\ndef test_two(): pass")
     return pytester
 

@@ -60,7 +60,7 @@ def counters(project):
 
 
 def found(project):
-    return json.loads((project.path / "found.json").read_text())["tests"]
+    return json.loads((project.path / "found.json").read_text("utf-8"))["tests"]
 
 
 def marks(project):
@@ -80,7 +80,8 @@ def test_every_fault_at_every_request(counters, project):
     run = counters(TWICE)
     (test,) = found(project)
     faults = [
-        fault["name"] for fault in json.loads((project.path / "found.json").read_text())["faults"]
+        fault["name"]
+        for fault in json.loads((project.path / "found.json").read_text("utf-8"))["faults"]
     ]
     possible = [name for name in faults if name != "executed-twice"]  # which needs a key
     assert [p["place"] for p in test["places"]] == [f"{n}:{f}" for n in (1, 2) for f in possible]

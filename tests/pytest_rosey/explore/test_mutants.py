@@ -46,15 +46,15 @@ def trivia(project):
 
 
 def mutate(path: Path, mutant: Mutant) -> None:
-    source = path.read_text()
+    source = path.read_text("utf-8")
     assert source.count(mutant.old) == 1, mutant.name
-    path.write_text(source.replace(mutant.old, mutant.new))
+    path.write_text(source.replace(mutant.old, mutant.new), "utf-8")
 
 
 def explored(project, *arguments):
     """Return the exploration's findings: the tests, by name."""
     project.runpytest_inprocess("--rosey-explore", "--rosey-explore-json=found.json", *arguments)
-    found = json.loads((project.path / "found.json").read_text())
+    found = json.loads((project.path / "found.json").read_text("utf-8"))
     return {test["nodeid"]: test for test in found["tests"]}
 
 

@@ -34,8 +34,8 @@ def test_a_mutant_is_found(tmp_path, mutant: PluginMutant):
     for name in (PACKAGE, "migrations"):
         shutil.copytree(ROOT / name, tmp_path / name)
     file = tmp_path / PACKAGE / mutant.file
-    assert file.read_text().count(mutant.old) == 1, mutant.name
-    file.write_text(file.read_text().replace(mutant.old, mutant.new))
+    assert file.read_text("utf-8").count(mutant.old) == 1, mutant.name
+    file.write_text(file.read_text("utf-8").replace(mutant.old, mutant.new), "utf-8")
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
     )
@@ -50,5 +50,5 @@ def test_a_mutant_is_found(tmp_path, mutant: PluginMutant):
         env={**os.environ, "PYTHONPATH": str(tmp_path), "ROSEY_EXPLORE_PLACES": "500"},
         check=False,
     )
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = json.loads((tmp_path / "found.json").read_text("utf-8"))
     assert "✗" in [place["mark"] for test in found["tests"] for place in test["places"]]

@@ -105,7 +105,7 @@ def test_random_faults_fall_the_same_way_in_every_run(project: pytest.Pytester) 
     )
     for _ in range(2):
         project.runpytest_inprocess().assert_outcomes(passed=1)
-    first, second = (project.path / "taken").read_text().splitlines()
+    first, second = (project.path / "taken").read_text("utf-8").splitlines()
     assert first == second
     letters, hits = first.split()
     assert len(letters) + int(hits) == 20

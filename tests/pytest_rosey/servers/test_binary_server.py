@@ -40,7 +40,7 @@ REPORT = "print(server.pid, server._watchdog.group, server._directory, flush=Tru
 
 def script(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "nats-server"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     path.chmod(0o755)
     return path
 
@@ -213,7 +213,7 @@ def test_wrapper_script_is_ended_with_its_child(tmp_path, nats_binary):
     pid_file = tmp_path / "pid"
     wrapper = script(tmp_path, f'#!/bin/sh\n"{nats_binary}" "$@" &\necho $! > {pid_file}\nwait\n')
     with BinaryServer(wrapper) as server:
-        real = int(pid_file.read_text())
+        real = int(pid_file.read_text("utf-8"))
         server.pause()
         wait_until(lambda: not greets(server), "the wrapped server's pause")
         server.resume()
@@ -306,7 +306,7 @@ def test_binary_that_is_never_ready(tmp_path):
         "Its last lines:\n"
         "    thinking"
     )
-    assert not is_alive(int(pid_file.read_text()))
+    assert not is_alive(int(pid_file.read_text("utf-8")))
 
 
 def test_binary_of_another_machine(tmp_path):

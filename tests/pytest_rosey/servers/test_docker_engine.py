@@ -120,7 +120,7 @@ def _own_engine(tmp_path_factory: pytest.TempPathFactory, found: DockerEngine) -
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "it wrote nothing"
 
 
@@ -232,7 +232,7 @@ def _stopped_in_the_middle(command: list[str], directory: Path, end: signal.Sign
 def test_a_suite_on_a_container(
     ours: Callable[[], list[str]], tmp_path: Path, end: signal.Signals
 ) -> None:
-    (tmp_path / "test_suite.py").write_text(SUITE)
+    (tmp_path / "test_suite.py").write_text(SUITE, "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:randomly"]
     command += ["--rosey-nats=auto", f"--rosey-nats-image={IMAGE}"]
@@ -282,8 +282,8 @@ def postgres_image(client: Any) -> Iterator[str]:
 def test_a_suite_on_postgresql_in_a_container(
     postgres_image: str, ours: Callable[[], list[str]], tmp_path: Path, end: signal.Signals
 ) -> None:
-    (tmp_path / "test_suite.py").write_text(DATABASE_SUITE)
-    (tmp_path / "conftest.py").write_text(WITHOUT_BINARIES)
+    (tmp_path / "test_suite.py").write_text(DATABASE_SUITE, "utf-8")
+    (tmp_path / "conftest.py").write_text(WITHOUT_BINARIES, "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:randomly", "--rosey-db=postgres"]
     output = _stopped_in_the_middle(command, tmp_path, end)

@@ -123,7 +123,9 @@ def test_current_context(tmp_path, monkeypatch):
     for name, host in (("mine", "unix:///mine.sock"), ("other", "unix:///other.sock")):
         meta = tmp_path / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest()
         meta.mkdir(parents=True)
-        (meta / "meta.json").write_text(json.dumps({"Endpoints": {"docker": {"Host": host}}}))
+        (meta / "meta.json").write_text(
+            json.dumps({"Endpoints": {"docker": {"Host": host}}}), "utf-8"
+        )
     assert engine_url() == "unix:///mine.sock"
     monkeypatch.setenv("DOCKER_CONTEXT", "other")
     assert engine_url() == "unix:///other.sock"
@@ -133,7 +135,7 @@ def test_current_context(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", '{"currentContext": "gone"}'])
 def test_unreadable_context_means_the_default(tmp_path, config):
-    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "config.json").write_text(config, "utf-8")
     assert engine_url() == "unix:///var/run/docker.sock"
 
 

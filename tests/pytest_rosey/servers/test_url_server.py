@@ -188,7 +188,7 @@ def test_silence(server, responder):
 def guarded(tmp_path, nats_binary) -> Callable[[str], BinaryServer]:
     def configured(authorization: str) -> BinaryServer:
         config = tmp_path / "auth.conf"
-        config.write_text(f"authorization {{ {authorization} }}\n")
+        config.write_text(f"authorization {{ {authorization} }}\n", "utf-8")
         return BinaryServer(nats_binary, config=config)
 
     return configured
