@@ -6,8 +6,8 @@ wants to begin, and while they are stopped; they meet statements that do not end
 is closed. What was refused must have changed nothing, and must succeed when it is repeated.
 
 Nothing is waited for in the hope that it has happened: what is held is let go after the refusals
-came. `ROSEY_PRESSURE_ROUNDS` sets how many rounds; 250 or more also assert that every refusal
-came often on every engine. `ROSEY_SEED` sets which requests are refused; it is printed.
+came. `ROSEY_PRESSURE_ROUNDS` sets how many rounds. `ROSEY_SEED` sets which requests are refused; it
+is printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from nats.aio.client import Client
 
 from dbservice.embedded import Broker
 from dbservice.engine.steps import Statement, Steps
-from dbservice.migrate import Migrator
 from dbservice.protocol import ErrorCode
 from dbservice.runtime.clock import ManualClock
 from dbservice.server.service import DatabaseService
@@ -43,10 +42,7 @@ Json = dict[str, Any]
 Trace = list[tuple[str, Any]]
 """What was asked and what was answered, in an order that does not depend on the engine."""
 
-SHORT = 3
-LONG = 250
-OFTEN = 500
-ROUNDS = int(os.environ.get("ROSEY_PRESSURE_ROUNDS", SHORT))
+ROUNDS = int(os.environ.get("ROSEY_PRESSURE_ROUNDS", "3"))
 
 PLUGIN, OTHER = "pressure", "quiet"
 IN_FLIGHT, QUEUED, TOO_MANY = 4, 3, 5
@@ -397,7 +393,7 @@ async def lived(world: World, root: Path, plan: Plan) -> Trace:
         rows = {"table": "items", "rows": plan.existing}
         trace: Trace = [("rows", await bus.ask(f"row.{PLUGIN}.insert_batch", rows))]
         trace += await turned_away(bus, plan)
-        trace += await locked_out(bus, root, plan)
+        trace += await locked_out(bus, plan)
         refused = [*plan.last[IN_FLIGHT:], *plan.closed]
         before = await probed(bus, refused)
         trace += await stopped(bus, plan)
@@ -425,12 +421,10 @@ async def turned_away(bus: Bus, plan: Plan) -> Trace:
     return [("crowd", replies), ("places", refused), ("crowd, repeated", repeated)]
 
 
-async def locked_out(bus: Bus, root: Path, plan: Plan) -> Trace:
+async def locked_out(bus: Bus, plan: Plan) -> Trace:
     """Let more migrations of the same plugin come while one is under way."""
-    service, subject = bus.service, f"migrate.{PLUGIN}."
-    service.migrator = Migrator(
-        service.database.engine, [root], clock=service.clock, lock_timeout=LOCK_TIMEOUT
-    )
+    subject = f"migrate.{PLUGIN}."
+    bus.service.migrator._lock_timeout = LOCK_TIMEOUT
     before = await bus.ask(subject + "status", {})
     async with bus.held():
         bus.migrating.clear()
@@ -551,9 +545,8 @@ async def succeeded(bus: Bus, ask: Ask) -> Json:
 
 
 def tell(worlds: Sequence[World]) -> None:
-    """Print how often each code came on each engine; assert that it was often in a long run."""
+    """Print how often each code came on each engine: at least twice in a round."""
     for code in UNDER_PRESSURE:
         counts = {world.name: world.codes[code] for world in worlds}
         print(f"{code:22}", "  ".join(f"{name} {count:6}" for name, count in counts.items()))
-        if ROUNDS >= LONG:
-            assert min(counts.values()) >= OFTEN, code
+        assert min(counts.values()) >= 2 * ROUNDS, code
