@@ -1,7 +1,8 @@
 """Runs what `lines.py` lists, and prints and writes one table of it.
 
 `python -m tests.proof` is the bounded form, as in CI; `--long` is the long one, with a seed of its
-own each time. Every line prints its seed, and what repeats it.
+own each time. A knob that is set in the environment stays as it is. Every line prints its seed, and
+what repeats it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def _chosen(names: list[str], long: bool) -> list[tuple[Line, Knobs]]:
 
 
 def _run(line: Line, knobs: Knobs, seed: int) -> Outcome:
-    settings = {name: str(value) for name, value in {**knobs, "ROSEY_SEED": seed}.items()}
+    settings = {name: os.environ.get(name, str(value)) for name, value in knobs.items()}
+    settings["ROSEY_SEED"] = str(seed)
     words = _command(line, seed)
     print(f"    {shlex.join(f'{n}={v}' for n, v in settings.items())} {shlex.join(words)}")
     log, began = BUILD / f"{line.name}.log", time.monotonic()
