@@ -168,6 +168,29 @@ def test_a_string_that_never_ends_is_searched_once() -> None:
     assert refusal(SET, payload).code is ErrorCode.INVALID_JSON
 
 
+def depth(value: Any) -> int:
+    """Count levels one by one, as the codec does not."""
+    parts = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, parts), default=0) if isinstance(value, dict | list) else 0
+
+
+JSON = st.recursive(
+    st.integers(0, 9) | st.text(alphabet='[]{}"\\', max_size=4),
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text(max_size=2), parts),
+    max_leaves=30,
+)
+
+
+@given(JSON, st.integers(30, 64), st.integers(0, 80))
+def test_the_depth_is_that_of_the_deepest_place(value: Any, around: int, beside: int) -> None:
+    """However much of it is shallow: the check takes levels away from the inside."""
+    for _ in range(around):
+        value = [value]
+    payload = msgspec.json.encode({"key": "a", "value": [[[1]]] * beside + [value]})
+    is_deep = depth(value) + 2 > 64
+    assert (refusal_code(payload) == "INVALID_JSON") == is_deep
+
+
 @given(
     st.binary(max_size=60) | st.text(alphabet='{}[]":,\\ntrue01.-eu', max_size=60).map(str.encode)
 )
