@@ -246,8 +246,8 @@ class Database:
             await self.engine.read(check, plugin=self.turn_of(namespace))
 
     async def plugins(self) -> list[str]:
-        """Return the names of all plugins that have stored something."""
-        return await self.engine.read(namespace_owners.owners)
+        """Return the names of all plugins that have stored something, which may be thousands."""
+        return await self.engine.read(namespace_owners.owners, scan=True)
 
     async def probe(self) -> None:
         """Read something, to see whether the engine is there.
