@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-_DEPTH: Final = 3
+_DEPTH: Final = 1
 """Frames that Python remembers of the making of a coroutine: past ours, to the test's."""
 
 _HOOK: Final = "_warn_unawaited_coroutine"

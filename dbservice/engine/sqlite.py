@@ -216,6 +216,11 @@ class SqliteEngine(Engine):
         answer: T = await self._writer.do(work)
         return answer
 
+    @property
+    def can_be_copied(self) -> bool:
+        """Whether it has `snapshot` and `restore`: in memory, by an SQLite that has them."""
+        return self.path is None and hasattr(sqlite3.Connection, "serialize")
+
     def snapshot(self) -> bytes:
         """Return all that is in the database, for `restore`.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +70,9 @@ class SqliteCopies(Copies):
     @override
     async def state(self, service: ServiceUnderTest) -> bytes | None:
         engine = service.database.engine
-        return engine.snapshot() if isinstance(engine, SqliteEngine) and _can(engine) else None
+        if isinstance(engine, SqliteEngine) and engine.can_be_copied:
+            return engine.snapshot()
+        return None
 
     @override
     async def make(self, state: bytes, migrate: Migrate) -> tuple[bytes, Applied]:
@@ -95,8 +96,3 @@ class SqliteCopies(Copies):
     @override
     async def forget(self, template: bytes) -> None:
         """Do nothing."""
-
-
-def _can(engine: SqliteEngine) -> bool:
-    # Python may have been built with an SQLite that leaves this out.
-    return engine.path is None and hasattr(sqlite3.Connection, "deserialize")
