@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from dbservice.protocol.codec import has_long_number
 from dbservice.protocol.limits import MAX_INTEGER, MIN_INTEGER
-
-_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 def same_json(left: Any, right: Any) -> bool:
@@ -25,13 +24,28 @@ def same_json(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+def same_as(wanted: Any) -> Callable[[Any], bool]:
+    """Return the test whether a JSON value equals this one, for the elements of a long array."""
+    if isinstance(wanted, bool):
+        return lambda part: part is wanted
+    if isinstance(wanted, int | float):
+        return lambda part: part == wanted and not isinstance(part, bool)
+    # What same_json takes for equal, Python does.
+    return lambda part: part == wanted and same_json(part, wanted)
+
+
+def is_among(wanted: Any, array: list[Any]) -> bool:
+    """Return whether a JSON array has an element that equals this one."""
+    return wanted in array and any(map(same_as(wanted), array))
+
+
 def contains_json(document: str | None, element: str) -> bool | None:
     """Return whether a JSON array, given as text, has an element, given as text."""
     if document is None:
         return None
     array = read_json(document)
     wanted = msgspec.json.decode(element)
-    return isinstance(array, list) and any(same_json(part, wanted) for part in array)
+    return isinstance(array, list) and is_among(wanted, array)
 
 
 def equal_json(left: str | None, right: str) -> bool | None:
@@ -47,7 +61,7 @@ def read_json(value: Any) -> Any:
         decoded = msgspec.json.decode(value)
     except (msgspec.DecodeError, TypeError):
         return value
-    return _as_sent(decoded) if _LONG_NUMBER.search(value) else decoded
+    return _as_sent(decoded) if has_long_number(value.encode()) else decoded
 
 
 def _as_sent(value: Any) -> Any:

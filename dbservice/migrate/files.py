@@ -16,9 +16,10 @@ from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.lexer import Command, SqlError, commands, is_open
 
 FILE_NAME = re.compile(r"(\d{3})_([a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
-SECTION = re.compile(r"^--\s*(UP|DOWN)\s*(\((sqlite|postgresql)\))?\s*(:.*)?$")
-IRREVERSIBLE = re.compile(r"^--\s*IRREVERSIBLE\s*:\s*(\S.*)$")
-HEADER = re.compile(r"^--\s*([A-Z][A-Za-z ]*?)\s*:\s*(.*?)\s*$")
+# Possessive: a line of nothing but blanks would be tried in a thousand times a thousand ways.
+SECTION = re.compile(r"^--\s*+(UP|DOWN)\s*+(\((sqlite|postgresql)\))?\s*+(:.*)?$")
+IRREVERSIBLE = re.compile(r"^--\s*+IRREVERSIBLE\s*+:\s*+(\S.*)$")
+HEADER = re.compile(r"^--\s*+([A-Z][A-Za-z ]*+)\s*+:(.*)$")
 
 # Lines that are comments by the rule but were surely meant as a section: an unknown engine, or
 # (looked at only when a section is missing) another spelling.
@@ -231,7 +232,9 @@ def parse(file: str, content: bytes) -> MigrationFile:
         number=int(match[1]),
         name=file.removesuffix(".sql"),
         checksum=hashlib.sha256(text.encode()).hexdigest(),
-        header={found[1]: found[2] for line in head if (found := HEADER.match(line))},
+        header={
+            found[1].rstrip(): found[2].strip() for line in head if (found := HEADER.match(line))
+        },
         sections=tuple(sections),
         irreversible=_irreversible(lines, starts),
     )

@@ -77,7 +77,8 @@ def encode_request(request: Request) -> bytes:
     except _WITHOUT_FORM:
         _check_fields(request)
         return encode_json(request)
-    if _DOUBTFUL_VALUE.search(encoded):
+    # NaN and Infinity are encoded as null.
+    if b"null" in encoded or _is_doubtful(encoded):
         _check_fields(request)
     return encoded
 
@@ -138,7 +139,7 @@ def check_nesting(payload: bytes) -> None:
     if payload.count(b"{") + payload.count(b"[") <= MAX_NESTING:
         return
     # Without escapes, what stands in strings is every second part between quotes.
-    unescaped = payload.replace(rb"\\", b"").replace(rb'\"', b"")
+    unescaped = payload.replace(rb"\\", b"").replace(rb"\"", b"")
     outside = b"".join(unescaped.split(b'"')[::2])
     if _depth(outside.translate(_ALIKE, _OTHERS)) > MAX_NESTING:
         raise RequestError(
@@ -175,14 +176,22 @@ def encode_faithful(value: Any, path: str) -> bytes:
     except _WITHOUT_FORM:
         check_json(value, path)
         raise
-    if _DOUBTFUL.search(encoded):
+    if _is_doubtful(encoded):
         check_json(value, path)
     return encoded
 
 
-_DOUBTFUL = re.compile(rb"\\u0000|[1-9]\d{18}")
-_DOUBTFUL_VALUE = re.compile(rb"\\u0000|[1-9]\d{18}|null")
-"""The same in what was no JSON before: NaN and Infinity are encoded as null."""
+def _is_doubtful(encoded: bytes) -> bool:
+    return b"\\u0000" in encoded or has_long_number(encoded)
+
+
+def has_long_number(encoded: bytes) -> bool:
+    """Return whether JSON may hold an integer beyond 64 bits, in no time even where it is long."""
+    return _LONG_NUMBER in encoded.translate(_DIGITS)
+
+
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * len(str(MAX_INTEGER))
 
 
 _SURROGATES = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")

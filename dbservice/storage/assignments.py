@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import filterfalse
 from typing import Any
 
 from dbservice.engine.columns import NUMBERS, Column
-from dbservice.engine.json_values import same_json
+from dbservice.engine.json_values import is_among, same_as
 from dbservice.engine.tables import CREATED_AT, Table
 from dbservice.engine.type_map import check_size, from_stored, to_operand, to_stored
 from dbservice.protocol.errors import Reason, RequestError, invalid
@@ -105,13 +106,12 @@ def changed_array(column: Column, assignment: Assignment, stored: str | None) ->
             expected="array",
         )
     element = assignment.operand
-    is_there = any(same_json(part, element) for part in array)
     match assignment.operator:
         case UpdateOperator.PULL:
-            array = [part for part in array if not same_json(part, element)]
+            array = list(filterfalse(same_as(element), array))
         case UpdateOperator.PUSH:
             array.append(element)
-        case _ if not is_there:
+        case _ if not is_among(element, array):
             array.append(element)
     text = str(to_stored(column, array, assignment.path))
     check_size([text], assignment.path)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from dbservice.engine.columns import Column
 from dbservice.engine.steps import Statement, Steps
-from dbservice.engine.type_map import TYPE_MAP
+from dbservice.engine.type_map import OTHER, TYPE_MAP, to_stored
+from dbservice.protocol.errors import RequestError
 from dbservice.protocol.subjects import Family
 from dbservice.sqltext.dialects import Dialect
 from dbservice.storage.database import Database
@@ -88,3 +90,12 @@ async def test_what_is_refused_is_refused(example: Example, plugin: Caller) -> N
         error = await plugin.refused_row("update", table="t", id=1, data={"v": value})
         assert error["code"] == "VALIDATION_ERROR", value
     assert await plugin.row("count", table="t") == {"count": 1}
+
+
+def test_a_million_digits_are_looked_at_once() -> None:
+    """If each ended in a search of its own, this would take hours."""
+    text = "1" * 1_000_000
+    column = Column("v", TYPE_MAP[OTHER].type, kind=OTHER)
+    assert to_stored(column, f"{text}x", "data.v") == f"{text}x"
+    with pytest.raises(RequestError, match=r"keep .1{40}. as a number"):
+        to_stored(column, text, "data.v")

@@ -217,6 +217,22 @@ def test_files_that_cannot_be_understood(
     assert caught.value.details.get("line") == line
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"-- UP{' ' * 200_000}x",
+        f"-- IRREVERSIBLE{' ' * 200_000}x",
+        f"-- Author{' ' * 200_000}x",
+        f"-- Author: me{' ' * 200_000}x",
+    ],
+    ids=lambda line: f"{line[:9]}",
+)
+def test_a_line_of_blanks_is_looked_at_once(line: str) -> None:
+    """If each blank ended in a search of its own, this would take hours."""
+    file = parse(NAME, f"{line}\n-- UP\nSELECT 1;\n-- DOWN\nSELECT 1;\n".encode())
+    assert len(file.sections) == 2
+
+
 def test_an_unclosed_quote_is_reported_with_its_line_in_the_file() -> None:
     file = parse(NAME, b"-- Author: me\n\n-- UP\nSELECT 1;\nSELECT 'a;\n")
     with pytest.raises(RequestError) as caught:
