@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,6 +20,7 @@ from dbservice.runtime.tracing import Tracing
 from dbservice.server.failures import internal_error, on_global_kv, reply_to, reply_too_large
 from dbservice.server.handlers import At, Handler
 from dbservice.server.incoming import Call, Incoming
+from dbservice.server.loop_turns import LoopTurns
 
 log: Final = logging.getLogger(__name__)
 
@@ -58,38 +58,50 @@ class Answering:
         engine: the name of the database's engine, for traces.
         max_payload: tells the bytes that the NATS server takes: it closes connections that send
             more.
+        loop_turns: for what holds the event loop.
 
     Attributes:
         tracing: where spans go, None for nowhere.
     """
 
     def __init__(
-        self, handlers: Mapping[At, Handler], engine: str, max_payload: Callable[[], int]
+        self,
+        handlers: Mapping[At, Handler],
+        engine: str,
+        max_payload: Callable[[], int],
+        loop_turns: LoopTurns,
     ) -> None:
         self._handlers = handlers
         self._engine = engine
         self._max_payload = max_payload
-        self._long = asyncio.Lock()
+        self._loop_turns = loop_turns
         self._log = SparingLog(log)
         self.tracing: Tracing | None = None
 
-    async def answer(self, incoming: Incoming) -> EncodedReply:
-        """Serve a request and return its answer, within a span if there is somewhere to send it."""
+    async def answer(self, incoming: Incoming, turn: str) -> EncodedReply:
+        """Serve a request and return its answer, within a span if there is somewhere to send it.
+
+        Args:
+            incoming: the request.
+            turn: whose it is, as admission counts it.
+        """
         if self.tracing is None:
-            return self._fitting(incoming, await self.executed(incoming))
+            return self._fitting(incoming, await self.executed(incoming, turn))
         with self.tracing.request(
             incoming.subject, incoming.operation, incoming.headers, len(incoming.payload)
         ) as span:
-            answer = self._fitting(incoming, await self.executed(incoming))
+            answer = self._fitting(incoming, await self.executed(incoming, turn))
             self.tracing.answered(span, answer.code)
             return answer
 
-    async def executed(self, incoming: Incoming) -> EncodedReply:
+    async def executed(self, incoming: Incoming, turn: str) -> EncodedReply:
         """Serve a request and return its answer, whatever its size."""
         call: Call | None = None
         try:
-            is_long = len(incoming.payload) > _LONG
-            call = await self._decoded_in_turn(incoming) if is_long else incoming.decoded()
+            if len(incoming.payload) > _LONG:
+                call = await self._loop_turns.run(turn, incoming.decoded)
+            else:
+                call = incoming.decoded()
             reply = await self._reply(call)
             return EncodedReply(encode_reply(reply, global_kv=call.takes_global_shape), None)
         except RequestError as error:
@@ -105,12 +117,6 @@ class Answering:
         if _takes_global_shape(incoming, call):
             failure = on_global_kv(failure)
         return refusing(failure)
-
-    async def _decoded_in_turn(self, incoming: Incoming) -> Call:
-        """Decode a long payload, one in a turn of the event loop, so that others get in."""
-        async with self._long:
-            await asyncio.sleep(0)
-            return incoming.decoded()
 
     async def _reply(self, call: Call) -> Reply | bytes:
         operation = call.operation

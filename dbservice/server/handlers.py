@@ -6,20 +6,17 @@ Who may ask for an operation stands beside it in the contract's own table,
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
-from dbservice.engine.turns import ScanTurns
 from dbservice.migrate import Migrator
-from dbservice.protocol.limits import STATEMENT_TIMEOUT
 from dbservice.protocol.messages import Reply
 from dbservice.protocol.migrations import Apply, Repaired, Rollback
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.sql import ExecuteQuery
 from dbservice.protocol.subjects import Family
 from dbservice.server.incoming import Call
+from dbservice.server.loop_turns import LoopTurns
 from dbservice.sql.tier import SqlTier
 from dbservice.storage.database import Database
 from dbservice.storage.operations import Work
@@ -40,6 +37,7 @@ def handlers(
     about: Mapping[At, Handler],
     *,
     is_alone: Callable[[], bool],
+    loop_turns: LoopTurns,
 ) -> Mapping[At, Handler]:
     """Return the whole table.
 
@@ -50,6 +48,7 @@ def handlers(
         migrations: changes schemas.
         about: what the service says of itself.
         is_alone: tells whether no other request is being served.
+        loop_turns: for what holds the event loop.
     """
     on_database: Mapping[At, Work] = {
         **database.operations.table,
@@ -64,23 +63,13 @@ def handlers(
         )
 
     tier = SqlTier(database.engine.dialect, database.room)
-    turns = ScanTurns(1, STATEMENT_TIMEOUT)
 
     async def query(call: Call) -> Reply | bytes:
-        """Read a query: parsing it holds the event loop, which others get half of the time of."""
-
-        async def prepared(_seconds: float) -> Work:
-            began = time.perf_counter()
-            await asyncio.sleep(0)  # what others do meanwhile lengthens the pause, too
-            try:
-                return tier.prepared(cast("ExecuteQuery", call.request))
-            finally:
-                await asyncio.sleep(time.perf_counter() - began)
-
         work: Work = tier.execute
         if database.engine.apart is None:
             turn = database.turn_of(call.namespace())
-            work = await turns.run(turn, prepared, tried=False)
+            request = cast("ExecuteQuery", call.request)
+            work = await loop_turns.run(turn, lambda: tier.prepared(request))
         return await executing(work)(call)
 
     return {

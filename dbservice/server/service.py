@@ -43,6 +43,7 @@ from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
 from dbservice.server.handlers import Migrations, handlers
 from dbservice.server.incoming import Call, Incoming, read
+from dbservice.server.loop_turns import LoopTurns
 from dbservice.server.observation import Exchange, Observation
 from dbservice.server.peers import OtherServiceError, Peers
 from dbservice.server.settings import Settings
@@ -137,6 +138,7 @@ class DatabaseService:
             forget_migrations=self._forget,
             room=lambda: nats.max_payload - LARGEST_HEADERS,
         )
+        loop_turns = LoopTurns()
         self._answering = Answering(
             handlers(
                 self.database,
@@ -145,9 +147,11 @@ class DatabaseService:
                 Migrations(self.migrator, self.database, self.announce),
                 {(Family.SERVICE, "ping"): self._ping, (Family.SERVICE, "info"): self._info},
                 is_alone=lambda: self._admission.active == 1,
+                loop_turns=loop_turns,
             ),
             engine.dialect,
             lambda: self._nats.max_payload,
+            loop_turns,
         )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -292,7 +296,7 @@ class DatabaseService:
     async def execute(self, subject: str, payload: bytes) -> bytes:
         """Serve one request that did not come over NATS; return the payload of its answer."""
         incoming = read(subject, payload, taken_at=time.perf_counter())
-        return (await self._answering.executed(incoming)).payload
+        return (await self._answering.executed(incoming, self._turn_of(incoming))).payload
 
     async def announce(self, namespace: Namespace, version: int) -> None:
         """Publish that a plugin's schema has changed."""
@@ -378,7 +382,7 @@ class DatabaseService:
                 self._observation.dropped(incoming)
                 return
             with bound_request_id(incoming.request_id):
-                await self._reply(incoming, await self._answering.answer(incoming))
+                await self._reply(incoming, await self._answering.answer(incoming, plugin))
         finally:
             self._admission.finished(plugin, incoming.size)
 
