@@ -67,13 +67,11 @@ class SchemaStore:
         fields = request.schema.fields
         full_name = namespace.table(request.table)
         yield from self._dialect.lock(f"table {full_name}")
-        registered = yield from self.registered(namespace, request)
-        if registered is not None:
-            return registered
         searched = _searched(fields)
-        table = yield from self._catalog.find(namespace, request.table)
+        table = yield from self._present(namespace, request)
         if table is not None:
-            yield from self._search(namespace, table, searched)
+            if not _has_searches(table, searched):
+                yield from self._search(namespace, table, searched)
             return Registered(table=request.table, created=False)
         if len((yield from self._catalog.full_names(namespace))) >= MAX_TABLES:
             raise invalid(
@@ -102,15 +100,18 @@ class SchemaStore:
         Raises:
             RequestError: as for `register`.
         """
-        fields = request.schema.fields
-        _check_fields(fields)
-        table = yield from self._catalog.find(namespace, request.table)
-        if table is None:
-            return None
-        _check_same(table, fields)
-        if not _has_searches(table, _searched(fields)):
+        table = yield from self._present(namespace, request)
+        if table is None or not _has_searches(table, _searched(request.schema.fields)):
             return None
         return Registered(table=request.table, created=False)
+
+    def _present(self, namespace: Namespace, request: Register) -> Steps[Table | None]:
+        """Return the table that a registration describes, if it is there, and just so."""
+        _check_fields(request.schema.fields)
+        table = yield from self._catalog.find(namespace, request.table)
+        if table is not None:
+            _check_same(table, request.schema.fields)
+        return table
 
     def describe(self, namespace: Namespace, request: Describe) -> Steps[Described]:
         """Describe a table and count its rows.
