@@ -60,8 +60,9 @@ def claim(namespace: Namespace, *, even_in_import: bool = False) -> Steps[bool]:
             imported into.
     """
     if not (yield from check(namespace, even_in_import=even_in_import)):
-        yield Statement(_CLAIM, (namespace.prefix, namespace.plugin))
-        yield from check(namespace, even_in_import=even_in_import)
+        claimed = yield Statement(_CLAIM, (namespace.prefix, namespace.plugin))
+        if not claimed.affected:  # another replica was first
+            yield from check(namespace, even_in_import=even_in_import)
     return True
 
 
