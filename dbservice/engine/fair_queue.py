@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -18,10 +18,18 @@ class FairQueue(Generic[T]):
     requests are slow costs another one no more. Who was away has saved nothing up: a plugin that
     comes back begins with what the others have come to. This is start-time fair queueing.
 
+    What a request costs may be known only when it is over. Until then the expected cost counts
+    against its plugin's turn; but not for where others begin, who would wait for what nobody used.
+
     It does no I/O and knows no event loop. Not thread-safe.
+
+    Args:
+        expected: the cost of a request that was begun and not charged yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: float = 0.0) -> None:
+        self._expected = expected
+        self._begun: Counter[str] = Counter()
         self._queues: OrderedDict[str, deque[tuple[float, T]]] = OrderedDict()
         self._length = 0
         self._charged: dict[str, float] = {}
@@ -56,11 +64,14 @@ class FairQueue(Generic[T]):
 
     def put_back(self, plugin: str, item: T) -> None:
         """Let a request that was taken wait again, before the others of its plugin."""
+        self._end(plugin)
         self._queue_of(plugin).appendleft((time.monotonic(), item))
         self._length += 1
 
     def take(self, may: Callable[[str], bool] | None = None) -> tuple[str, T] | None:
         """Return the oldest request of the plugin whose turn it is, and its name, or None.
+
+        It has begun then, until it is charged or put back.
 
         Args:
             may: passes over the plugins for which it returns false.
@@ -68,9 +79,10 @@ class FairQueue(Generic[T]):
         if not self._queues:
             return None
         names = self._queues if may is None else [name for name in self._queues if may(name)]
-        turn = min(names, key=self._charged.__getitem__, default=None)
+        turn = min(names, key=self._counted, default=None)
         if turn is None:
             return None
+        self.begin(turn)
         self._reached = max(self._reached, self._charged[turn])
         queue = self._queues[turn]
         _, item = queue.popleft()
@@ -79,8 +91,13 @@ class FairQueue(Generic[T]):
             self._queues.move_to_end(turn)  # among those who were charged the same
         return turn, item
 
+    def begin(self, plugin: str) -> None:
+        """Take note of a request that need not wait."""
+        self._begun[plugin] += 1
+
     def charge(self, plugin: str, cost: float) -> None:
-        """Charge a plugin for a request that was taken; a negative cost gives something back."""
+        """Charge a plugin for a request that was begun; nothing for one that was given up."""
+        self._end(plugin)
         self._charged[plugin] = self._charged.get(plugin, self._reached) + cost
         if len(self._charged) > 2 * len(self._queues) + _FEW:
             self._forget_the_absent()
@@ -98,6 +115,14 @@ class FairQueue(Generic[T]):
         self._queues.clear()
         self._length = 0
         return waiting
+
+    def _counted(self, plugin: str) -> float:
+        return self._charged[plugin] + self._expected * self._begun[plugin]
+
+    def _end(self, plugin: str) -> None:
+        self._begun[plugin] -= 1
+        if not self._begun[plugin]:
+            del self._begun[plugin]
 
     def _queue_of(self, plugin: str) -> deque[tuple[float, T]]:
         queue = self._queues.get(plugin)

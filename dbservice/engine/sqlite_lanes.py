@@ -98,7 +98,7 @@ class WriterLane:
         self._disconnect = disconnect
         self._worker = Workers(name)
         self._connection: Connection | None = None
-        self._waiting: FairQueue[Job] = FairQueue()
+        self._waiting: FairQueue[Job] = FairQueue(1)
         self._borrower: asyncio.Future[None] | None = None
         self._was_lent = False
         self._idle: asyncio.Event = asyncio.Event()
@@ -221,6 +221,7 @@ class WriterLane:
 
     def _end_round(self, connection: Connection, jobs: list[Job]) -> None:
         for job in jobs:
+            self._waiting.charge(job.work.plugin, 1)
             job.settle()
         # Behind those who were just answered.
         asyncio.get_running_loop().call_soon(self._begin_round, connection)
@@ -236,15 +237,15 @@ class WriterLane:
         jobs: list[Job] = []
         while len(jobs) < WRITE_BATCH and (taken := self._waiting.take()) is not None:
             plugin, job = taken
-            if not job.is_abandoned:
-                self._waiting.charge(plugin, 1)
+            if job.is_abandoned:
+                self._waiting.charge(plugin, 0)
+            else:
                 jobs.append(job)
         return jobs
 
     def _put_back(self, jobs: Sequence[Job]) -> None:
         for job in reversed(jobs):
             job.value = job.error = None
-            self._waiting.charge(job.work.plugin, -1)
             self._waiting.put_back(job.work.plugin, job)
 
     def _perform_here(self, connection: Connection, jobs: list[Job]) -> int:

@@ -58,6 +58,7 @@ class Places:
 
     async def _enter(self, plugin: str) -> None:
         if self._free and self._may(plugin):
+            self._waiting.begin(plugin)
             self._take(plugin)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -65,8 +66,9 @@ class Places:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave(plugin)  # it was handed over at the same moment
+            if turn.done() and not turn.cancelled():  # it was handed over at the same moment
+                self._waiting.charge(plugin, 0)
+                self._leave(plugin)
             raise
 
     def _leave(self, plugin: str) -> None:
@@ -76,7 +78,9 @@ class Places:
             del self._held[plugin]
         while self._free and (taken := self._waiting.take(self._may)) is not None:
             turn_of, turn = taken
-            if not turn.done():
+            if turn.done():
+                self._waiting.charge(turn_of, 0)
+            else:
                 self._take(turn_of)
                 turn.set_result(None)
         if not self._held:
@@ -114,8 +118,8 @@ class ScanTurns:
         self._idle = asyncio.Event()
         self._idle.set()
         self.taken = 0
-        self._short: FairQueue[asyncio.Future[None]] = FairQueue()
-        self._long: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._short: FairQueue[asyncio.Future[None]] = FairQueue(SLICE)
+        self._long: FairQueue[asyncio.Future[None]] = FairQueue(timeout)
 
     @property
     def waited(self) -> float:
@@ -159,16 +163,16 @@ class ScanTurns:
         seconds: float,
     ) -> T:
         await self._enter(plugin, queue)
-        queue.charge(plugin, seconds)
         started = time.monotonic()
         try:
             return await attempt(seconds)
         finally:
-            queue.charge(plugin, time.monotonic() - started - seconds)
+            queue.charge(plugin, time.monotonic() - started)
             self._leave(queue)
 
     async def _enter(self, plugin: str, queue: FairQueue[asyncio.Future[None]]) -> None:
         if not queue and self._has_slot(queue):
+            queue.begin(plugin)
             self._take(queue)
             return
         turn = asyncio.get_running_loop().create_future()
@@ -176,8 +180,9 @@ class ScanTurns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave(queue)  # the slot was handed over at the same moment
+            if turn.done() and not turn.cancelled():  # it was handed over at the same moment
+                queue.charge(plugin, 0)
+                self._leave(queue)
             raise
 
     def _has_slot(self, queue: FairQueue[asyncio.Future[None]]) -> bool:
@@ -197,7 +202,9 @@ class ScanTurns:
 
     def _hand_over(self, queue: FairQueue[asyncio.Future[None]]) -> None:
         while self._has_slot(queue) and (taken := queue.take()) is not None:
-            _, turn = taken
-            if not turn.done():
+            turn_of, turn = taken
+            if turn.done():
+                queue.charge(turn_of, 0)
+            else:
                 self._take(queue)
                 turn.set_result(None)

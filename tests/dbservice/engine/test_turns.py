@@ -111,6 +111,33 @@ def test_who_was_away_has_saved_nothing_up() -> None:
     assert taken == ["b", "a", "b", "a", "b", "a"]
 
 
+def test_who_comes_waits_for_nothing_that_nobody_has_used() -> None:
+    """Of two that may take long both may be over soon."""
+    queue: FairQueue[int] = FairQueue(expected=5)
+    for number in range(4):
+        queue.put("a", number)
+    assert [queue.take(), queue.take()] == [("a", 0), ("a", 1)]
+    queue.put("b", 10)
+    queue.charge("a", 0.1)
+    queue.charge("a", 0.1)
+    assert queue.take() == ("b", 10)
+
+
+def test_who_comes_waits_for_nothing_that_was_put_back() -> None:
+    """Whoever takes many and has time for one gives the others back, round after round."""
+    queue: FairQueue[int] = FairQueue(expected=1)
+    for number in range(32):
+        queue.put("a", number)
+    for _ in range(3):
+        taken = [number for _, number in iter(queue.take, None)]
+        queue.charge("a", 1)
+        for number in reversed(taken[1:]):
+            queue.put_back("a", number)
+    queue.put("b", 100)
+    order = [number for _, number in iter(queue.take, None)]
+    assert order[:4] == [100, 3, 4, 5]
+
+
 async def test_a_plugin_leaves_a_place_to_the_others_and_waits_itself() -> None:
     places, end = Places(5), asyncio.Event()
     held: list[str] = []
