@@ -29,12 +29,14 @@ class Job(msgspec.Struct):
         future: resolved on its own event loop; None where the caller waits on the spot.
         value: the answer, once there is one.
         error: what went wrong instead.
+        seconds: how long it has had the connection.
     """
 
     work: Any
     future: asyncio.Future[Any] | None = None
     value: Any = None
     error: BaseException | None = None
+    seconds: float = 0.0
 
     @property
     def is_abandoned(self) -> bool:

@@ -36,6 +36,9 @@ _ROUND: Final = 0.25
 
 _UNLIMITED: Final = float("inf")
 
+_WRITE: Final = 0.001
+"""Seconds that a write is counted for in the queue until it is known how long it takes."""
+
 _PATIENCE: Final = 5_000
 """Milliseconds to wait for a file that another process has locked."""
 
@@ -98,7 +101,7 @@ class WriterLane:
         self._disconnect = disconnect
         self._worker = Workers(name)
         self._connection: Connection | None = None
-        self._waiting: FairQueue[Job] = FairQueue(1)
+        self._waiting: FairQueue[Job] = FairQueue(_WRITE)
         self._borrower: asyncio.Future[None] | None = None
         self._was_lent = False
         self._idle: asyncio.Event = asyncio.Event()
@@ -221,7 +224,7 @@ class WriterLane:
 
     def _end_round(self, connection: Connection, jobs: list[Job]) -> None:
         for job in jobs:
-            self._waiting.charge(job.work.plugin, 1)
+            self._waiting.charge(job.work.plugin, job.seconds)
             job.settle()
         # Behind those who were just answered.
         asyncio.get_running_loop().call_soon(self._begin_round, connection)

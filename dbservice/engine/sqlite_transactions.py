@@ -181,6 +181,7 @@ def _run_exclusive(connection: Connection, job: Job) -> None:
     keys can only be switched off outside a transaction, and are checked before the commit. Rows
     that were orphans before are no fault of this change; where there are some, it runs once more.
     """
+    started = time.monotonic()
     try:
         connection.execute("PRAGMA foreign_keys=OFF")
         orphans = _change_schema(connection, job, Counter())
@@ -196,6 +197,7 @@ def _run_exclusive(connection: Connection, job: Job) -> None:
     finally:
         connection.changes_schema = False
         connection.execute("PRAGMA foreign_keys=ON")
+        job.seconds += time.monotonic() - started
 
 
 def _change_schema(
@@ -236,7 +238,9 @@ def _broken(table: str, parent: str) -> ConstraintError:
 
 def _attempt(connection: Connection, job: Job, limit: float = float("inf")) -> None:
     """Do a job within its time, at most `limit` seconds, and leave the outcome in it."""
+    started = time.monotonic()
     try:
         job.value = connection.drive(job.work.operation, min(job.work.timeout, limit))
     except Exception as error:  # noqa: BLE001 - handed to whoever awaits the job
         job.error = error
+    job.seconds += time.monotonic() - started
