@@ -27,6 +27,9 @@ from dbservice.sqltext.dialects import Dialect
 
 _LENGTH = re.compile(r"\((\d+)\)")
 _DIGITS = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
+_JSON_CHECKED = re.compile(
+    r"json_valid\s*+\(\s*+(\"[^\"]*+\"|`[^`]*+`|\[[^\]]*+\]|[^\"`\[\]()\s]++)\s*+\)", re.IGNORECASE
+)
 _RULES: tuple[tuple[str, str], ...] = (
     ("[]", OTHER),
     ("RANGE", OTHER),
@@ -93,7 +96,11 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
     kind, text = source.rows[0]
     writers = yield Statement(_WRITING_TRIGGERS, (full_name,))
     by_trigger = bool(writers.rows)
-    columns = {row[0]: _column(row, text, by_trigger=by_trigger) for row in declared.rows}
+    checked = {name.strip('"`[]').casefold() for name in _JSON_CHECKED.findall(text)}
+    columns = {
+        row[0]: _column(row, by_trigger=by_trigger, is_json=row[0].casefold() in checked)
+        for row in declared.rows
+    }
     indexes = yield from _load_indexes(full_name)
     dialect = dialect_of(Dialect.SQLITE)
     near = yield from sqlite_search.present(full_name)
@@ -103,12 +110,12 @@ def load(name: str, full_name: str) -> Steps[Table | None]:
 
 
 def _column(
-    row: tuple[str, str, int, str | None, int, int], source: str, *, by_trigger: bool
+    row: tuple[str, str, int, str | None, int, int], *, by_trigger: bool, is_json: bool
 ) -> Column:
     name, declared, not_null, default, key_position, hidden = row
     rule = _rule_of(declared)
     column_type = TYPE_MAP[rule].type
-    if rule in (ColumnType.TEXT, ColumnType.STRING) and _is_json_checked(name, source):
+    if rule in (ColumnType.TEXT, ColumnType.STRING) and is_json:
         rule = column_type = ColumnType.JSON
     length = _LENGTH.search(declared) if column_type is ColumnType.STRING else None
     digits = _DIGITS.search(declared) if rule == DECIMAL else None
@@ -134,10 +141,6 @@ def _rule_of(declared: str) -> str:
     if not upper:
         return UNTYPED
     return next((rule for part, rule in _RULES if part in upper), OTHER)
-
-
-def _is_json_checked(column: str, source: str) -> bool:
-    return bool(re.search(rf'json_valid\s*\(\s*["`\[]?{column}["`\]]?\s*\)', source, re.IGNORECASE))
 
 
 def _load_indexes(full_name: str) -> Steps[tuple[Index, ...]]:
