@@ -16,7 +16,7 @@ from dbservice.embedded import Stack
 from dbservice.protocol import Family
 from dbservice.protocol.errors import ErrorCode
 from dbservice.protocol.subjects import subject_for
-from dbservice.runtime.metrics import ServiceMetrics
+from dbservice.server.metrics import ServiceMetrics
 from reference_plugin_quote_db import QuoteDBPlugin
 from reference_plugin_quote_db.shipped import migration_root
 

@@ -34,7 +34,7 @@ from dbservice.server.service import DatabaseService
 from dbservice.server.settings import Settings
 
 if TYPE_CHECKING:
-    from dbservice.runtime.metrics import ServiceMetrics
+    from dbservice.server.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ async def _apply_all(service: DatabaseService, roots: list[Path]) -> None:
 
 def _metrics() -> ServiceMetrics:
     # A tenth of the time to the first reply, for those who look at the page.
-    from dbservice.runtime.metrics import ServiceMetrics
+    from dbservice.server.metrics import ServiceMetrics
 
     return ServiceMetrics()
 
@@ -257,7 +257,7 @@ def _metrics() -> ServiceMetrics:
 def _routes(
     service: DatabaseService, startup: _Startup, metrics: ServiceMetrics
 ) -> Mapping[str, Handler]:
-    from dbservice.runtime.metrics import metrics_endpoint
+    from dbservice.server.metrics import metrics_endpoint
 
     ready = {"service": service.check_serving, "startup": startup.check}
     return {

@@ -16,7 +16,7 @@ from dbservice.runtime.clock import Clock
 from dbservice.server.service import DatabaseService
 
 if TYPE_CHECKING:
-    from dbservice.runtime.metrics import ServiceMetrics
+    from dbservice.server.metrics import ServiceMetrics
 
 MEMORY = "sqlite+aiosqlite://"
 

@@ -14,7 +14,7 @@ from dbservice.server.discovery import Tally
 from dbservice.server.incoming import Incoming
 
 if TYPE_CHECKING:
-    from dbservice.runtime.metrics import ServiceMetrics
+    from dbservice.server.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-    from dbservice.runtime.metrics import ServiceMetrics
+    from dbservice.server.metrics import ServiceMetrics
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import yaml
 
 import reference_plugin_quote_db
 from dbservice.embedded import Stack
-from dbservice.runtime.metrics import ServiceMetrics
+from dbservice.server.metrics import ServiceMetrics
 from reference_plugin_quote_db import QuoteDBPlugin
 from tests import ROOT
 from tests.docs import documents

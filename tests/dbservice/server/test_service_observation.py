@@ -24,8 +24,8 @@ from dbservice.engine.errors import FileGoneError, FullError, NotWritableError, 
 from dbservice.protocol.operations import OPERATIONS
 from dbservice.runtime import tracing
 from dbservice.runtime.health import Unwell
-from dbservice.runtime.metrics import ServiceMetrics
 from dbservice.server.discovery import _semantic
+from dbservice.server.metrics import ServiceMetrics
 from dbservice.storage.database import Database
 from tests.dbservice.server.own_service import Gate, running
 
