@@ -17,7 +17,7 @@ from dbservice.protocol.limits import DEFAULT_PAGE
 
 Row = dict[str, Any]
 Filters = Mapping[str, Any]
-Operations = Mapping[str, Any]
+UpdateOperators = Mapping[str, Any]
 Counters = Mapping[str, int]
 
 RowId = int | Any
@@ -275,7 +275,7 @@ class Rows:
     async def update(
         self,
         filters: Filters,
-        operations: Operations | None = None,
+        operations: UpdateOperators | None = None,
         *,
         data: Mapping[str, Any] | None = None,
         returning: None = None,
@@ -288,7 +288,7 @@ class Rows:
     async def update(
         self,
         filters: Filters,
-        operations: Operations | None = None,
+        operations: UpdateOperators | None = None,
         *,
         data: Mapping[str, Any] | None = None,
         returning: list[str],
@@ -300,7 +300,7 @@ class Rows:
     async def update(
         self,
         filters: Filters,
-        operations: Operations | None = None,
+        operations: UpdateOperators | None = None,
         *,
         data: Mapping[str, Any] | None = None,
         returning: list[str] | None = None,
@@ -348,7 +348,7 @@ class Rows:
         self,
         data: Mapping[str, Any],
         on: list[str],
-        operations: Operations | None = None,
+        operations: UpdateOperators | None = None,
         *,
         idempotency_key: str | None = None,
         timeout: float | None = None,

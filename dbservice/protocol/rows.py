@@ -19,7 +19,7 @@ from dbservice.protocol.messages import Cut, NonEmpty, Reply, Request, Write
 
 Row = dict[str, Any]
 Filters = dict[str, Any]
-Operations = dict[str, Any]
+UpdateOperators = dict[str, Any]
 RowId = int | str
 Columns = Annotated[list[str], Meta(min_length=1)]
 Limit = Annotated[int, Meta(ge=1)]
@@ -97,7 +97,7 @@ class Update(Write, frozen=True, kw_only=True):
     table: NonEmpty
     id: RowId | UnsetType = UNSET
     filters: Filters | UnsetType = UNSET
-    operations: Operations | UnsetType = UNSET
+    operations: UpdateOperators | UnsetType = UNSET
     data: Row | UnsetType = UNSET
     returning: Columns | UnsetType = UNSET
     all: bool = False
@@ -114,7 +114,7 @@ class Upsert(Write, frozen=True, kw_only=True):
     table: NonEmpty
     data: Row
     on: Columns
-    operations: Operations | UnsetType = UNSET
+    operations: UpdateOperators | UnsetType = UNSET
 
 
 class Delete(Write, frozen=True, kw_only=True):

@@ -46,7 +46,7 @@ from dbservice.protocol.operations import OPERATIONS
 from dbservice.protocol.subjects import Family
 from dbservice.sql.tier import SqlTier
 from dbservice.sqltext.dialects import Dialect
-from dbservice.storage.operations import Operations, Work
+from dbservice.storage.operations import OperationSteps, Work
 
 _MEMORY: Final = 64 * 1024 * 1024
 """Bytes that a process may take beyond what it has when it is ready."""
@@ -102,7 +102,7 @@ class _Worker:
         self._connection = _connect(path, reads_only=reads_only)
         self._clock = _ServicesClock()
         self._room = 0
-        self._operations = Operations(
+        self._operations = OperationSteps(
             Dialect.SQLITE,
             self._clock,
             forget_migrations=_keep_migrations,

@@ -28,7 +28,7 @@ from dbservice.protocol.operations import Effect, Operation
 from dbservice.protocol.subjects import Family
 from dbservice.runtime.clock import Clock
 from dbservice.storage import namespace_owners, own_tables, search_indexes
-from dbservice.storage.operations import Operations, Work
+from dbservice.storage.operations import OperationSteps, Work
 
 
 class Database:
@@ -58,7 +58,7 @@ class Database:
         self._clock = clock
         self.room = room
         self._dialect = dialect_of(engine.dialect)
-        self.operations = Operations(
+        self.operations = OperationSteps(
             engine.dialect,
             clock,
             forget_migrations=forget_migrations,

@@ -27,7 +27,7 @@ from dbservice.storage.schemas import SchemaStore
 Work = Callable[[Namespace, Any], Steps[Any]]
 
 
-class Operations:
+class OperationSteps:
     """The operations of the key-value and row families, and clearing a namespace.
 
     They know no connection, so the service and its worker processes have the same ones.
