@@ -55,7 +55,7 @@ Act = Callable[[FaultyRequest], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ExploredFault:
     """One thing that can go wrong.
 
     Attributes:
@@ -168,46 +168,50 @@ def is_write(subject: str, _payload: bytes = b"") -> bool:
     return find(subject)[1].effect is not Effect.READ
 
 
-def _refusal(code: ErrorCode) -> Fault:
+def _refusal(code: ErrorCode) -> ExploredFault:
     name = code.lower().replace("_", "-")
-    return Fault(name, "did not execute it", f"got {code}", _refuse(code))
+    return ExploredFault(name, "did not execute it", f"got {code}", _refuse(code))
 
 
-FAULTS: tuple[Fault, ...] = (
-    Fault("request-lost", "never saw it", "waited in vain", _lose_request),
-    Fault("reply-lost", "executed it", "waited in vain", _lose_reply),
-    Fault("reply-late", "executed it at once", "got the reply just in time", _answer_late),
-    Fault(
+FAULTS: tuple[ExploredFault, ...] = (
+    ExploredFault("request-lost", "never saw it", "waited in vain", _lose_request),
+    ExploredFault("reply-lost", "executed it", "waited in vain", _lose_reply),
+    ExploredFault("reply-late", "executed it at once", "got the reply just in time", _answer_late),
+    ExploredFault(
         "executed-late",
         "saw it after the call was over",
         "waited in vain",
         _execute_late,
         is_write,
     ),
-    Fault("executed-twice", "saw it twice", "got the first reply", _execute_twice, _has_key),
+    ExploredFault(
+        "executed-twice", "saw it twice", "got the first reply", _execute_twice, _has_key
+    ),
     *(_refusal(code) for code in ErrorCode if code in RETRYABLE),
-    Fault("permanent", "refused it", "got an error that no repeat mends", _refuse_for_good),
-    Fault("cut-before", "never saw it", "lost its connection and waited in vain", _cut_before),
-    Fault("cut-after", "executed it", "lost its connection and waited in vain", _cut_after),
-    Fault(
+    ExploredFault("permanent", "refused it", "got an error that no repeat mends", _refuse_for_good),
+    ExploredFault(
+        "cut-before", "never saw it", "lost its connection and waited in vain", _cut_before
+    ),
+    ExploredFault("cut-after", "executed it", "lost its connection and waited in vain", _cut_after),
+    ExploredFault(
         "away-before",
         "ended before it executed it, and was back after a second",
         "waited in vain",
         _away(SHORT_OUTAGE, executed=False),
     ),
-    Fault(
+    ExploredFault(
         "away-after",
         "executed it, ended, and was back after a second",
         "waited in vain",
         _away(SHORT_OUTAGE, executed=True),
     ),
-    Fault(
+    ExploredFault(
         "gone-before",
         "ended before it executed it, and stayed away for longer than every retry",
         "waited in vain",
         _away(LONG_OUTAGE, executed=False),
     ),
-    Fault(
+    ExploredFault(
         "gone-after",
         "executed it, ended, and stayed away for longer than every retry",
         "waited in vain",

@@ -24,7 +24,7 @@ from pytest_rosey.leaks import is_of_nats_py
 
 if TYPE_CHECKING:
     from pytest_rosey.clients import LoopBound
-    from pytest_rosey.explore.faults import Fault
+    from pytest_rosey.explore.faults import ExploredFault
 
 STORAGE = "rosey.db."
 OF_THE_TEST = "nats_client"
@@ -61,7 +61,7 @@ class Place:
     """
 
     number: int
-    fault: Fault
+    fault: ExploredFault
 
     def __str__(self) -> str:
         return f"{self.number}:{self.fault.name}"
