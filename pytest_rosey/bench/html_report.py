@@ -185,7 +185,7 @@ def _targets(run: Run) -> list[str]:
 
 def _row(one: Outcome) -> str:
     kind = one.verdict if one.verdict in ("met", "missed") else "muted"
-    cells = [escape(cell) for cell in (one.what, one.seed, one.target, one.measured)]
+    cells = [escape(cell) for cell in (one.what, one.claimed, one.target, one.measured)]
     return (
         f'<tr><th scope="row" style="background:none">{cells[0]}</th>'
         + "".join(f"<td>{cell}</td>" for cell in cells[1:])

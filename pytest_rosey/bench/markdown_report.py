@@ -98,7 +98,7 @@ def _targets(run: Run) -> list[str]:
     rows = [
         (
             one.what,
-            one.seed,
+            one.claimed,
             one.target,
             one.measured,
             value(one),

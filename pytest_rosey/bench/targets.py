@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         what: what is measured.
-        seed: what the founding document asks for, or claims; empty if it is silent.
+        claimed: what the product document asks for, or claims; empty if it is silent.
         target: the aim, in words.
         measured: the figure itself.
         value: what the aim is about, most often a ratio; None if it was not measured.
@@ -37,7 +37,7 @@ class Outcome:
     """
 
     what: str
-    seed: str
+    claimed: str
     target: str
     measured: str
     value: float | None
@@ -70,7 +70,7 @@ class Goal:
 
     Attributes:
         what: what is measured.
-        seed: what the founding document says about it.
+        claimed: what the product document says about it.
         scenario: where it is measured.
         operation: which.
         contestant: whose.
@@ -84,7 +84,7 @@ class Goal:
     """
 
     what: str
-    seed: str = ""
+    claimed: str = ""
     scenario: str = "latency"
     operation: str
     contestant: str = "service"
@@ -136,10 +136,10 @@ GOALS: Final = (
 )
 
 
-def _beside_legacy(what: str, seed: str, operation: str, clients: int = 10) -> Goal:
+def _beside_legacy(what: str, claimed: str, operation: str, clients: int = 10) -> Goal:
     return Goal(
         what=f"{what}, {clients} clients",
-        seed=seed,
+        claimed=claimed,
         scenario="throughput",
         operation=operation,
         contestant="plugin",
@@ -275,7 +275,7 @@ def _asked(run: Run, asked: Asked) -> Outcome:
     one = next(run.all("latency", operation=asked.operation, contestant=asked.contestant), None)
     return Outcome(
         what=f"{asked.operation} of the {asked.contestant}, p95",
-        seed=f"p95 ≤ {asked.p95:g} ms",
+        claimed=f"p95 ≤ {asked.p95:g} ms",
         target=f"≤ {asked.p95:g} ms",
         measured=milliseconds(one.p95) if one else "",
         value=one.p95 * 1e3 if one else None,
@@ -290,7 +290,7 @@ def _sustained(run: Run, operation: str) -> Outcome:
     one = next(run.all("throughput", operation=operation, contestant="plugin", clients=100), None)
     return Outcome(
         what=f"{operation} of the plugin, 100 in flight",
-        seed=f"{SUSTAINED:,.0f} ops/s",
+        claimed=f"{SUSTAINED:,.0f} ops/s",
         target=f"≥ {SUSTAINED:,.0f}/s",
         measured=shown(one, "rate") if one else "",
         value=one.rate if one else None,
@@ -308,7 +308,7 @@ def _of_goal(run: Run, goal: Goal) -> Iterator[Outcome]:
         measured, related = _measured(run, goal, figure)
         yield Outcome(
             what=goal.what if figure == "rate" else f"{goal.what}, {figure}",
-            seed=goal.seed,
+            claimed=goal.claimed,
             target=f"{sign} {limit:g} x {base}" if limit is not None else "",
             measured=measured,
             value=related.median if related else None,
@@ -358,7 +358,7 @@ def _handler(run: Run) -> Outcome:
         added = quartiles((one.p50 - base.p50) * 1e3 for one, base in pairs)
     return Outcome(
         what="handler without database (ping, p50, less echo)",
-        seed="handler < 5 ms",
+        claimed="handler < 5 ms",
         target=f"≤ {HANDLER_LIMIT:g} ms",
         measured=f"{added.median:.3f} ms" if added else "",
         value=added.median if added else None,
@@ -383,7 +383,7 @@ def _dataset(run: Run) -> list[Outcome]:
         found.append(
             Outcome(
                 what=f"{operation}, {f'{largest:,} rows' if largest else 'largest table'}, p50",
-                seed="",
+                claimed="",
                 target=f"≤ {DATASET_LIMIT:g} x with {BASE_ROWS:,}",
                 measured=measured,
                 value=related.median if related else None,
@@ -401,7 +401,7 @@ def _memory(run: Run) -> Outcome:
     rows = f" with {service.rows:,} rows" if service else ""
     return Outcome(
         what=f"memory of the service{rows}",
-        seed="peak 142 MB",
+        claimed="peak 142 MB",
         target=f"≤ {MEMORY_LIMIT:g} MB",
         measured=f"{service.peak:.0f} MB" if service else "",
         value=service.peak if service else None,
@@ -418,7 +418,7 @@ def _restart(run: Run) -> Outcome:
     rows = f", {restart.rows:,} rows" if restart else ""
     return Outcome(
         what=f"restart to first reply{rows}",
-        seed="",
+        claimed="",
         target=f"≤ {RESTART_LIMIT:g} s",
         measured=f"{seconds.median:.2f} s" if seconds else "",
         value=seconds.median if seconds else None,
