@@ -1,4 +1,4 @@
-"""The project's own tests: packages that mirror the source, and rooms for what crosses it."""
+"""The project's own tests: packages that mirror the source, and others for what crosses it."""
 
 import os
 from pathlib import Path

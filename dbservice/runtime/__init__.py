@@ -1,1 +1,1 @@
-"""What every process of Rosey needs: a clock, logs, correlation ids, metrics, health over HTTP."""
+"""What every process of Rosey needs: a clock, logs, correlation ids, traces, health over HTTP."""
