@@ -37,7 +37,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         request: the message, as JSON.
         key: the idempotency key of a write.
         now: the moment that the service's clock shows.
-        room: bytes that the reply may have.
+        max_reply: bytes that the reply may have.
         seconds: after which to stop.
     """
 
@@ -47,7 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     request: msgspec.Raw
     key: str | None = None
     now: float
-    room: int
+    max_reply: int
     seconds: float = 0.0
 
     def within(self, seconds: float) -> bytes:

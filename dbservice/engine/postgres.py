@@ -527,9 +527,9 @@ class _Connection:
         # WITH may change rows without giving any: only its command tag tells how many.
         is_told = parameters or sql.lstrip()[:4].upper() != "WITH"
         if answers and is_told and statement.policy is None:
-            if statement.room is not None and self.raw.is_in_transaction():
+            if statement.max_weight is not None and self.raw.is_in_transaction():
                 cursor = await self.raw.cursor(sql, *parameters)
-                return await _fetched(cursor, statement.room, changes)
+                return await _fetched(cursor, statement.max_weight, changes)
             records = await self.raw.fetch(sql, *parameters)
             return _weighed(_tuples(records), statement, changes)
         if parameters and statement.policy is None:
@@ -539,8 +539,10 @@ class _Connection:
         names = [attribute.name for attribute in prepared.get_attributes()]
         if statement.policy is not None and (shown := _as_texts(prepared.get_attributes())):
             prepared = await self.raw.prepare(f"SELECT {shown} FROM ({sql}) AS answer")
-        if statement.room is not None:
-            result = await _fetched(await prepared.cursor(*parameters), statement.room, changes)
+        if statement.max_weight is not None:
+            result = await _fetched(
+                await prepared.cursor(*parameters), statement.max_weight, changes
+            )
             return replace(result, columns=names)
         records = await prepared.fetch(*parameters)
         return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
@@ -725,7 +727,7 @@ def _tuples(records: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
     return [tuple(record) for record in records]
 
 
-async def _fetched(cursor: Any, room: int, changes: bool) -> Result:
+async def _fetched(cursor: Any, max_weight: int, changes: bool) -> Result:
     """Fetch rows until there is no room for more, a few at a time: each may have a megabyte."""
     rows: list[tuple[Any, ...]] = []
     weighed, at_once = 0, _FIRST_FETCH
@@ -733,17 +735,17 @@ async def _fetched(cursor: Any, room: int, changes: bool) -> Result:
         for number, record in enumerate(records, 1):
             rows.append(tuple(record))
             weighed += weight(rows[-1])
-            if weighed > room:
+            if weighed > max_weight:
                 cut = number < len(records) or bool(await cursor.fetch(1))
                 return Result(rows, len(rows) if changes else -1, weight=weighed, cut=cut)
         if len(records) < at_once:
             break
-        at_once = min(_MOST_FETCHED, 1 + (room - weighed) * len(rows) // max(weighed, 1))
+        at_once = min(_MOST_FETCHED, 1 + (max_weight - weighed) * len(rows) // max(weighed, 1))
     return Result(rows, len(rows) if changes else -1, weight=weighed)
 
 
 def _weighed(rows: list[tuple[Any, ...]], statement: Statement, changes: bool) -> Result:
-    weighed = 0 if statement.room is None else sum(map(weight, rows))
+    weighed = 0 if statement.max_weight is None else sum(map(weight, rows))
     return Result(rows, len(rows) if changes else -1, weight=weighed)
 
 

@@ -138,14 +138,14 @@ def prepared(raw: sqlite3.Connection, on_commit: Callable[[int], None] | None = 
 
 
 def _fetched(cursor: sqlite3.Cursor, statement: Statement) -> Result:
-    if statement.room is None:
+    if statement.max_weight is None:
         return Result(cursor.fetchall(), cursor.rowcount)
     rows: list[tuple[Any, ...]] = []
     weighed = 0
     for row in cursor:
         rows.append(row)
         weighed += weight(row)
-        if weighed > statement.room:
+        if weighed > statement.max_weight:
             break
     cut = cursor.fetchone() is not None
     affected = cursor.rowcount

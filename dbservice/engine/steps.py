@@ -37,24 +37,24 @@ class Statement(msgspec.Struct, frozen=True):
         sql: text with `?` for each parameter, on every engine.
         parameters: values for the placeholders, in order.
         policy: for SQL that a plugin wrote; such a statement only reads.
-        room: the weight of rows after which no more are fetched; None fetches all.
+        max_weight: the weight of rows after which no more are fetched; None fetches all.
     """
 
     sql: str
     parameters: Sequence[Any] = ()
     policy: ReadPolicy | None = None
-    room: int | None = None
+    max_weight: int | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
     """What a statement gave back.
 
     Attributes:
-        rows: all rows, as tuples, or as many as the statement has room for and one more.
+        rows: all rows, as tuples, or as many as `max_weight` allows and one more.
         affected: how many rows an INSERT, UPDATE or DELETE touched; -1 for other statements.
         columns: the names of the columns, where the statement has a policy.
-        weight: of the rows, where the statement has a room.
-        cut: there are more rows than it has room for.
+        weight: of the rows, where the statement has a `max_weight`.
+        cut: there are more rows than it allows.
     """
 
     rows: list[tuple[Any, ...]]

@@ -20,24 +20,24 @@ class Names:
     """Gives every name a valid one that nothing else of its kind has.
 
     Args:
-        room: how many characters a name may have.
+        max_length: how many characters a name may have.
 
     Attributes:
         given: the new name by the old one, in the order of asking.
     """
 
-    def __init__(self, room: int = MAX_IDENTIFIER) -> None:
-        self._room = room
+    def __init__(self, max_length: int = MAX_IDENTIFIER) -> None:
+        self._max_length = max_length
         self._taken: set[str] = set()
         self.given: dict[str, str] = {}
 
     def give(self, name: str) -> str:
         """Return the new name for `name`."""
-        base = valid(name)[: self._room].rstrip("_")
+        base = valid(name)[: self._max_length].rstrip("_")
         new, number = base, 2
         while new in self._taken:
             end = f"_{number}"
-            new, number = base[: self._room - len(end)].rstrip("_") + end, number + 1
+            new, number = base[: self._max_length - len(end)].rstrip("_") + end, number + 1
         self._taken.add(new)
         self.given[name] = new
         return new

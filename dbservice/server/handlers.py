@@ -62,7 +62,7 @@ def handlers(
             work, call.namespace(), call.operation, call.request, call.key, alone=is_alone()
         )
 
-    tier = SqlTier(database.engine.dialect, database.room)
+    tier = SqlTier(database.engine.dialect, database.max_reply)
 
     async def query(call: Call) -> Reply | bytes:
         work: Work = tier.execute

@@ -136,7 +136,7 @@ class DatabaseService:
             engine,
             self.clock,
             forget_migrations=self._forget,
-            room=lambda: nats.max_payload - LARGEST_HEADERS,
+            max_reply=lambda: nats.max_payload - LARGEST_HEADERS,
         )
         loop_turns = LoopTurns()
         self._answering = Answering(

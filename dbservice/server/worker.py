@@ -101,16 +101,16 @@ class _Worker:
         self._reads_only = reads_only
         self._connection = _connect(path, reads_only=reads_only)
         self._clock = _ServicesClock()
-        self._room = 0
+        self._max_reply = 0
         self._operations = OperationSteps(
             Dialect.SQLITE,
             self._clock,
             forget_migrations=_keep_migrations,
-            room=lambda: self._room,
+            max_reply=lambda: self._max_reply,
         )
         self._table: Mapping[tuple[Family, str], Work] = {
             **self._operations.table,
-            (Family.SQL, "execute"): SqlTier(Dialect.SQLITE, lambda: self._room).execute,
+            (Family.SQL, "execute"): SqlTier(Dialect.SQLITE, lambda: self._max_reply).execute,
         }
 
     def answers(self, orders: BinaryIO) -> Iterator[bytes]:
@@ -135,7 +135,7 @@ class _Worker:
 
     def _serve(self, sent: bytes) -> bytes:
         order = order_of(sent)
-        self._clock.now, self._room = order.now, order.room
+        self._clock.now, self._max_reply = order.now, order.max_reply
         self._connection.begin("BEGIN" if self._reads_only else "BEGIN IMMEDIATE")
         reply = encode_reply(self._connection.drive(lambda: self._steps(order), order.seconds))
         if self._reads_only:

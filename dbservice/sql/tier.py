@@ -44,12 +44,12 @@ class SqlTier:
 
     Args:
         dialect: the engine whose SQL they are in.
-        room: tells how many bytes a reply may have.
+        max_reply: tells how many bytes a reply may have.
     """
 
-    def __init__(self, dialect: Dialect, room: Callable[[], int] = lambda: MAX_REPLY) -> None:
+    def __init__(self, dialect: Dialect, max_reply: Callable[[], int] = lambda: MAX_REPLY) -> None:
         self._dialect = dialect
-        self._room = room
+        self._max_reply = max_reply
         self._catalog = Catalog(dialect_of(dialect))
 
     def execute(self, namespace: Namespace, request: ExecuteQuery) -> Steps[QueryResult]:
@@ -81,7 +81,7 @@ class SqlTier:
             f"SELECT * FROM ({query.sql}) AS answer LIMIT ?",  # noqa: S608 - query.py built it
             (*_bound(query.numbers, request.params), limit + 1),
             ReadPolicy(namespace.prefix, query.names, POLICIES[self._dialect].functions),
-            room=self._room(),
+            max_weight=self._max_reply(),
         )
         try:
             result = yield statement
@@ -90,12 +90,12 @@ class SqlTier:
                 raise
             raise _refused(error, namespace) from error
         _check_names(result.columns)
-        room = self._room()
+        max_reply = self._max_reply()
         if result.cut:
-            raise too_large(room, _FEWER)
+            raise too_large(max_reply, _FEWER)
         rows = [_as_object(query, result, row) for row in result.rows[:limit]]
-        if values_that_fit(rows, room) < len(rows):
-            raise too_large(room, _FEWER)
+        if values_that_fit(rows, max_reply) < len(rows):
+            raise too_large(max_reply, _FEWER)
         return QueryResult(
             columns=list(result.columns),
             rows=rows,

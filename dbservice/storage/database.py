@@ -39,7 +39,7 @@ class Database:
         clock: decides what has expired, and stamps rows.
         forget_migrations: removes a plugin's migration bookkeeping, as part of clearing it.
         dice: picks random rows.
-        room: tells how many bytes a reply may have.
+        max_reply: tells how many bytes a reply may have.
 
     Attributes:
         operations: what can be done with it.
@@ -52,18 +52,18 @@ class Database:
         *,
         forget_migrations: Callable[[Namespace], Steps[int]],
         dice: random.Random | None = None,
-        room: Callable[[], int] = lambda: MAX_REPLY,
+        max_reply: Callable[[], int] = lambda: MAX_REPLY,
     ) -> None:
         self.engine = engine
         self._clock = clock
-        self.room = room
+        self.max_reply = max_reply
         self._dialect = dialect_of(engine.dialect)
         self.operations = OperationSteps(
             engine.dialect,
             clock,
             forget_migrations=forget_migrations,
             dice=dice,
-            room=room,
+            max_reply=max_reply,
         )
         self._admitted: set[Namespace] = set()
         self._contested: set[Namespace] = set()
@@ -194,7 +194,7 @@ class Database:
             request=msgspec.Raw(encode_json(request)),
             key=key,
             now=self._clock.time(),
-            room=self.room(),
+            max_reply=self.max_reply(),
         )
 
     async def _execute_alone(self, work: Work, namespace: Namespace, request: Request) -> Reply:

@@ -72,15 +72,15 @@ class KeyStore:
     Args:
         clock: decides what has expired.
         dialect: of the engine.
-        room: tells how many bytes a reply may have.
+        max_reply: tells how many bytes a reply may have.
     """
 
     def __init__(
-        self, clock: Clock, dialect: SqlDialect, room: Callable[[], int] = lambda: MAX_REPLY
+        self, clock: Clock, dialect: SqlDialect, max_reply: Callable[[], int] = lambda: MAX_REPLY
     ) -> None:
         self._clock = clock
         self._dialect = dialect
-        self._room = room
+        self._max_reply = max_reply
 
     def set(self, namespace: Namespace, request: KvSet) -> Steps[KvStored]:
         """Store a value.
@@ -131,7 +131,7 @@ class KeyStore:
         )
         keys = [row[0] for row in result.rows]
         shown = keys[:limit]
-        fitting = shown[: values_that_fit(shown, self._room())]
+        fitting = shown[: values_that_fit(shown, self._max_reply())]
         return KvKeys(
             keys=fitting,
             count=len(fitting),

@@ -37,7 +37,7 @@ class OperationSteps:
         clock: decides what has expired, and stamps rows.
         forget_migrations: removes a plugin's migration bookkeeping, as part of clearing it.
         dice: picks random rows.
-        room: tells how many bytes a reply may have.
+        max_reply: tells how many bytes a reply may have.
 
     Attributes:
         table: each operation's steps.
@@ -51,17 +51,17 @@ class OperationSteps:
         *,
         forget_migrations: Callable[[Namespace], Steps[int]],
         dice: random.Random | None = None,
-        room: Callable[[], int] = lambda: MAX_REPLY,
+        max_reply: Callable[[], int] = lambda: MAX_REPLY,
     ) -> None:
         self._dialect = dialect_of(dialect)
         self._forget_migrations = forget_migrations
         catalog = Catalog(self._dialect)
-        self._keys = KeyStore(clock, self._dialect, room)
+        self._keys = KeyStore(clock, self._dialect, max_reply)
         self._answers = AnswerStore(clock, self._dialect)
         self._schemas = SchemaStore(catalog, self._dialect)
         self.registered = self._schemas.registered
-        records = RecordStore(catalog, self._keys, clock, room)
-        self.table = self._table(records, QueryStore(catalog, dice, room))
+        records = RecordStore(catalog, self._keys, clock, max_reply)
+        self.table = self._table(records, QueryStore(catalog, dice, max_reply))
 
     def steps(
         self,

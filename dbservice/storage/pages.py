@@ -18,7 +18,7 @@ _LONGEST: Final = 6
 
 
 def number_that_fits(
-    columns: Sequence[Column], rows: Sequence[dict[str, Any]], result: Result, room: int
+    columns: Sequence[Column], rows: Sequence[dict[str, Any]], result: Result, max_reply: int
 ) -> int:
     """Return how many rows, from the first on, a reply has room for.
 
@@ -26,17 +26,17 @@ def number_that_fits(
         columns: what the rows have.
         rows: as they are sent.
         result: where they come from.
-        room: bytes that the reply may have.
+        max_reply: bytes that the reply may have.
     """
     names = sum(len(column.name) + len('"":,') for column in columns) + len("{},")
-    if _LONGEST * result.weight + names * len(rows) <= room - _FRAME:
+    if _LONGEST * result.weight + names * len(rows) <= max_reply - _FRAME:
         return len(rows)
-    return values_that_fit(rows, room)
+    return values_that_fit(rows, max_reply)
 
 
-def values_that_fit(values: Sequence[Any], room: int) -> int:
+def values_that_fit(values: Sequence[Any], max_reply: int) -> int:
     """Return how many JSON values, from the first on, a reply has room for."""
-    left = room - _FRAME
+    left = max_reply - _FRAME
     for number, value in enumerate(values):
         left -= len(encode_json(value)) + len(",")
         if left < 0:
@@ -48,7 +48,7 @@ def check_fits(
     columns: Sequence[Column],
     rows: Sequence[dict[str, Any]],
     result: Result,
-    room: int,
+    max_reply: int,
     advice: str,
 ) -> None:
     """Refuse a reply that cannot be continued and has no room for all of its rows.
@@ -56,14 +56,15 @@ def check_fits(
     Raises:
         RequestError: VALUE_TOO_LARGE with the advice.
     """
-    if result.cut or number_that_fits(columns, rows, result, room) < len(rows):
-        raise too_large(room, advice)
+    if result.cut or number_that_fits(columns, rows, result, max_reply) < len(rows):
+        raise too_large(max_reply, advice)
 
 
-def too_large(room: int, advice: str) -> RequestError:
+def too_large(max_reply: int, advice: str) -> RequestError:
     """Return the error for a reply that would have more bytes than there is room for."""
     return RequestError(
         ErrorCode.VALUE_TOO_LARGE,
-        f"The reply would have more than the {room} bytes that a message may have here. {advice}",
-        limit=room,
+        f"The reply would have more than the {max_reply} bytes that a message may have here. "
+        f"{advice}",
+        limit=max_reply,
     )

@@ -62,15 +62,15 @@ class QueryStore:
     Args:
         catalog: knows the tables.
         dice: picks random rows.
-        room: tells how many bytes a reply may have.
+        max_reply: tells how many bytes a reply may have.
     """
 
     def __init__(
-        self, catalog: Catalog, dice: random.Random | None, room: Callable[[], int]
+        self, catalog: Catalog, dice: random.Random | None, max_reply: Callable[[], int]
     ) -> None:
         self._catalog = catalog
         self._dice = dice or random.SystemRandom()
-        self._room = room
+        self._max_reply = max_reply
 
     def select(self, namespace: Namespace, request: Select) -> Steps[Selected | SelectedById]:
         """Read rows, or the one with an id.
@@ -144,11 +144,11 @@ class QueryStore:
             f"WITH grouped AS MATERIALIZED (SELECT {inner} {source}) "
             f"SELECT * FROM grouped WHERE ({having.sql}) IS TRUE{_order_by(table, order)} LIMIT ?",
             (*matching.parameters, *having.parameters, min(request.limit, MAX_PAGE)),
-            room=self._room(),
+            max_weight=self._max_reply(),
         )
         columns = list(result_table.columns.values())
         rows = as_objects(columns, result.rows)
-        check_fits(columns, rows, result, self._room(), "Ask for fewer groups with 'limit'.")
+        check_fits(columns, rows, result, self._max_reply(), "Ask for fewer groups with 'limit'.")
         return Aggregated(rows=rows)
 
     def _row(self, table: Table, request: Select) -> Steps[_Page]:
@@ -169,26 +169,28 @@ class QueryStore:
         shown_names = {column.name for column in columns}
         hidden = (part.column for part in order if part.column.name not in shown_names)
         fetched = [*columns, *hidden]
-        room = self._room()
+        max_reply = self._max_reply()
         result = yield Statement(
             f"SELECT {_list(table, fetched)} FROM {table.sql} WHERE {matching.sql}"
             f"{_order_by(table, order)} LIMIT ? OFFSET ?",
             (*matching.parameters, limit + 1, request.offset),
-            room=room,
+            max_weight=max_reply,
         )
         shown = result.rows[:limit]
         rows = as_objects(columns, [row[: len(columns)] for row in shown])
-        number = number_that_fits(columns, rows, result, room)
+        number = number_that_fits(columns, rows, result, max_reply)
         more = result.cut or number < len(result.rows)
         cursor: str | UnsetType = UNSET
         while more and number:
             cursor = _cursor(table, request, order, fetched, shown[number - 1])
-            fitting = number_that_fits(columns, rows[:number], result, room - len(cursor or ""))
+            fitting = number_that_fits(
+                columns, rows[:number], result, max_reply - len(cursor or "")
+            )
             if fitting == number:
                 break
             number = fitting
         if rows and not number:
-            raise _row_too_large(table, request, order, fetched, shown[0], room)
+            raise _row_too_large(table, request, order, fetched, shown[0], max_reply)
         cut: Any = "size" if more and number < limit else UNSET
         return _Page(rows[:number], more, cursor, matching, cut)
 
@@ -209,11 +211,11 @@ class QueryStore:
             f"SELECT {_list(table, columns)} FROM {table.sql} WHERE {matching.sql} "
             "ORDER BY random() LIMIT ?",
             (*matching.parameters, limit + 1),
-            room=self._room(),
+            max_weight=self._max_reply(),
         )
         more = len(result.rows) > limit
         rows = as_objects(columns, result.rows[:limit])
-        check_fits(columns, rows, result, self._room(), _FEWER)
+        check_fits(columns, rows, result, self._max_reply(), _FEWER)
         return _Page(rows, more, matching=matching)
 
     def _guess(self, table: Table, columns: list[Column]) -> Steps[_Page | None]:
@@ -440,11 +442,11 @@ def _row_too_large(
     order: Sequence[_Order],
     fetched: Sequence[Column],
     row: tuple[Any, ...],
-    room: int,
+    max_reply: int,
 ) -> RequestError:
     """Return the error for a row that no page has room for: which one, and how to pass it by."""
     error = too_large(
-        room,
+        max_reply,
         "This is one row, so that no page has room for it: name fewer 'columns', or pass it by "
         "with 'after'.",
     )

@@ -66,16 +66,16 @@ class RecordStore:
         catalog: knows the tables.
         keys: keeps the counters that a write may take along.
         clock: stamps rows.
-        room: tells how many bytes a reply may have.
+        max_reply: tells how many bytes a reply may have.
     """
 
     def __init__(
-        self, catalog: Catalog, keys: KeyStore, clock: Clock, room: Callable[[], int]
+        self, catalog: Catalog, keys: KeyStore, clock: Clock, max_reply: Callable[[], int]
     ) -> None:
         self._catalog = catalog
         self._keys = keys
         self._clock = clock
-        self._room = room
+        self._max_reply = max_reply
 
     def insert(self, namespace: Namespace, request: Insert) -> Steps[Inserted | InsertedMany]:
         """Insert one row, or several as one.
@@ -232,9 +232,11 @@ class RecordStore:
         if table.is_stamped and UPDATED_AT not in assignments.names:
             column = table.columns[UPDATED_AT]
             assignments.also_set(column, moment_of(column, timestamp(self._clock.time())))
-        room = self._room()
+        max_reply = self._max_reply()
         if assignments.on_arrays:
-            return (yield from _change_one_by_one(table, matching, assignments, returned, room))
+            return (
+                yield from _change_one_by_one(table, matching, assignments, returned, max_reply)
+            )
         changes = assignments.sql
         if not changes:
             return 0, []
@@ -243,14 +245,14 @@ class RecordStore:
             result = yield Statement(
                 sql + _returning(table, returned),
                 (*assignments.parameters, *matching.parameters),
-                room=room if returned else None,
+                max_weight=max_reply if returned else None,
             )
         except ConstraintError as error:
             referring = yield from table.dialect.referring_columns(table.full_name)
             is_missing = not assignments.names.isdisjoint(referring)
             raise _explained(error, is_missing=is_missing) from error
         rows = as_objects(returned, result.rows)
-        check_fits(returned, rows, result, room, _UNDONE)
+        check_fits(returned, rows, result, max_reply, _UNDONE)
         return (len(rows) if returned else result.affected), rows
 
     def _first_id(self, table: Table, matching: Matching) -> Steps[tuple[RowId | None] | None]:
@@ -415,7 +417,7 @@ def _change_one_by_one(
     matching: Matching,
     assignments: Assignments,
     returned: list[Column],
-    room: int,
+    max_reply: int,
 ) -> Steps[tuple[int, list[Row]]]:
     """Update rows whose new values depend on arrays they hold.
 
@@ -434,7 +436,7 @@ def _change_one_by_one(
         f"SELECT {wanted} FROM {table.sql} WHERE {matching.sql} ORDER BY {order}"
         f"{table.dialect.for_update}",
         matching.parameters,
-        room=_ARRAYS,
+        max_weight=_ARRAYS,
     )
     if found.cut:
         raise RequestError(
@@ -463,7 +465,9 @@ def _change_one_by_one(
         result = yield Statement(sql, (*assignments.parameters, *texts, *row[: len(key)]))
         rows += as_objects(returned, result.rows)
         weighed += sum(map(weight, result.rows))
-        if weighed > room:
+        if weighed > max_reply:
             break
-    check_fits(returned, rows, Result([], 0, weight=weighed, cut=weighed > room), room, _UNDONE)
+    check_fits(
+        returned, rows, Result([], 0, weight=weighed, cut=weighed > max_reply), max_reply, _UNDONE
+    )
     return len(found.rows), rows

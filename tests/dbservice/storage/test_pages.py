@@ -30,7 +30,7 @@ async def notes(engine: Engine) -> Caller:
         engine,
         ManualClock(NOON),
         forget_migrations=no_migrations,
-        room=lambda: ROOM,
+        max_reply=lambda: ROOM,
     )
     await database.open()
     caller = Caller(database)
