@@ -1,4 +1,7 @@
-"""Which migrations a request means. Pure: files and bookkeeping in, migrations out (SPEC 4)."""
+"""Which migrations a request means; those out of order, changed or missing are refused (SPEC 4).
+
+Pure: files and bookkeeping in, migrations out.
+"""
 
 from __future__ import annotations
 

@@ -257,11 +257,6 @@ class DatabaseService:
         return self._withdrawal
 
     @property
-    def is_ready(self) -> bool:
-        """Whether requests are taken and can be answered."""
-        return self._subscription is not None and not self._stopping and self._nats.is_connected
-
-    @property
     def checks(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
         """What has to be well, by name: each returns, or raises an error that says what is not.
 

@@ -1,4 +1,4 @@
-"""Reads from the database which tables a plugin has, and remembers it."""
+"""Which tables a plugin has: read from the database, remembered, and an unknown one refused."""
 
 from __future__ import annotations
 

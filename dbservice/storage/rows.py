@@ -1,4 +1,4 @@
-"""The row tier: reading and writing rows of a plugin's tables (SPEC 2.4)."""
+"""The row tier: writing rows of a plugin's tables, and counting them (SPEC 2.4)."""
 
 from __future__ import annotations
 

@@ -56,6 +56,14 @@ async def asked(broker: Broker, subject: str) -> dict[str, Any]:
     return reply
 
 
+async def serves(service: DatabaseService) -> bool:
+    try:
+        await service.check_serving()
+    except Unwell:
+        return False
+    return True
+
+
 async def test_a_service_of_another_database_does_not_start(broker, make):
     first, second = await make(), await make()
     await first.start()
@@ -64,7 +72,7 @@ async def test_a_service_of_another_database_does_not_start(broker, make):
     assert refused.value.peer.id == first._discovery.id
     assert peers.place() in str(refused.value)
     assert first._discovery.metadata.started in str(refused.value)
-    assert (first.is_ready, second.is_ready) == (True, False)
+    assert (await serves(first), await serves(second)) == (True, False)
     found = broker.interest("rosey.db.ping")
     assert len(found) == 1
 
@@ -78,7 +86,7 @@ async def test_of_two_that_start_at_once_one_stays(broker, make):
     services = [await make(), await make()]
     outcomes = await asyncio.gather(*(one.start() for one in services), return_exceptions=True)
     assert sorted(type(outcome) for outcome in outcomes if outcome) == [OtherServiceError]
-    assert [one.is_ready for one in services] == [outcome is None for outcome in outcomes]
+    assert [await serves(one) for one in services] == [outcome is None for outcome in outcomes]
     assert len(broker.interest("rosey.db.ping")) == 1
 
 
@@ -101,7 +109,7 @@ async def test_the_later_one_withdraws_when_the_first_comes_back(broker, make):
     async with asyncio.timeout(20):
         reason = await second.withdrawn()
     assert reason.peer.id == first._discovery.id
-    assert (first.is_ready, second.is_ready) == (True, False)
+    assert (await serves(first), await serves(second)) == (True, False)
     with pytest.raises(Unwell, match="another database"):
         await second.check_serving()
     async with asyncio.timeout(20):
@@ -151,7 +159,7 @@ async def test_what_is_no_answer_of_a_service_is_passed_over(broker, make):
     await barrier(odd)
     service = await make()
     await service.start()
-    assert service.is_ready
+    await service.check_serving()
     await odd.close()
 
 
@@ -176,7 +184,8 @@ async def test_replicas_of_one_database_share_a_bus(make, empty_postgres):
     replicas = [await make(empty_postgres), await make(empty_postgres)]
     for replica in replicas:
         await replica.start()
-    assert all(replica.is_ready for replica in replicas)
+    for replica in replicas:
+        await replica.check_serving()
 
 
 async def test_a_clone_is_another_database(make, postgres, empty_postgres):
