@@ -26,6 +26,14 @@ _DEFAULTS = {"nats": AUTO, "db": MEMORY}
 def add_options(parser: pytest.Parser) -> None:
     """Declare the options and ini keys, all named `rosey`."""
     group = parser.getgroup("rosey", "rosey (NATS bus and database for storage-backed plugins)")
+    _add_bus(parser, group)
+    _add_database(parser, group)
+    _add_checks(parser, group)
+    _add_exploration(parser, group)
+    _add_judgement(parser)
+
+
+def _add_bus(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--rosey-real-nats",
         action="store_true",
@@ -47,6 +55,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="Configuration file for the real nats-server that the run starts",
     )
+    parser.addini("rosey_real_nats", "Default of --rosey-real-nats", type="bool", default=False)
+    parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=_DEFAULTS["nats"])
+    parser.addini("rosey_nats_image", "Default of --rosey-nats-image", default="")
+    parser.addini("rosey_nats_config", "Default of --rosey-nats-config", default="")
+
+
+def _add_database(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--rosey-migrations",
         action="append",
@@ -67,6 +82,11 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="Keep the database of a failed test, and say how to open it",
     )
+    parser.addini("rosey_migrations", "Default of --rosey-migrations", type="paths", default=[])
+    parser.addini("rosey_db", "Default of --rosey-db", default=_DEFAULTS["db"])
+
+
+def _add_checks(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--rosey-check-migrations",
         action="store_true",
@@ -84,6 +104,10 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="File or folder that --rosey-check-storage-access looks at; may be repeated",
     )
+    parser.addini("rosey_check_paths", "Default of --rosey-check-paths", type="paths", default=[])
+
+
+def _add_exploration(parser: pytest.Parser, group: pytest.OptionGroup) -> None:
     group.addoption(
         "--rosey-explore",
         action="store_true",
@@ -108,13 +132,9 @@ def add_options(parser: pytest.Parser) -> None:
         "Places that are explored of one test at the most; an even sample of more",
         default="200",
     )
-    parser.addini("rosey_real_nats", "Default of --rosey-real-nats", type="bool", default=False)
-    parser.addini("rosey_nats", "Which server --rosey-real-nats takes", default=_DEFAULTS["nats"])
-    parser.addini("rosey_nats_image", "Default of --rosey-nats-image", default="")
-    parser.addini("rosey_nats_config", "Default of --rosey-nats-config", default="")
-    parser.addini("rosey_migrations", "Default of --rosey-migrations", type="paths", default=[])
-    parser.addini("rosey_db", "Default of --rosey-db", default=_DEFAULTS["db"])
-    parser.addini("rosey_check_paths", "Default of --rosey-check-paths", type="paths", default=[])
+
+
+def _add_judgement(parser: pytest.Parser) -> None:
     parser.addini(
         "rosey_time",
         "Time of the tests, virtual or real, where no marker says otherwise",

@@ -63,14 +63,7 @@ async def serve(options: Serve, settings: Settings) -> int:
     bus = nats_url(options.nats)
     url = database_url(_required_database(options.db))
     place = http_place(options.http) if options.http else None
-    roots = migration_roots(options.migrations or ())
-    if options.migrate and not plugins(roots):
-        places = ", ".join(map(str, roots)) or "the installed packages"
-        raise CommandFailed(
-            f"--migrate has nothing to apply: there are no migrations in {places}. A root is a "
-            "folder with PLUGIN/001_name.sql or PLUGIN/migrations/001_name.sql in it.",
-            USAGE,
-        )
+    roots = _roots(options)
     configure_logging(options.log_level.upper())
     _log_configuration(options, settings, bus, url, roots)
     ends = _Ends()
@@ -201,6 +194,18 @@ def _required_database(given: str | None) -> str:
             "Say where the data is: --db FILE, as --db rosey.db (or set ROSEY_DB).", USAGE
         )
     return given
+
+
+def _roots(options: Serve) -> list[Path]:
+    roots = migration_roots(options.migrations or ())
+    if options.migrate and not plugins(roots):
+        places = ", ".join(map(str, roots)) or "the installed packages"
+        raise CommandFailed(
+            f"--migrate has nothing to apply: there are no migrations in {places}. A root is a "
+            "folder with PLUGIN/001_name.sql or PLUGIN/migrations/001_name.sql in it.",
+            USAGE,
+        )
+    return roots
 
 
 def _log_configuration(

@@ -65,11 +65,11 @@ def handlers(
     tier = SqlTier(database.engine.dialect, database.max_reply)
 
     async def query(call: Call) -> Reply | bytes:
-        work: Work = tier.execute
-        if database.engine.apart is None:
-            turn = database.turn_of(call.namespace())
-            request = cast("ExecuteQuery", call.request)
-            work = await loop_turns.run(turn, lambda: tier.prepared(request))
+        if database.engine.apart is not None:
+            return await executing(tier.execute)(call)
+        request = cast("ExecuteQuery", call.request)
+        turn = database.turn_of(call.namespace())
+        work = await loop_turns.run(turn, lambda: tier.prepared(request))
         return await executing(work)(call)
 
     return {

@@ -41,7 +41,7 @@ from dbservice.server.admission import NOBODY, Admission, Limits, newcomers_with
 from dbservice.server.answering import LARGEST_HEADERS, Answering, EncodedReply, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
-from dbservice.server.handlers import Migrations, handlers
+from dbservice.server.handlers import At, Handler, Migrations, handlers
 from dbservice.server.incoming import Call, Incoming, read
 from dbservice.server.loop_turns import LoopTurns
 from dbservice.server.observation import Exchange, Observation
@@ -140,18 +140,7 @@ class DatabaseService:
         )
         loop_turns = LoopTurns()
         self._answering = Answering(
-            handlers(
-                self.database,
-                Exporter(engine.dialect, self.migrator, self.clock),
-                self._importer,
-                Migrations(self.migrator, self.database, self.announce),
-                {(Family.SERVICE, "ping"): self._ping, (Family.SERVICE, "info"): self._info},
-                is_alone=lambda: self._admission.active == 1,
-                loop_turns=loop_turns,
-            ),
-            engine.dialect,
-            lambda: self._nats.max_payload,
-            loop_turns,
+            self._handlers(loop_turns), engine.dialect, lambda: self._nats.max_payload, loop_turns
         )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -164,15 +153,29 @@ class DatabaseService:
         self._stopping = False
         self._takes_no_more = False
         if metrics is not None:
-            metrics.watch(
-                in_flight=lambda: self._admission.active,
-                queued=lambda: self._admission.waiting,
-                at_database=lambda: self.database.engine.busy,
-                waited=lambda: max(self._admission.waited, self.database.engine.waited),
-                connected=lambda: self._nats.is_connected,
-                dropped=lambda: getattr(self._nats, "dropped", 0),
-                mended=lambda: getattr(self._nats, "mended", 0),
-            )
+            self._show_in(metrics)
+
+    def _handlers(self, loop_turns: LoopTurns) -> Mapping[At, Handler]:
+        return handlers(
+            self.database,
+            Exporter(self.database.engine.dialect, self.migrator, self.clock),
+            self._importer,
+            Migrations(self.migrator, self.database, self.announce),
+            {(Family.SERVICE, "ping"): self._ping, (Family.SERVICE, "info"): self._info},
+            is_alone=lambda: self._admission.active == 1,
+            loop_turns=loop_turns,
+        )
+
+    def _show_in(self, metrics: ServiceMetrics) -> None:
+        metrics.watch(
+            in_flight=lambda: self._admission.active,
+            queued=lambda: self._admission.waiting,
+            at_database=lambda: self.database.engine.busy,
+            waited=lambda: max(self._admission.waited, self.database.engine.waited),
+            connected=lambda: self._nats.is_connected,
+            dropped=lambda: getattr(self._nats, "dropped", 0),
+            mended=lambda: getattr(self._nats, "mended", 0),
+        )
 
     async def open(self) -> None:
         """Open the database, and see that this bus is free for it; no request is taken yet.
