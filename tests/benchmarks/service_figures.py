@@ -69,7 +69,6 @@ def request(**fields: Any) -> bytes:
 
 MATCHING = {"$or": [{"text": {"$ilike": "%er 5%"}}, {"author": {"$ilike": "%er 5%"}}]}
 NEWEST = {"field": "timestamp", "order": "desc"}
-UPVOTE = {"score": {"$max": 1}}
 SEARCH = request(table="quotes", filters=MATCHING, sort=NEWEST, limit=10)
 
 

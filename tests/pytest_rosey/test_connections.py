@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import gc
+import importlib
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -11,6 +17,9 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.errors import NoServersError
+
+from pytest_rosey import connections
+from pytest_rosey.connections import Connections
 
 pytest_plugins = ["pytester"]
 
@@ -47,6 +56,20 @@ async def test_code_that_swallows_errors_does_not_hide_it() -> None:
 
     with pytest.raises(REFUSED):
         await forgiving()
+
+
+async def test_outside_of_a_test_it_fails_too() -> None:
+    connecting = nats.connect(ELSEWHERE, **ONCE)
+    with pytest.raises(REFUSED):
+        await asyncio.create_task(connecting, context=contextvars.Context())
+
+
+def test_a_host_that_is_allowed_for_the_run(pytestconfig: pytest.Config) -> None:
+    watching = Connections(pytestconfig)
+    watching.allow("Nats-Of-The-Run")
+    watching._check("nats://nats-of-the-run:4222")
+    with pytest.raises(REFUSED):
+        watching._check("nats://nats-of-the-run.example.com:4222")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST"])
@@ -130,6 +153,52 @@ def test_it_waits_for_whoever_imports_nats_first(project: pytest.Pytester) -> No
     result = project.runpytest_subprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *Failed: A test tried to connect to the NATS server at *"])
+
+
+@pytest.fixture
+def awaited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Where a module `imported_later` may lie, which is waited for in nats-py's place."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(connections, "_CLIENT_MODULE", "imported_later")
+    yield tmp_path / "imported_later"
+    sys.modules.pop("imported_later", None)
+
+
+def test_what_is_awaited_is_found_once_and_in_the_usual_way(
+    monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config, awaited: Path
+) -> None:
+    awaited.with_suffix(".py").write_text("loaded = True")
+    armed: list[bool] = []
+    monkeypatch.setattr(
+        Connections, "_arm", lambda _: armed.append(sys.modules["imported_later"].loaded)
+    )
+    before = list(sys.meta_path)
+    Connections(pytestconfig).start()
+    finder, *others = sys.meta_path
+    assert finder.find_spec("imported", None) is None
+    assert (armed, others) == ([], before)
+    assert importlib.import_module("imported_later").loaded
+    assert (armed, sys.meta_path) == ([True], before)
+
+
+@pytest.mark.usefixtures("awaited")
+def test_what_is_awaited_may_never_come(pytestconfig: pytest.Config) -> None:
+    before = list(sys.meta_path)
+    watching = Connections(pytestconfig)
+    watching.start()
+    watching.stop()
+    assert sys.meta_path == before
+    watching.start()
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("imported_later")
+    watching.stop()
+    assert sys.meta_path == before
+
+
+def test_what_is_awaited_may_be_a_folder(pytestconfig: pytest.Config, awaited: Path) -> None:
+    awaited.mkdir()
+    Connections(pytestconfig).start()
+    assert importlib.import_module("imported_later").__path__
 
 
 @pytest.mark.process

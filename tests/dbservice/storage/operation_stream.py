@@ -358,9 +358,6 @@ def write_migrations(root: Path) -> None:
 
 # --- the stream ----------------------------------------------------------------------------------
 
-_Made = tuple[str, Json, tuple[str, ...], str]
-"""Operation, body, labels, how to compare."""
-
 
 class OperationStream:
     """Makes one request after the other.
