@@ -115,9 +115,7 @@ class Migrator:
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
             if request.strict and warnings:
                 raise _unsafe(warnings)
-            found = await self._orphans(namespace) if scripts else {}
-            warnings += orphans.warned(found, namespace)
-            steps = await self._run(namespace, scripts, request, found, warnings)
+            steps = await self._run(namespace, scripts, request, warnings)
             history = await self._history(namespace)
         return Applied(
             applied=bool(steps) and not request.dry_run,
@@ -141,9 +139,7 @@ class Migrator:
             chosen = plan.to_roll_back(files, history, request, self._engine.dialect)
             scripts = self._prepared(chosen, Direction.DOWN, namespace)
             warnings = warnings_of(files, scripts, namespace, self._engine.dialect)
-            found = await self._orphans(namespace) if scripts else {}
-            warnings += orphans.warned(found, namespace)
-            steps = await self._run(namespace, scripts, request, found, warnings)
+            steps = await self._run(namespace, scripts, request, warnings)
             history = await self._history(namespace)
         return RolledBack(
             rolled_back=bool(steps) and not request.dry_run,
@@ -322,13 +318,14 @@ class Migrator:
         namespace: Namespace,
         scripts: Sequence[Script],
         request: Apply | Rollback,
-        found: Orphans,
         warnings: list[dict[str, Any]],
     ) -> list[Step]:
         """Run the scripts and return a report of each that was not already done elsewhere.
 
-        What is to be said about the data that they left is added to `warnings`.
+        What is to be said about the data that they met and left is added to `warnings`.
         """
+        found = await self._orphans(namespace) if scripts else {}
+        warnings += orphans.warned(found, namespace)
         author = UNKNOWN_AUTHOR if isinstance(request.applied_by, UnsetType) else request.applied_by
         strict = isinstance(request, Apply) and request.strict
         run = _Run(self._engine.dialect, namespace, self._clock, author, bool(found), strict)
