@@ -8,7 +8,7 @@ from enum import Enum, auto
 from itertools import pairwise
 
 from dbservice.sqltext.keywords import TABLE_CONSTRAINTS
-from dbservice.sqltext.lexer import Command, Token
+from dbservice.sqltext.lexer import Command, Token, at
 
 _COLUMN_ENDS = frozenset(
     {"NOT", "NULL", "DEFAULT", "CHECK", "PRIMARY", "UNIQUE", "REFERENCES", "COLLATE", "GENERATED"}
@@ -175,12 +175,10 @@ class _Reader:
         return SchemaChange(kind, table, self._line, **more)  # type: ignore[arg-type]
 
     def _keyword(self, index: int) -> str:
-        return self._tokens[index].keyword if index < len(self._tokens) else ""
+        return at(self._tokens, index).keyword
 
     def _name(self, index: int) -> str:
-        if index >= len(self._tokens):
-            return ""
-        return self._tokens[index].name.removeprefix(self._prefix)
+        return at(self._tokens, index).name.removeprefix(self._prefix)
 
     def _skip(self, index: int, *words: str) -> int:
         while self._keyword(index) in words:
@@ -201,7 +199,8 @@ class _Reader:
         if self._keyword(what) == "TABLE":
             yield self._created(name)
         elif self._keyword(what) == "INDEX":
-            on = next(i for i in range(name, len(self._tokens)) if self._keyword(i) == "ON")
+            end = len(self._tokens)
+            on = next((i for i in range(name, end) if self._keyword(i) == "ON"), end)
             table = self._name(self._skip(on + 1, "ONLY"))
             yield self._change(
                 ChangeKind.CREATE_INDEX,
@@ -228,7 +227,7 @@ class _Reader:
             table,
             columns={part[0].name: _type(part[1:]) for part in parts if _is_column(part)},
             constraints=frozenset(_CONSTRAINTS.values()) if keeps_all else _constraints(rest),
-            source=like[1].name.removeprefix(self._prefix) if len(like) > 1 else "",
+            source=at(like, 1).name.removeprefix(self._prefix),
             spelled=tuple(part[0].text for part in parts if _is_column(part)),
         )
 
@@ -243,7 +242,7 @@ class _Reader:
         words = [token.keyword for token in tokens] + [""] * 4
         if words[:2] == ["RENAME", "TO"]:
             return self._change(
-                ChangeKind.RENAME_TABLE, table, name=tokens[2].name.removeprefix(self._prefix)
+                ChangeKind.RENAME_TABLE, table, name=at(tokens, 2).name.removeprefix(self._prefix)
             )
         if words[1] in ("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"):
             if words[0] != "ADD":
@@ -253,21 +252,21 @@ class _Reader:
         if words[0] == "ADD":
             return self._added(table, rest)
         if words[0] == "DROP":
-            return self._change(ChangeKind.DROP_COLUMN, table, name=rest[0].name)
+            return self._change(ChangeKind.DROP_COLUMN, table, name=at(rest, 0).name)
         if words[0] == "RENAME":
             return self._change(
                 ChangeKind.RENAME_COLUMN,
                 table,
-                name=rest[0].name,
-                type=rest[2].name,
-                spelled=(rest[2].text,),
+                name=at(rest, 0).name,
+                type=at(rest, 2).name,
+                spelled=(at(rest, 2).text,),
             )
         if words[0] == "ALTER":
             return self._altered(table, rest)
         return None
 
     def _added(self, table: str, rest: Sequence[Token]) -> SchemaChange:
-        if rest[0].keyword == "NOT":  # IF NOT EXISTS
+        if at(rest, 0).keyword == "NOT":  # IF NOT EXISTS
             rest = rest[1:]
         words = [token.keyword for token in rest]
         required = _requires(rest)
@@ -275,9 +274,9 @@ class _Reader:
         return self._change(
             ChangeKind.ADD_COLUMN,
             table,
-            name=rest[0].name,
+            name=at(rest, 0).name,
             type=_type(rest[1:]),
-            spelled=(rest[0].text,),
+            spelled=(at(rest, 0).text,),
             risky=required and not filled,
         )
 
@@ -289,7 +288,7 @@ class _Reader:
                 ChangeKind.CHANGE_TYPE, table, name=rest[0].name, type=_type(rest[after:])
             )
         if words[1:4] == ["SET", "NOT", "NULL"]:
-            return self._change(ChangeKind.FORBID_NULL, table, name=rest[0].name)
+            return self._change(ChangeKind.FORBID_NULL, table, name=at(rest, 0).name)
         return None
 
     def _without_where(self) -> Iterator[SchemaChange]:
@@ -353,7 +352,7 @@ def _selected(tokens: Sequence[Token], prefix: str) -> tuple[dict[str, str], str
     parts = split(tokens[:stop])
     names = {part[-1].name: "" for part in parts if part and part[-1].is_name}
     has_star = any(part and part[-1].text == "*" for part in parts)
-    source = tokens[stop + 1].name if has_star and stop + 1 < len(tokens) else ""
+    source = at(tokens, stop + 1).name if has_star else ""
     return names, source.removeprefix(prefix)
 
 

@@ -199,8 +199,8 @@ def _lost_constraints(
 def _out_of_reach(changes: Sequence[SchemaChange], dialect: Dialect) -> Iterator[Finding]:
     """Columns that are there, and that no request can name."""
     for change in changes:
-        for spelled in change.spelled:
-            is_folded = dialect is Dialect.POSTGRESQL and spelled[0] != '"'
+        for spelled in filter(None, change.spelled):  # of no name, the engine tells
+            is_folded = dialect is Dialect.POSTGRESQL and not spelled.startswith('"')
             name = spelled.lower() if is_folded else spelled.strip('"`[]')
             if not IDENTIFIER.fullmatch(name):
                 yield Finding(

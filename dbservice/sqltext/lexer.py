@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -83,6 +83,14 @@ class Token:
     def value(self) -> str:
         """The content of a plain string literal."""
         return self.text[1:-1].replace("''", "'")
+
+
+_NO_TOKEN = Token(Kind.MARK, "", 0, 0)
+
+
+def at(tokens: Sequence[Token], index: int) -> Token:
+    """Return a token, or one without text before the first and after the last."""
+    return tokens[index] if 0 <= index < len(tokens) else _NO_TOKEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dbservice.sqltext import functions, types
 from dbservice.sqltext.dialects import Dialect
 from dbservice.sqltext.keywords import BEFORE_PARENTHESIS, BEFORE_STRING, words
-from dbservice.sqltext.lexer import Kind, SqlError, Token
+from dbservice.sqltext.lexer import Kind, SqlError, Token, at
 
 _FIELDS = words("key value ordinality")
 """The columns of the allowed table functions."""
@@ -114,31 +114,31 @@ class Policy:
 
     def _check_computed(self, tokens: Sequence[Token], index: int) -> None:
         token = tokens[index]
-        before, after = _text(tokens, index - 1), _text(tokens, index + 1)
+        before, after = at(tokens, index - 1), at(tokens, index + 1)
         is_bare = token.kind is Kind.WORD
-        if is_bare and folded(token) in self.nameless_calls and not _is_label(tokens, index):
+        if is_bare and folded(token) in self.nameless_calls and not _comes_before_name(before):
             raise _forbidden(
                 token,
                 "is something that the engine computes and that is no plugin's business. A column "
                 f'of that name is written "{folded(token)}", or table.{folded(token)}',
             )
-        if token.text == before == ":":
+        if token.text == before.text == ":":
             self.check_type(tokens, index + 1)
-        elif token.keyword == "CAST" and after == "(":
+        elif token.keyword == "CAST" and after.text == "(":
             self.check_type(tokens, _after_as(tokens, index + 1))
-        elif token.is_name and _kind(tokens, index + 1) is Kind.STRING:
+        elif token.is_name and after.kind is Kind.STRING:
             self._check_typed_string(tokens, index)
-        elif token.text == "." and _ends_value(tokens, index - 1):
-            self._check_field(tokens, index + 1)
+        elif token.text == "." and _ends_value(before):
+            self._check_field(after)
 
     def _check_typed_string(self, tokens: Sequence[Token], index: int) -> None:
         """Refuse `type 'x'`, which is a cast, for a type that is not on the list."""
         if tokens[index].keyword not in BEFORE_STRING:
             self.check_type(tokens, index)
 
-    def _check_field(self, tokens: Sequence[Token], index: int) -> None:
-        if index < len(tokens) and tokens[index].is_name and folded(tokens[index]) not in _FIELDS:
-            self._refuse_dotted_call(tokens[index])
+    def _check_field(self, token: Token) -> None:
+        if token.is_name and folded(token) not in _FIELDS:
+            self._refuse_dotted_call(token)
 
     def check_field_of_function(self, token: Token, columns: Collection[str]) -> None:
         """Refuse `g.name` where `g` is a function in FROM and has no such column.
@@ -163,9 +163,10 @@ class Policy:
 
     def is_call(self, tokens: Sequence[Token], index: int) -> bool:
         """Whether a word and the parenthesis behind it may be a call, as far as words tell."""
-        if _text(tokens, index + 1) != "(" or index < 0:
+        if at(tokens, index + 1).text != "(":
             return False
-        return tokens[index].is_name and tokens[index].keyword not in BEFORE_PARENTHESIS
+        token = at(tokens, index)
+        return token.is_name and token.keyword not in BEFORE_PARENTHESIS
 
     def check_call(self, token: Token) -> None:
         """Refuse a call, or a type with arguments, that is not on the list.
@@ -195,7 +196,7 @@ class Policy:
         if index >= len(tokens):
             return
         token = tokens[index]
-        if not token.is_name or _text(tokens, index + 1) == "." or not self.has_type(token.name):
+        if not token.is_name or at(tokens, index + 1).text == "." or not self.has_type(token.name):
             raise ForbiddenSqlError(
                 f"the type '{token.text[:80]}' is not among those that a plugin may use on "
                 f"{self.dialect}",
@@ -215,9 +216,9 @@ def folded(token: Token) -> str:
 
 def listed(tokens: Sequence[Token], opening: int) -> set[str]:
     """Return the names in the list of columns that may start at `opening`: `(a, b)`, `(a int)`."""
-    if _text(tokens, opening) != "(":
+    if at(tokens, opening).text != "(":
         return set()
-    closing = next(i for i in range(opening, len(tokens) + 1) if _text(tokens, i) in (")", ""))
+    closing = next(i for i in range(opening, len(tokens) + 1) if at(tokens, i).text in (")", ""))
     inside = range(opening + 1, closing)
     return {folded(tokens[i]) for i in inside if tokens[i - 1].text in ("(", ",")}
 
@@ -226,23 +227,14 @@ def _forbidden(token: Token, why: str) -> ForbiddenSqlError:
     return ForbiddenSqlError(f"'{token.name[:80]}' {why}", token.line, token.text)
 
 
-def _text(tokens: Sequence[Token], index: int) -> str:
-    return tokens[index].text if 0 <= index < len(tokens) else ""
+def _comes_before_name(token: Token) -> bool:
+    """Whether only a column (`t.user`) or a label (`AS user`) may stand behind the token."""
+    return token.text.upper() in (".", "AS")
 
 
-def _kind(tokens: Sequence[Token], index: int) -> Kind | None:
-    return tokens[index].kind if 0 <= index < len(tokens) else None
-
-
-def _is_label(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a word stands where only a column (`t.user`) or a label (`AS user`) may stand."""
-    return _text(tokens, index - 1).upper() in (".", "AS")
-
-
-def _ends_value(tokens: Sequence[Token], index: int) -> bool:
+def _ends_value(token: Token) -> bool:
     """Whether the token ends a value that a dot may follow, other than a name."""
-    is_literal = _kind(tokens, index) in (Kind.STRING, Kind.PARAMETER)
-    return is_literal or _text(tokens, index) in (")", "]")
+    return token.kind in (Kind.STRING, Kind.PARAMETER) or token.text in (")", "]")
 
 
 def _after_as(tokens: Sequence[Token], opening: int) -> int:

@@ -29,7 +29,7 @@ from dbservice.sqltext.keywords import (
     OBJECT_WORDS,
     TABLE_CONSTRAINTS,
 )
-from dbservice.sqltext.lexer import Command, Kind, SqlError, Token, joined
+from dbservice.sqltext.lexer import Command, Kind, SqlError, Token, at, joined
 from dbservice.sqltext.policy import POLICIES, listed
 
 COMMANDS = (
@@ -223,13 +223,13 @@ class _Walk:
     # --- looking -----------------------------------------------------------------------------
 
     def _keyword(self, index: int) -> str:
-        return self._tokens[index].keyword if 0 <= index < len(self._tokens) else ""
+        return at(self._tokens, index).keyword
 
     def _text(self, index: int) -> str:
-        return self._tokens[index].text if 0 <= index < len(self._tokens) else ""
+        return at(self._tokens, index).text
 
     def _is_name(self, index: int) -> bool:
-        return 0 <= index < len(self._tokens) and self._tokens[index].is_name
+        return at(self._tokens, index).is_name
 
     def _skip(self, index: int, *words: str) -> int:
         while self._keyword(index) in words:
@@ -496,16 +496,13 @@ class _Walk:
                 self._open(index)
             elif token.text == ")":
                 self._close(index)
-            elif token.text == "." and self._kind_at(index - 1) is Kind.STRING:
+            elif token.text == "." and at(self._tokens, index - 1).kind is Kind.STRING:
                 raise self._string_as_name(index - 1)
             elif token.text == "," and self._frame.in_from:
                 self._source(index + 1)
             elif token.is_name:
                 self._word(index)
             index += 1
-
-    def _kind_at(self, index: int) -> Kind | None:
-        return self._tokens[index].kind if 0 <= index < len(self._tokens) else None
 
     def _word(self, index: int) -> None:
         if self._text(index + 1) == ".":
@@ -614,7 +611,7 @@ class _Walk:
             index: where a table's name is expected.
             own: `name.column` in the rest of the command means this table.
         """
-        if self._kind_at(index) is Kind.STRING:
+        if at(self._tokens, index).kind is Kind.STRING:
             raise self._string_as_name(index)
         if not self._is_name(index):
             seen = f"'{self._text(index)}'" if self._text(index) else "nothing"
@@ -657,7 +654,7 @@ class _Walk:
     def _reference(self, index: int) -> None:
         """`name.column`: resolved when all tables of the command are known."""
         if self._text(index - 1) == ".":
-            if self._kind_at(index - 2) is Kind.STRING or self._is_name(index - 2):
+            if at(self._tokens, index - 2).kind is Kind.STRING or self._is_name(index - 2):
                 raise SqlError(
                     f"'{self._text(index - 2)}.{self._text(index)}.{self._text(index + 2)}' names "
                     "a schema: write table.column",
@@ -798,7 +795,7 @@ class _Walk:
     # --- the answer --------------------------------------------------------------------------
 
     def _object(self, index: int) -> None:
-        if self._kind_at(index) is Kind.STRING:
+        if at(self._tokens, index).kind is Kind.STRING:
             raise self._string_as_name(index)
         if not self._is_name(index):
             raise SqlError("expected the name of an index or trigger", self._line(index))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dbservice.sqltext.lexer import Kind, SqlError, Token
+from dbservice.sqltext.lexer import Kind, SqlError, Token, at
 
 TABLE = "sqlite_sequence"
 _PINNED = "FROM sqlite_sequence WHERE name = 'table'"
@@ -78,14 +78,13 @@ def _where(tokens: Sequence[Token], index: int) -> int | None:
     if not _reads(tokens, index, "WHERE", "NAME", "="):
         return None
     literal = index + 3
-    ends = literal + 1 == len(tokens) or tokens[literal + 1].text in (")", ";")
+    ends = at(tokens, literal + 1).text in ("", ")", ";")
     return literal if ends and _is_literal(tokens, literal) else None
 
 
 def _is_literal(tokens: Sequence[Token], index: int, follower: str | None = None) -> bool:
-    if index >= len(tokens) or tokens[index].kind is not Kind.STRING:
-        return False
-    if not tokens[index].text.startswith("'"):
+    token = at(tokens, index)
+    if token.kind is not Kind.STRING or not token.text.startswith("'"):
         return False
     return follower is None or _reads(tokens, index + 1, follower)
 

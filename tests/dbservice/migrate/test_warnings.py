@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from dbservice.migrate.files import Direction, MigrationFile, parse
 from dbservice.migrate.script import prepare
 from dbservice.migrate.warnings import narrows, warnings_of
+from dbservice.protocol import RequestError
 from dbservice.protocol.names import namespace
 from dbservice.sqltext.dialects import Dialect
 
@@ -31,6 +34,29 @@ def found(
     assert all(warning["file"] == file.file for warning in warnings)
     assert all(warning["message"] and warning["safer"] for warning in warnings)
     return [(warning["code"], warning["line"]) for warning in warnings]
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ALTER TABLE a RENAME b TO c",
+        "ALTER TABLE a RENAME TO c",
+        "ALTER TABLE a ADD COLUMN IF NOT EXISTS c TEXT",
+        "ALTER TABLE a DROP COLUMN IF EXISTS b",
+        "ALTER TABLE a ALTER COLUMN b TYPE TEXT",
+        "ALTER TABLE a ALTER b SET NOT NULL, ADD CONSTRAINT d CHECK (b > 1)",
+        "CREATE TABLE c AS SELECT * FROM a",
+        "CREATE TABLE c (LIKE a INCLUDING ALL)",
+        "UPDATE a SET b = 1, c = 2",
+    ],
+)
+def test_what_is_cut_short_is_left_to_the_engine(command: str, dialect: Dialect) -> None:
+    words = command.split()
+    for end in range(3, len(words)):
+        file = parse("002_second.sql", f"-- UP\n{' '.join(words[:end])};".encode())
+        with suppress(RequestError):  # of the check of names, which comes first
+            assert ("NAME_OUT_OF_REACH", 2) not in found(file, Direction.UP, dialect)
 
 
 UP = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from dbservice.protocol.names import namespace
@@ -233,6 +235,15 @@ def test_qualified(sql: str, expected: str, dialect: Dialect) -> None:
     sql, expected = sql.replace("@", "quote_db__"), expected.replace("@", "quote_db__")
     assert qualified(sql, dialect) == expected
     assert qualified(expected, dialect) == expected, "what is qualified stays as it is"
+
+
+@pytest.mark.parametrize("dialect", [SQLITE, POSTGRESQL])
+def test_what_is_cut_short_is_read_or_refused(dialect: Dialect) -> None:
+    for sql, _, of in PAIRS:
+        for command in commands(sql.replace("@", "quote_db__"), dialect) if of is dialect else ():
+            for token in command.tokens:
+                with suppress(SqlError):
+                    qualified(command.source[command.tokens[0].start : token.end], dialect)
 
 
 FOREIGN = "is outside this plugin's namespace"
