@@ -98,6 +98,7 @@ REFUSED = [
     ("SELECT pg_sleep(1)", BOTH),
     ("SELECT * FROM information_schema.tables", BOTH),
     ("SELECT * FROM sqlite_master", BOTH),
+    ('SELECT "SQLITE_MASTER" FROM quotes', BOTH),
     ("SELECT * FROM pragma_table_list", BOTH),
     ("SELECT * FROM pragma_table_info('x')", BOTH),
     ("SELECT * FROM dbstat", BOTH),
@@ -205,6 +206,8 @@ def test_a_field_of_a_value_is_taken_where_it_is_one() -> None:
 )
 def test_the_columns_that_a_query_names(text: str, expected: set[str]) -> None:
     assert listed(list(tokens(text, Dialect.POSTGRESQL)), 0) == expected
+    behind = list(tokens(f"x, {text}", Dialect.POSTGRESQL))
+    assert listed(behind, 2) == expected, "what stands before the list is not in it"
 
 
 DEFINITIONS = [
