@@ -193,6 +193,13 @@ def test_both_readers_take(select: str, dialect: Dialect, reader: str) -> None:
     READERS[reader](select, dialect)
 
 
+@pytest.mark.parametrize("select", ["SELECT {}()", "SELECT 1::{}", "SELECT other__{}"])
+def test_a_long_name_is_told_in_part(select: str) -> None:
+    with pytest.raises(SqlError) as caught:
+        as_migration(select.format("x" * 100), Dialect.POSTGRESQL)
+    assert max(len(word) for word in caught.value.message.split("'")[1::2]) == 80
+
+
 def test_a_field_of_a_value_is_taken_where_it_is_one() -> None:
     as_migration(
         "SELECT (jsonb_each(tags)).key, (jsonb_each(tags)).*, (array_agg(id))[1] FROM quotes",
