@@ -242,7 +242,9 @@ import nats
 
 async def test_it(nats_client):
     with contextlib.suppress(BaseException):
-        await nats.connect("nats://localhost:{port}", max_reconnect_attempts=1)
+        await nats.connect(
+            "nats://localhost:{port}", max_reconnect_attempts=1, reconnect_time_wait=0.001
+        )
 """
 
 
