@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbservice.server.admission import Admission, Limits
+from dbservice.protocol.names import namespace
+from dbservice.server.admission import Admission, Limits, newcomers_with
 from dbservice.server.incoming import read
+from dbservice.storage.database import NEWCOMERS
 
 
 class Counterpart:
@@ -287,3 +289,9 @@ def test_no_request_is_lost_and_no_place_left_empty(in_flight, queued, steps):
 def test_whom_a_request_counts_against(subject, payload, plugin):
     namespace = read(subject, payload, taken_at=0).namespace
     assert (namespace and namespace.plugin) == plugin
+
+
+def test_those_who_own_nothing_yet_are_sixteen_at_the_most():
+    turns = Counter(newcomers_with(namespace(f"plugin-{number}")) for number in range(1_000))
+    assert len(turns) == 16
+    assert all(turn.startswith(NEWCOMERS) for turn in turns)
