@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 _CLIENT_MODULE = "nats.aio.client"
+_MICRO = "nats.micro.service"
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 _DEFAULT_PORT = 4222
 
@@ -182,8 +183,11 @@ def _watching(original: Callable[..., Any]) -> Callable[..., Any]:
 def _watched(callback: Any, run: marks.Run) -> Any:
     """Return a subscription's callback; if it is the test's own, its failures are the test's.
 
-    nats-py hands what a callback raises to the `error_cb` of the client, and goes on.
+    nats-py hands what a callback raises to the `error_cb` of the client, and goes on; of what the
+    handler of an endpoint raises it makes a reply with the status 500.
     """
+    if _is_endpoint(owner := getattr(callback, "__self__", None)):
+        owner._handler = _watched(owner._handler, run)  # noqa: SLF001
     if not _is_of_the_test(callback, run.item):
         return callback
 
@@ -192,11 +196,22 @@ def _watched(callback: Any, run: marks.Run) -> Any:
         try:
             await callback(message)
         except (Exception, pytest.fail.Exception) as error:
-            if error not in run.broken_callbacks:
+            if error not in run.broken_callbacks and not _is_reply(error):
                 run.broken_callbacks.append(error)
             raise
 
     return watched
+
+
+def _is_endpoint(owner: Any) -> bool:
+    micro = sys.modules.get(_MICRO)
+    return micro is not None and isinstance(owner, micro.Endpoint)
+
+
+def _is_reply(error: BaseException) -> bool:
+    """Return whether a handler has raised what nats.micro has for it to be answered with."""
+    micro = sys.modules.get(_MICRO)
+    return micro is not None and isinstance(error, micro.ServiceError)
 
 
 def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
@@ -205,7 +220,7 @@ def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
     code = getattr(function, "__code__", None)
-    file: str = "" if code is None else code.co_filename
+    file = str(getattr(code, "co_filename", ""))  # of an AsyncMock all that is a mock
     return os.path.basename(file) == "conftest.py" or file == str(item.path)  # noqa: PTH119
 
 

@@ -18,7 +18,7 @@ from dbservice.engine.dialect import dialect_of
 from dbservice.protocol import namespace
 from dbservice.storage.catalog import Catalog
 from pytest_rosey.clients import LoopBound
-from pytest_rosey.marks import HARNESS, Run, current_run
+from pytest_rosey.marks import HARNESS, Run, current_run, loop_scope_of
 from pytest_rosey.options import settings
 from pytest_rosey.service.faulty_engine import spared
 
@@ -31,6 +31,7 @@ LIFTED_BY = "`rosey_strict_cleanup = false` in the ini file lifts this check."
 
 _NATS_PY = str(Path(nats.__file__).parent)
 _NOT_A_PLACE = (_NATS_PY, str(Path(asyncio.__file__).parent), str(Path(__file__).parent))
+_A_THREAD = "a thread"
 _TURNS = 20
 _GRACE = 0.05
 
@@ -53,6 +54,9 @@ class LeakWatch:
         # A harness that is asked for late ends before the fixtures that made these.
         is_late = HARNESS not in getattr(run.item, "fixturenames", ())
         self._before = asyncio.all_tasks(loop) if is_late else set()
+        # A thread has an empty context; on a loop that nobody shares, what it makes is the test's.
+        is_shared = loop_scope_of(run.item) != "function"
+        self._makers: set[object] = {run} if is_shared else {run, _A_THREAD}
 
     async def end(self) -> list[str]:
         """End what the test left and return a line for each thing, the oldest first.
@@ -66,8 +70,8 @@ class LeakWatch:
         tasks = await self._lasting(new)
         left = [_described_task(task) for task in tasks if not is_of_nats_py(task)]
         left += [_described_client(client, place) for client, place in clients.items()]
-        for client in clients:
-            await client.close()
+        # What goes wrong in that is the same fault once more.
+        await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -99,17 +103,16 @@ class LeakWatch:
         # Each look goes through all tasks of the process, so there are as few as can be.
         new = asyncio.all_tasks(self._loop) - self._before
         new.discard(asyncio.current_task())
-        return {task for task in new if _run_of(task) is self._run}
+        return {task for task in new if _maker_of(task) in self._makers}
 
 
-def _run_of(task: asyncio.Task[Any]) -> Run | None:
-    """Return the run of the test in whose context a task was made."""
+def _maker_of(task: asyncio.Task[Any]) -> object:
+    """Return the run of the test in whose context a task was made, None outside of tests."""
     if sys.version_info >= (3, 12):
         context = task.get_context()
     else:  # where only the garbage collector tells
         context = next(held for held in gc.get_referents(task) if isinstance(held, Context))
-    run: Run | None = context.get(current_run)
-    return run
+    return context.get(current_run, _A_THREAD)
 
 
 def _age(task: asyncio.Task[Any]) -> tuple[int, str]:

@@ -246,3 +246,45 @@ def test_changes_of_an_inventory() -> None:
         "namespace 'b': table b__t gone",
         "namespace 'c': table c__t: 0 rows",
     ]
+
+
+THREAD = """
+import threading
+
+def begin(loop):
+    def beat():
+        KEPT.add(asyncio.run_coroutine_threadsafe(asyncio.sleep(60), loop))
+    thread = threading.Thread(target=beat)
+    thread.start()
+    thread.join()
+"""
+
+
+def test_what_a_thread_leaves_on_the_loop_of_a_test(project: pytest.Pytester) -> None:
+    result = run(
+        project,
+        f"""{THREAD}
+async def test_x(nats_client):
+    begin(asyncio.get_running_loop())
+    await asyncio.sleep(0)
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["The test left behind:", "  - task 'Task-*', sleep()"])
+
+
+def test_on_a_loop_that_others_share_it_may_be_theirs(project: pytest.Pytester) -> None:
+    result = run(
+        project,
+        f"""{THREAD}
+@pytest.mark.asyncio(loop_scope="module")
+async def test_x(nats_client):
+    begin(asyncio.get_running_loop())
+    await asyncio.sleep(0)
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_y(nats_client):
+    assert not any(task.done() for task in KEPT)
+""",
+    )
+    result.assert_outcomes(passed=2)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+from unittest.mock import AsyncMock
+
 import pytest
+from nats.micro import add_service
+from nats.micro.request import ServiceError
 
 from pytest_rosey import FakeNats, Stub
 
@@ -226,6 +232,7 @@ CALLBACKS = {
     "decorated": 'await nats_client.subscribe("a", cb=decorated)',
     "method": 'await nats_client.subscribe("a", cb=Listener().hears)',
     "pytest.fail": 'await nats_client.subscribe("a", cb=gives_up)',
+    "endpoint": "await serve(nats_client)",
 }
 
 
@@ -236,6 +243,7 @@ def test_a_callback_of_the_test_in_whatever_shape(project: pytest.Pytester, shap
         f"""
 import asyncio
 from functools import partial, wraps
+from nats.micro import add_service
 
 async def fails(message):
     CALLED.set()
@@ -253,6 +261,10 @@ class Listener:
     async def hears(self, message):
         await fails(message)
 
+async def serve(client):
+    service = await add_service(client, name="service", version="1.0.0")
+    await service.add_endpoint(name="a", handler=fails)
+
 async def test_it(nats_client):
     global CALLED
     CALLED = asyncio.Event()
@@ -263,3 +275,44 @@ async def test_it(nats_client):
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["A callback of the test failed:", "*: of the test"])
+
+
+async def test_what_the_handler_of_an_endpoint_raises_to_be_answered_is_a_reply(
+    nats_client: Any,
+) -> None:
+    async def refuses(_: object) -> None:
+        raise ServiceError("404", "not here")
+
+    service = await add_service(nats_client, name="service", version="1.0.0")
+    await service.add_endpoint(name="a", handler=refuses)
+    reply = await nats_client.request("a")
+    assert reply.headers["Nats-Service-Error"] == "not here"
+    await service.stop()
+
+
+async def test_a_mock_may_be_a_callback(nats_client: Any) -> None:
+    heard, hears = asyncio.Event(), AsyncMock()
+    hears.side_effect = lambda _: heard.set()
+    await nats_client.subscribe("a", cb=hears)
+    await nats_client.publish("a", b"")
+    await heard.wait()
+
+
+def test_what_was_swallowed_is_told_beside_a_client_that_cannot_be_closed(
+    project: pytest.Pytester,
+) -> None:
+    result = run(
+        project,
+        """
+async def test_it(fake_nats):
+    async def close():
+        raise OSError("cannot close")
+    fake_nats.close = close
+    try:
+        await fake_nats.request("nobody.there")
+    except AssertionError:
+        pass
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines_random(["*cannot close*", "*answers the request on nobody.there*"])
