@@ -108,7 +108,8 @@ def _following(shape: type[Reply], fields: Mapping[str, Any]) -> dict[str, Any]:
     listed, ids = fields.get("rows", fields.get("keys")), fields.get("ids")
     if isinstance(listed, list):
         derived["count"] = len(listed)
-        derived["truncated"] = fields.get("total", 0) > len(listed)
+        total = fields.get("total")
+        derived["truncated"] = isinstance(total, int) and total > len(listed)
         if not fields.get("truncated"):
             derived["total"] = len(listed)
     if isinstance(ids, list):

@@ -10,6 +10,7 @@ import pytest
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
+from typing_extensions import override
 
 from dbservice.embedded.client import EmbeddedClient
 from dbservice.embedded.connection import Publication
@@ -69,6 +70,7 @@ class FakeNats(LoopBound, EmbeddedClient):
         self._answering: set[asyncio.Task[None]] = set()
         self._clients: set[int | None] = set()
         self._raised: dict[str, BaseException] = {}
+        self._headers: dict[str, dict[str, str] | None] = {}
         self._unstubbed: set[str] = set()
         self._stubs: list[Stub] = []
         self._forgotten: list[BaseException] = []
@@ -374,20 +376,18 @@ class FakeNats(LoopBound, EmbeddedClient):
         self, send: Callable[..., Awaitable[Msg]], subject: str, *arguments: Any
     ) -> Msg:
         self._unstubbed.discard(subject)
-        try:
-            reply = await send(subject, *arguments)
-        finally:
-            for answering in self._answering:
-                answering.cancel()
+        reply = await send(subject, *arguments)
         if error := self._raised.pop(reply.subject, None):
             raise error
+        reply.headers = self._headers.pop(reply.subject, reply.headers)
         return reply
 
     def _answer_publication(self, publication: Publication) -> bool:
         """Answer a request of the test that has come through, if there is a stub for it."""
         if not publication.reply or publication.source.client_id not in self._clients:
             return False
-        request = SentRequest(publication.subject.decode(), publication.payload)
+        subject, headers = publication.subject.decode(), _headers(publication)
+        request = SentRequest(subject, publication.payload, headers)
         if (stub := self._stub_for(request)) is None:
             self._unstubbed.add(request.subject)
             return False
@@ -397,13 +397,21 @@ class FakeNats(LoopBound, EmbeddedClient):
         return True
 
     async def _answer(self, stub: Stub, request: SentRequest, publication: Publication) -> None:
-        body = b""
+        body, inbox = b"", publication.reply.decode()
         try:
             body = await stub.answer(request, None)
+            self._headers[inbox] = stub.headers
         except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - the requester gets it
-            self._raised[publication.reply.decode()] = error
+            self._raised[inbox] = error
         answer = Publication(publication.source, publication.reply, b"", 0, body)
         self._bus.broker.publish(answer)
+
+    @override
+    async def close(self) -> None:
+        # Answers for which nobody has waited so long.
+        for answering in self._answering:
+            answering.cancel()
+        await super().close()
 
     def _sent(self) -> str:
         if not self._requests:
@@ -444,6 +452,12 @@ def unstubbed(request: SentRequest, stubs: Sequence[Stub]) -> str:
     lines = "\n".join(f"- {stub} ({stub.usage})" for stub in unused_first)
     near = _near(request, stubs)
     return f"No stub answers the request on {asked} amongst:\n{lines}\n{near}{way_out}"
+
+
+def _headers(publication: Publication) -> dict[str, str]:
+    """Return the headers of a request, which nats-py has written a line each."""
+    _, *lines = publication.body[: publication.header_size].decode().split("\r\n")
+    return dict(line.split(": ", 1) for line in lines if line)
 
 
 def _near(request: SentRequest, stubs: Sequence[Stub]) -> str:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeGuard
 
+import msgspec
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 
@@ -199,9 +200,11 @@ class Stub:
         return answer
 
     def _payload(self, answer: object, subject: str) -> bytes:
+        payload = _encoded(answer)
         if self._contract and isinstance(answer, Mapping) and is_storage_subject(subject):
-            answer = completed(subject, answer)
-        return _encoded(answer)
+            # Completed is what JSON makes of it: a tuple has become a list.
+            return _encoded(completed(subject, msgspec.json.decode(payload)))
+        return payload
 
     def _check_early(self, reply: object) -> None:
         """Refuse a bad reply where the test's author wrote it, not where it is asked for."""

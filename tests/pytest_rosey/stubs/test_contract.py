@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -313,6 +314,22 @@ async def test_what_does_not_follow_is_asked_for_all_at_once(
 ) -> None:
     with pytest.raises(ContractError, match=re.escape(missing)):
         fake_nats.respond(subject, reply)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "text"),
+    [
+        ({"rows": [], "total": "5"}, ContractError, "field 'total'"),
+        ({"rows": [], "total": None}, ContractError, "field 'total'"),
+        ({1: 2}, ContractError, "fields are missing: 'rows'"),
+        ({"rows": MagicMock()}, TypeError, "The value has no JSON form"),
+    ],
+)
+async def test_what_nothing_follows_from_is_named(
+    fake_nats: FakeNats, reply: dict[Any, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        fake_nats.respond(f"{ROW}.select", reply)
 
 
 async def test_what_is_not_checked_is_not_completed(fake_nats: FakeNats) -> None:
