@@ -92,7 +92,10 @@ def _is_below(nodeid: str, name: str) -> bool:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Run an imported check once for each plugin."""
-    subjects = _plugins(metafunc.config)
+    try:
+        subjects = _plugins(metafunc.config)
+    except pytest.UsageError as error:  # of which a module's collection would show the way
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     ids = [subject.plugin for subject in subjects]
     metafunc.parametrize("rosey_plugin_migrations", subjects, ids=ids)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterator, Sequence
+from operator import methodcaller
 
 from dbservice.migrate.changes import Schema, changes_of
 from dbservice.migrate.files import (
@@ -29,6 +30,8 @@ from dbservice.protocol.migrations import Apply, Check, Rollback
 from dbservice.sqltext.dialects import Dialect
 from pytest_rosey.checks.failure import CheckFailed, listed
 from pytest_rosey.checks.under_check import MigrationWarning, PluginMigrations, postgres, run, trial
+
+__tracebackhide__ = methodcaller("errisinstance", CheckFailed)
 
 __all__ = [
     "test_apply_again_changes_nothing",
@@ -180,15 +183,23 @@ def test_no_foreign_tables(rosey_plugin_migrations: PluginMigrations) -> None:
 def test_safety_warnings(rosey_plugin_migrations: PluginMigrations) -> None:
     """What applying may destroy is listed among pytest's warnings; it fails where they do."""
     files, owner = rosey_plugin_migrations.files(), rosey_plugin_migrations.owner()
-    said = set()
+    said: dict[str, tuple[MigrationFile, int]] = {}
     for dialect in Dialect:
         for file in files:
-            for warning in _warnings(rosey_plugin_migrations, files, file, dialect):
-                if str(warning[0]) not in said:
-                    said.add(str(warning[0]))
-                    message, line = warning
-                    path = rosey_plugin_migrations.directory / file.file
-                    warnings.warn_explicit(message, None, str(path), line, owner.plugin)
+            for text, line in _warnings(rosey_plugin_migrations, files, file, dialect):
+                said.setdefault(text, (file, line))
+    errors = []
+    for text, (file, line) in said.items():
+        path = rosey_plugin_migrations.directory / file.file
+        try:
+            warnings.warn_explicit(text, MigrationWarning, str(path), line, owner.plugin)
+        except MigrationWarning:
+            errors.append(text)
+    if errors:
+        raise CheckFailed(
+            "What applying may destroy is an error in this run, where warnings are.",
+            [(str(rosey_plugin_migrations.directory), listed(errors))],
+        )
 
 
 def test_engines_agree(rosey_plugin_migrations: PluginMigrations) -> None:
@@ -237,7 +248,7 @@ def _warnings(
     files: Sequence[MigrationFile],
     file: MigrationFile,
     dialect: Dialect,
-) -> Iterator[tuple[MigrationWarning, int]]:
+) -> Iterator[tuple[str, int]]:
     owner = migrations.owner()
     try:
         script = prepare(file, Direction.UP, owner, dialect)
@@ -245,7 +256,7 @@ def _warnings(
         raise migrations.failure(error) from None
     for found in warnings_of(files, [script], owner, dialect):
         text = f"{file.file} {found['message']}; safer: {found['safer']} [{found['code']}]"
-        yield MigrationWarning(text), found["line"] or 1
+        yield text, found["line"] or 1
 
 
 def _apart(sqlite: Schema, postgresql: Schema) -> list[str]:

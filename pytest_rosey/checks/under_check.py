@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 T = TypeVar("T")
+
+__tracebackhide__ = methodcaller("errisinstance", CheckFailed)
 
 _LINES_AROUND = 2
 
@@ -140,7 +143,10 @@ async def trial(migrations: PluginMigrations) -> AsyncIterator[Trial]:
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine on a loop of its own, and leave pytest-asyncio's loops alone."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(work())
+        try:
+            return runner.run(work())
+        except CheckFailed as failed:
+            raise failed.with_traceback(None) from None  # asyncio's part in it tells nothing
 
 
 @functools.cache

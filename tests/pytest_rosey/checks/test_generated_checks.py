@@ -234,6 +234,37 @@ def test_they_can_be_imported(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*::test_apply_all?notes? PASSED*"])
 
 
+def test_those_that_are_imported_show_no_code_of_ours_either(project: pytest.Pytester) -> None:
+    files = second("ALTER TABLE notes DROP COLUMN text; DROP TABLE nope;", "SELECT 1;")
+    written(project.path / "migrations", files)
+    project.makepyfile(
+        """
+        from pytest_rosey.checks.migrations import test_apply_all, test_safety_warnings
+        """
+    )
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*no such column: text*",
+            "*- 002_add_score.sql drops the column notes.text*",
+            "*- 002_add_score.sql drops the table nope*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_rosey*.py:*")
+    result.stdout.no_fnmatch_line("*asyncio*runners.py*")
+
+
+def test_those_that_are_imported_where_there_is_nothing_to_check(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile("from pytest_rosey.checks.migrations import test_apply_all")
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["rosey: there are no migrations to check in *"])
+    result.stdout.no_fnmatch_line("*.py:*: in *")
+
+
 def test_in_a_sound_project_warnings_are_listed(project: pytest.Pytester) -> None:
     files = second("ALTER TABLE notes DROP COLUMN text;", "SELECT 1;")
     written(project.path / "migrations", files)
