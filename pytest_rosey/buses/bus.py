@@ -301,7 +301,9 @@ async def until_back(clients: Sequence[LoopBound]) -> None:
     Raises:
         TimeoutError: not all came back within 10 s.
     """
-    await _until(lambda: all(client.is_connected or client.is_closed for client in clients))
+    await _until_none(
+        clients, lambda client: not (client.is_connected or client.is_closed), "is not back"
+    )
     for client in clients:
         if client.is_connected:
             await barrier(client)
@@ -313,21 +315,25 @@ async def until_gone(clients: Sequence[LoopBound]) -> None:
     Raises:
         TimeoutError: one still does after 10 s.
     """
-    await _until(lambda: not any(client.is_connected for client in clients))
+    await _until_none(clients, lambda client: client.is_connected, "is still connected")
 
 
-async def _until(condition: Callable[[], bool]) -> None:
+async def _until_none(
+    clients: Sequence[LoopBound], holds: Callable[[LoopBound], bool], what: str
+) -> None:
     # nats-py has one callback for each of its events, and that is the test's to use.
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(_LONGEST_WAIT):
-        while not condition():
-            # Not asyncio.sleep: the test may have replaced that by one that does not wait.
-            moment: asyncio.Future[None] = loop.create_future()
-            timer = loop.call_later(_POLL, moment.set_result, None)
-            try:
-                await moment
-            finally:
-                timer.cancel()
+    end = loop.time() + _LONGEST_WAIT
+    while left := [client.owner.fixture for client in clients if holds(client)]:
+        if loop.time() > end:
+            raise TimeoutError(f"The client of {', '.join(left)} {what} after {_LONGEST_WAIT:g} s.")
+        # Not asyncio.sleep: the test may have replaced that by one that does not wait.
+        moment: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(_POLL, moment.set_result, None)
+        try:
+            await moment
+        finally:
+            timer.cancel()
 
 
 async def join(client: LoopBound, url: str, owner: LoopOwner) -> None:

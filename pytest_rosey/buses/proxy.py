@@ -14,9 +14,8 @@ from typing_extensions import override
 from dbservice.bus import wire
 from dbservice.embedded.listener import refuse
 from pytest_rosey.buses.message import Interceptor, Message, Publisher, subscription_to
-from pytest_rosey.servers.address import Address
+from pytest_rosey.servers.address import LOOPBACK, Address
 
-LOOPBACK = "127.0.0.1"
 _CHUNK = 65536
 
 
@@ -45,7 +44,7 @@ class Proxy:
         """Hang up on everyone and stop listening."""
         if self._server is not None:
             self._server.close()
-        self.hang_up()
+        self.cut()  # who is on the way to the server now would stay
         if self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from pytest_rosey import NatsServer
+from pytest_rosey.buses import bus
+from pytest_rosey.buses.proxy import Proxy
+from pytest_rosey.servers.address import LOOPBACK, Address
 from pytest_rosey.servers.nats import ServerUnavailable, find_binary
 
 pytest_plugins = ["pytester"]
@@ -250,3 +253,30 @@ def test_collecting_starts_no_server(project: pytest.Pytester) -> None:
     result = run(project, "def test_x(): pass", "--co", "--rosey-nats=nats://127.0.0.1:1")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["rosey: nats=real (--rosey-nats), not started to collect, db=*"])
+
+
+async def test_a_proxy_closes_though_somebody_is_on_the_way_to_the_server() -> None:
+    connections: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: connections.append(writer), LOOPBACK, 0)
+    on_the_way = asyncio.Event()
+
+    def target() -> Address:
+        on_the_way.set()
+        return Address(*silent.sockets[0].getsockname())
+
+    proxy = Proxy(target, lambda _: False)
+    here = await proxy.open()
+    _, writer = await asyncio.open_connection(here.host, here.port)
+    await on_the_way.wait()
+    await proxy.close()
+    for each in (writer, *connections):
+        each.close()
+    silent.close()
+
+
+async def test_what_is_waited_for_in_vain_is_named(
+    nats_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_LONGEST_WAIT", 0)
+    with pytest.raises(TimeoutError, match="The client of nats_client is still connected after"):
+        await bus.until_gone([nats_client])
