@@ -108,6 +108,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Write the table, and the JSON if that is asked for."""
+    if config.getoption("collectonly"):
+        return
     chosen = settings(config)
     found = sorted(_findings(config), key=lambda test: test.nodeid)
     if not found and not chosen.wants_exploration:

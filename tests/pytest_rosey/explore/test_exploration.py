@@ -337,6 +337,8 @@ def test_a_place_that_no_test_has_is_no_success(counters):
 def test_nothing_to_explore_is_told(counters):
     run = counters("async def test_a(nats_client): pass", "--rosey-explore")
     run.stdout.fnmatch_lines(["nothing was explored: *"])
+    run = counters("async def test_a(storage): pass", "--rosey-explore", "--collect-only")
+    run.stdout.no_fnmatch_line("*rosey exploration*")
 
 
 @pytest.mark.parametrize("file", ["no/such/folder.json", "."])
