@@ -215,13 +215,22 @@ def _is_reply(error: BaseException) -> bool:
 
 
 def _is_of_the_test(callback: Any, item: pytest.Item) -> bool:
-    """Return whether a function was written in the module of a test, or in a conftest."""
-    function = inspect.unwrap(callback)
+    """Return whether a function was written where a test is or comes from, or in a conftest."""
+    file = _file_of(callback)
+    return (
+        os.path.basename(file) == "conftest.py"  # noqa: PTH119
+        or file == str(item.path)
+        or (file != "" and file == _file_of(getattr(item, "obj", None)))
+    )
+
+
+def _file_of(function: Any) -> str:
+    """Return the file that a function was written in; empty where there is none."""
+    function = inspect.unwrap(function)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
     code = getattr(function, "__code__", None)
-    file = str(getattr(code, "co_filename", ""))  # of an AsyncMock all that is a mock
-    return os.path.basename(file) == "conftest.py" or file == str(item.path)  # noqa: PTH119
+    return str(getattr(code, "co_filename", ""))  # of an AsyncMock all that is a mock
 
 
 def _refuse(text: str) -> NoReturn:

@@ -303,6 +303,14 @@ def bus_of(item: pytest.Item) -> str:
         pytest.fail(f"{item.nodeid}: {problem}", pytrace=False)
     call = getattr(item, "callspec", None)
     bus: str | None = call.params.get(HARNESS) if call is not None else None
+    if bus is None and len(named) > 1:
+        pytest.fail(
+            f"{item.nodeid}: @pytest.mark.rosey_nats can run a test on several buses only if the "
+            "test names a fixture of pytest-rosey among its parameters, and if the marker is there "
+            "when tests are collected. Instead of getfixturevalue(), name the fixture; a marker "
+            "that a hook adds names one bus.",
+            pytrace=False,
+        )
     bus = bus or (named[0] if named else None)
     if "fake_nats" not in getattr(item, "fixturenames", ()):
         return bus or (REAL if settings(item.config).real_nats else FAKE)

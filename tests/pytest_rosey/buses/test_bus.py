@@ -172,6 +172,29 @@ class TestBoth:
 
 @pytest.mark.process
 @needs_binary
+def test_a_test_that_cannot_run_on_each_bus_is_told_why(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            items[0].add_marker(pytest.mark.rosey_nats("fake", "real"))
+        """
+    )
+    result = run(
+        project,
+        """
+async def test_marked_by_a_hook(nats_client): pass
+
+@pytest.mark.rosey_nats("fake", "real")
+def test_asks_late(request): request.getfixturevalue("nats_client")
+""",
+    )
+    result.assert_outcomes(failed=1, errors=1)
+    told = "*::test_{}: @pytest.mark.rosey_nats can run a test on several buses only if*"
+    result.stdout.fnmatch_lines([told.format("marked_by_a_hook"), told.format("asks_late")])
+
+
 def test_fake_nats_stays_on_its_own_bus(project: pytest.Pytester) -> None:
     result = run(
         project,

@@ -277,6 +277,27 @@ async def test_it(nats_client):
     result.stdout.fnmatch_lines(["A callback of the test failed:", "*: of the test"])
 
 
+def test_a_callback_of_a_test_that_is_inherited(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        suite="""
+        import asyncio
+
+        class Suite:
+            async def test_it(self, nats_client):
+                async def hears(message):
+                    called.set()
+                    raise ValueError("of the test")
+                called = asyncio.Event()
+                await nats_client.subscribe("a", cb=hears)
+                await nats_client.publish("a", b"")
+                await called.wait()
+        """
+    )
+    result = run(project, "from suite import Suite\nclass TestIt(Suite): pass")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["A callback of the test failed:", "*: of the test"])
+
+
 async def test_what_the_handler_of_an_endpoint_raises_to_be_answered_is_a_reply(
     nats_client: Any,
 ) -> None:
