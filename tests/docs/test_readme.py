@@ -26,8 +26,10 @@ def block(mark: str) -> str:
 @pytest.mark.parametrize("bus", [(), ("--rosey-real-nats", "--rosey-nats=binary")])
 def test_the_first_test_passes_on_both_buses_in_both_modes(pytester, mode, bus):
     pytester.makepyfile(test_first=block("first test"))
+    pytester.makefile(".ini", pytest=block("first ini"))
     result = pytester.runpytest_subprocess("-o", f"asyncio_mode={mode}", *bus)
     result.assert_outcomes(passed=1)
+    assert "Warning" not in result.stdout.str() + result.stderr.str()
 
 
 def test_the_first_test_has_about_ten_lines():
