@@ -15,10 +15,12 @@ import math
 import pkgutil
 import statistics
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
 import pytest
+
+__tracebackhide__ = True
 
 T = TypeVar("T")
 
@@ -172,8 +174,9 @@ class RoseyBenchmark:
         try:
             with _without_gc(self._limits["disable_gc"]):
                 return await measure()
-        except Exception as error:
-            self._benchmark.pedantic(_raise, args=(error,))  # so that it counts as used and failed
+        except BaseException:
+            with suppress(RuntimeError):
+                self._benchmark.pedantic(_fail)  # so that it counts as used and failed
             raise
 
     def _report(self, rounds: list[float], calls: list[float], calls_a_round: int) -> None:
@@ -243,5 +246,5 @@ def _nothing() -> None:
     """Stand in for what was measured before."""
 
 
-def _raise(error: Exception) -> NoReturn:
-    raise error
+def _fail() -> NoReturn:
+    raise RuntimeError

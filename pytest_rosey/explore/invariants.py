@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+__tracebackhide__ = True
+
 Invariant = Callable[[], Awaitable[object]]
 I = TypeVar("I", bound=Invariant)  # noqa: E741 - an invariant
 
@@ -27,6 +29,11 @@ class RoseyExplore:
 
         Args:
             holds: takes no arguments; returned as it is, so that this can be a decorator.
+
+        Raises:
+            TypeError: it cannot be called.
         """
+        if not callable(holds):
+            raise TypeError(f"invariant() takes a coroutine function, got {holds!r}.")
         self.invariants.append(holds)
         return holds

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_rosey.clients import LoopBound
     from pytest_rosey.service.under_test import ServiceUnderTest
 
+__tracebackhide__ = True
+
 MALFORMED = b'{"success": tru'
 WRONG_SHAPE = b'{"success": "yes", "rows": 17}'
 

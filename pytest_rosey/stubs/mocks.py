@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from dbservice.protocol import encode_json
 
+__tracebackhide__ = True
+
 
 def make_nats_response(
     data: Mapping[str, Any], *, subject: str = "", headers: Mapping[str, str] | None = None

@@ -10,6 +10,8 @@ from typing import Any
 
 from dbservice.embedded.interest import covers, is_valid_pattern
 
+__tracebackhide__ = True
+
 _SHOWN = 300
 _LISTED = 20
 
