@@ -172,11 +172,14 @@ def test_a_failure_is_that_of_the_coroutine(measured: Any) -> None:
 async def fails(): raise LookupError("as it is")
 async def test_it(rosey_benchmark): await rosey_benchmark(fails)
 async def test_many(rosey_benchmark): await rosey_benchmark.concurrent(fails, clients=2)
+async def gives_up(): pytest.fail("enough")
+async def test_gives_up(rosey_benchmark): await rosey_benchmark(gives_up)
 """
     )
-    result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(["*LookupError: as it is*"])
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["*LookupError: as it is*", "*Failed: enough"])
     result.stdout.no_fnmatch_line("*was not used*")
+    result.stdout.no_fnmatch_line("*pytest_benchmark/*")
     assert saved == []
 
 
