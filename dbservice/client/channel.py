@@ -33,6 +33,8 @@ from dbservice.protocol.subjects import subject_for
 from dbservice.runtime.clock import SystemClock
 from dbservice.runtime.correlation import current_request_id
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
 

@@ -22,6 +22,8 @@ from dbservice.protocol.kv import (
     KvValue,
 )
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 _STORED = ReplyReader(KvStored)
 _FOUND = ReplyReader(KvFound)
 _DELETED = ReplyReader(KvDeleted)

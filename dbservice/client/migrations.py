@@ -19,6 +19,8 @@ from dbservice.protocol.migrations import (
     Version,
 )
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 _STATUS = ReplyReader(MigrationStatus, "up_to_date")
 _APPLIED = ReplyReader(Applied)
 _ROLLED_BACK = ReplyReader(RolledBack)

@@ -10,6 +10,8 @@ from msgspec import UNSET, UnsetType
 from dbservice.client.errors import MalformedReply, StorageError, error_for
 from dbservice.protocol.messages import Problem, Reply
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 R = TypeVar("R", bound=Reply)
 
 _SHOWN = 200

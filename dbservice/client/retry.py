@@ -21,6 +21,8 @@ from dbservice.client.errors import (
     StorageError,
 )
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 Waits = tuple[float, ...]
 Kind = Literal["timeout", "connection", "overloaded", "server_error"]
 

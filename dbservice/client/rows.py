@@ -15,6 +15,8 @@ from dbservice.client.reply_reader import ReplyReader
 from dbservice.protocol import rows as messages
 from dbservice.protocol.limits import DEFAULT_PAGE
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 Row = dict[str, Any]
 Filters = Mapping[str, Any]
 UpdateOperators = Mapping[str, Any]

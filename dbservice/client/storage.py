@@ -25,6 +25,8 @@ from dbservice.protocol.system import (
     NamespaceDescribed,
 )
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 DEFAULT_TIMEOUT: Final = 2.0
 IMPORT_TIMEOUT: Final = 600.0
 

@@ -14,6 +14,8 @@ from dbservice.client.reply_reader import ReplyReader
 from dbservice.protocol.limits import MAX_EXPORT_PAGE
 from dbservice.protocol.system import Export, Exported, Import, Imported
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 Lines = Iterable[str] | AsyncIterable[str]
 
 _EXPORTED = ReplyReader(Exported)

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from dbservice.runtime.http import Handler
 
+__tracebackhide__ = True  # in a failing test pytest shows the line of the caller
+
 P = TypeVar("P")
 
 
