@@ -233,11 +233,14 @@ _NAMED = "rosey_named_checks"
 
 def take_named_checks(config: pytest.Config) -> None:
     """Take the node ids of generated checks out of what pytest looks for among the files."""
-    ours = tuple(f"{name}/" for name in (CHECKED_MIGRATIONS, CHECKED_STORAGE_ACCESS))
     if not hasattr(config.option, _NAMED):  # which the workers of pytest-xdist are given
-        named = [argument for argument in config.args if argument.startswith(ours)]
-        setattr(config.option, _NAMED, named)
-    config.args[:] = [argument for argument in config.args if not argument.startswith(ours)]
+        setattr(config.option, _NAMED, list(filter(_names_a_check, config.args)))
+    config.args[:] = [argument for argument in config.args if not _names_a_check(argument)]
+
+
+def _names_a_check(argument: str) -> bool:
+    place, _, _ = argument.partition("::")
+    return place == CHECKED_STORAGE_ACCESS or place.startswith(f"{CHECKED_MIGRATIONS}/")
 
 
 def named_checks(config: pytest.Config) -> list[str]:

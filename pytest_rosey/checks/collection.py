@@ -75,7 +75,7 @@ def generated(session: pytest.Session) -> list[pytest.Item]:
 
 
 def _is_named(subject: str, named: Sequence[str]) -> bool:
-    return any(name.startswith(f"{subject}/") for name in named)
+    return any(name.startswith(subject) for name in named)
 
 
 def _selected(items: Sequence[pytest.Item], named: Sequence[str]) -> list[pytest.Item]:

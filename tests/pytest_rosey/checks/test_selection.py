@@ -52,6 +52,19 @@ def test_the_printed_ids_can_be_run(checked: pytest.Pytester) -> None:
     assert passed(checked.runpytest_inprocess("rosey-migrations/notes")) == len(ids)
 
 
+def test_the_printed_ids_of_files_can_be_run(checked: pytest.Pytester) -> None:
+    (checked.path / "code").mkdir()
+    for name in ("a", "b"):
+        (checked.path / f"code/{name}.py").touch()
+    options = ("--rosey-check-storage-access", "--rosey-check-paths=code")
+    listing = checked.runpytest_inprocess(*options, "--collect-only", "-q")
+    ids = [line for line in listing.outlines if line.startswith("rosey-storage-access")]
+    assert ids == [f"rosey-storage-access::code/{name}.py" for name in ("a", "b")]
+    assert passed(checked.runpytest_inprocess(*options, ids[0])) == 1
+    assert passed(checked.runpytest_inprocess(options[1], ids[1], "test_own.py::test_two")) == 2
+    assert passed(checked.runpytest_inprocess(*options, "rosey-storage-access")) == 2
+
+
 def test_an_id_that_is_none_is_a_usage_error(checked: pytest.Pytester) -> None:
     result = checked.runpytest_inprocess("rosey-migrations/notes::nothing")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
