@@ -186,7 +186,8 @@ def _watched(callback: Any, run: marks.Run) -> Any:
     nats-py hands what a callback raises to the `error_cb` of the client, and goes on; of what the
     handler of an endpoint raises it makes a reply with the status 500.
     """
-    if _is_endpoint(owner := getattr(callback, "__self__", None)):
+    owner: Any = getattr(callback, "__self__", None)
+    if _is_endpoint(owner):
         owner._handler = _watched(owner._handler, run)  # noqa: SLF001
     if not _is_of_the_test(callback, run.item):
         return callback

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_rosey.servers.nats import find_binary
 from tests.pytest_rosey.conftest import INI
 
 pytest_plugins = ["pytester"]
 
+needs_binary = pytest.mark.skipif(
+    find_binary().path is None, reason="no nats-server binary; the extra 'real' brings one"
+)
 needs_subtests = pytest.mark.skipif(
     not hasattr(pytest, "Subtests"), reason="subtests came with pytest 9"
 )
@@ -239,6 +243,40 @@ async def test_x(fake_nats, subtests):
         result.stdout.no_fnmatch_line("*left behind*")
         result.stdout.no_fnmatch_line("*INTERNALERROR*")
         result.stderr.no_fnmatch_line("*did not use*")
+
+    @pytest.mark.process
+    @needs_binary
+    @pytest.mark.parametrize("fault", ["pause_server", "kill_server"])
+    def test_one_that_is_interrupted_under_a_fault(
+        self, project: pytest.Pytester, fault: str
+    ) -> None:
+        project.makepyfile(
+            f"""
+            async def test_x(storage, nats_faults):
+                await nats_faults.{fault}()
+                raise KeyboardInterrupt
+            """
+        )
+        result = project.runpytest_subprocess("--rosey-nats=binary")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        assert result.stderr.str() == ""
+
+    @pytest.mark.process
+    @needs_binary
+    def test_a_fault_of_its_authors_clean_up(self, project: pytest.Pytester) -> None:
+        result = run(
+            project,
+            """
+@pytest.fixture
+async def paused_at_last(nats_faults, storage):
+    yield
+    await nats_faults.pause_server()
+
+async def test_x(paused_at_last): pass
+""",
+            "--rosey-nats=binary",
+        )
+        result.assert_outcomes(passed=1)
 
 
 class TestUserErrors:
