@@ -170,8 +170,6 @@ class TestBoth:
         result.stdout.fnmatch_lines(["*TestBoth::test_both[[]fake[]]*", "*test_both[[]real[]]*"])
 
 
-@pytest.mark.process
-@needs_binary
 def test_a_test_that_cannot_run_on_each_bus_is_told_why(project: pytest.Pytester) -> None:
     project.makeconftest(
         """
@@ -195,6 +193,8 @@ def test_asks_late(request): request.getfixturevalue("nats_client")
     result.stdout.fnmatch_lines([told.format("marked_by_a_hook"), told.format("asks_late")])
 
 
+@pytest.mark.process
+@needs_binary
 def test_fake_nats_stays_on_its_own_bus(project: pytest.Pytester) -> None:
     result = run(
         project,
