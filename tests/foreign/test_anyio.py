@@ -9,6 +9,7 @@ pytest.importorskip("anyio", reason="anyio comes with FastStream: run tox -e for
 pytest_plugins = ["pytester"]
 
 
+@pytest.mark.process
 def test_its_runner_is_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makeini(
         "[pytest]\nasyncio_mode = strict\nasyncio_default_fixture_loop_scope = function"
