@@ -20,6 +20,7 @@ from dbservice.runtime.barrier import barrier
 from pytest_rosey.buses.message import Interceptor, Message, Publisher, subscription_to
 from pytest_rosey.buses.proxy import Proxy
 from pytest_rosey.clients import LoopBound, LoopOwner
+from pytest_rosey.servers.errors import ServerControlError
 from pytest_rosey.servers.nats import NatsServer, address_of
 
 # nats-py's own defaults wait 2 s before each of 60 attempts. These ride out a restart of the
@@ -65,7 +66,11 @@ class Bus(Protocol):
         """Return a new client, not connected: nats-py's own, or one that no message ends."""
 
     async def tap(self, intercept: Interceptor) -> None:
-        """Let `intercept` look at every message that a client publishes from now on."""
+        """Let `intercept` look at every message that a client publishes from now on.
+
+        Raises:
+            ServerControlError: the messages cannot be read.
+        """
 
     async def untap(self) -> None:
         """Take back `tap()`."""
@@ -203,6 +208,12 @@ class RealBus(Bus):
 
     @override
     async def tap(self, intercept: Interceptor) -> None:
+        if self._server.asks_for_tls:
+            raise ServerControlError(
+                "nats_faults reads what clients and server say to each other, and this server asks "
+                "for TLS: run the tests that use it on a server without, or mark them "
+                '@pytest.mark.rosey_nats("fake").'
+            )
         proxy = Proxy(lambda: address_of(self._server.url), intercept)
         self._proxied = _elsewhere(self._server.url, str(await proxy.open()))
         self._proxy = proxy

@@ -46,6 +46,11 @@ class NatsServer(ABC):
             raise ServerControlError(f"{self} has told no version yet: start() asks for it.")
         return self._banner.version
 
+    @property
+    def asks_for_tls(self) -> bool:
+        """Whether clients must speak TLS to it."""
+        return self._banner is not None and self._banner.tls_required
+
     @abstractmethod
     def log_tail(self, lines: int = 40) -> str:
         """Return the last `lines` lines the server wrote, also after it has ended.

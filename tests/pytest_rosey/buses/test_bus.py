@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest.mock import NonCallableMagicMock
 
 import pytest
 
@@ -11,6 +12,7 @@ from pytest_rosey import NatsServer
 from pytest_rosey.buses import bus
 from pytest_rosey.buses.proxy import Proxy
 from pytest_rosey.servers.address import LOOPBACK, Address
+from pytest_rosey.servers.errors import ServerControlError
 from pytest_rosey.servers.nats import ServerUnavailable, find_binary
 
 pytest_plugins = ["pytester"]
@@ -295,6 +297,12 @@ async def test_a_proxy_closes_though_somebody_is_on_the_way_to_the_server() -> N
     for each in (writer, *connections):
         each.close()
     silent.close()
+
+
+async def test_faults_on_a_server_that_asks_for_tls_are_refused() -> None:
+    server = NonCallableMagicMock(NatsServer, asks_for_tls=True)
+    with pytest.raises(ServerControlError, match="this server asks for TLS"):
+        await bus.RealBus(server).tap(lambda _: False)
 
 
 async def test_what_is_waited_for_in_vain_is_named(
