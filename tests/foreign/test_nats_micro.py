@@ -12,6 +12,9 @@ from nats.aio.client import Client
 from nats.micro import Service, add_service
 from nats.micro.request import Request, ServiceError
 
+# It asks for the time so, of which Python 3.12 and later warn.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
 
 async def _add(request: Request) -> None:
     numbers = json.loads(request.data)

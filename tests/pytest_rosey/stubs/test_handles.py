@@ -226,6 +226,8 @@ async def test_what_was_swallowed_before_is_not_forgotten(fake_nats):
     result.stdout.fnmatch_lines(["No stub answers the request on nobody.there*"])
 
 
+OF_NATS_MICRO = "ignore:datetime.datetime.utcnow:DeprecationWarning"
+
 CALLBACKS = {
     "positional": 'await nats_client.subscribe("a", "", fails)',
     "partial": 'await nats_client.subscribe("a", cb=partial(partial(decorated), message=None))',
@@ -244,6 +246,8 @@ def test_a_callback_of_the_test_in_whatever_shape(project: pytest.Pytester, shap
 import asyncio
 from functools import partial, wraps
 from nats.micro import add_service
+
+pytestmark = pytest.mark.filterwarnings("{OF_NATS_MICRO}")
 
 async def fails(message):
     CALLED.set()
@@ -298,6 +302,7 @@ def test_a_callback_of_a_test_that_is_inherited(project: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["A callback of the test failed:", "*: of the test"])
 
 
+@pytest.mark.filterwarnings(OF_NATS_MICRO)
 async def test_what_the_handler_of_an_endpoint_raises_to_be_answered_is_a_reply(
     nats_client: Any,
 ) -> None:
