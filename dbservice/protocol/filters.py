@@ -235,7 +235,7 @@ class _Parser:
             raise invalid(
                 f"'{self.field}' is nested deeper than {MAX_FILTER_DEPTH} levels.",
                 reason=Reason.LIMIT,
-                field=path[:200],
+                field=path,
                 limit=MAX_FILTER_DEPTH,
             )
 

@@ -256,6 +256,13 @@ def test_a_hostile_column_is_refused(name: str) -> None:
     assert error.details["field"] == f"filters.$or[0].{name}"
 
 
+def test_long_words_are_echoed_in_part() -> None:
+    unknown = refusal({"a": {"$" + "b" * 300: 1}})
+    assert (len(unknown.details["field"]), len(unknown.details["got"])) == (200, 80)
+    assert unknown.message.startswith(f"'${'b' * 79}' is not")
+    assert refusal({"a": {"$between": "b" * 300}}).message.endswith(f"got '{'b' * 79}.")
+
+
 def test_a_very_long_column_is_not_echoed_whole() -> None:
     error = refusal({"x" * 100_000: 1})
     assert len(error.message) + len(error.details["field"]) < 1_000
