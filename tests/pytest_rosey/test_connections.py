@@ -15,11 +15,13 @@ from typing import Any
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.errors import NoServersError
 
 from pytest_rosey import connections
-from pytest_rosey.connections import Connections
+from pytest_rosey.connections import Connections, _watched
+from pytest_rosey.marks import current_run
 
 pytest_plugins = ["pytester"]
 
@@ -265,3 +267,46 @@ async def test_without_a_bus_the_default_port_is_the_users_own() -> None:
     with suppress(Exception):  # whether somebody listens there or not
         client = await nats.connect("nats://localhost:4222", allow_reconnect=False, **ONCE)
         await client.close()
+
+
+async def test_a_subscription_without_a_callback_is_left_alone(nats_client: Client) -> None:
+    subscription = await nats_client.subscribe("a", "workers")
+    await nats_client.publish("a", b"heard")
+    assert (await subscription.next_msg(5)).data == b"heard"
+
+
+async def test_everything_may_be_given_by_position(nats_client: Client) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(message: Msg) -> None:
+        await heard.put(message.data)
+
+    subscription = await nats_client.subscribe("a", "", hear, None, 1)
+    for data in (b"first", b"second"):
+        await nats_client.publish("a", data)
+    assert await asyncio.wait_for(heard.get(), 5) == b"first"
+    await nats_client.flush()
+    assert (subscription.delivered, heard.empty()) == (1, True)
+
+
+async def test_a_failure_that_is_seen_twice_is_told_once() -> None:
+    """JetStream subscribes with a callback of its own around that of the test."""
+    run = current_run.get()
+    assert run is not None
+
+    async def fails(_: object) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError) as failed:
+        await _watched(_watched(fails, run), run)(None)
+    assert run.broken_callbacks == [failed.value]
+    run.broken_callbacks.clear()
+
+
+async def test_a_client_is_opened_where_its_own_method_is_called(nats_url: str) -> None:
+    client = Client()
+    await client.connect(nats_url)
+    run = current_run.get()
+    assert run is not None
+    assert run.opened[client].rpartition(":")[0] == __file__
+    await client.close()
