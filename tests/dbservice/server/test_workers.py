@@ -38,7 +38,8 @@ SLOW_UPDATE = {
 
 
 @pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
+async def stack(tmp_path: Path) -> AsyncIterator[AsyncExitStack]:
+    """Give what is stopped before the folder goes that it is in."""
     async with AsyncExitStack() as stack:
         yield stack
 
