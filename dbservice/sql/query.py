@@ -292,7 +292,7 @@ def _check_fields(words: _Words, tree: Node, policy: Policy) -> None:
     for index, token in enumerate(words.tokens[:-2]):
         name, after = token.name, words.tokens[index + 2]
         if words.tokens[index + 1].text == "." and after.is_name and name in columns:
-            policy.check_field_of_function(after, columns[name])
+            policy.check_field(after, columns[name])
 
 
 def _columns_of_functions(words: _Words, tree: Node, policy: Policy) -> dict[str, set[str]]:

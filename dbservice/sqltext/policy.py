@@ -126,22 +126,13 @@ class Policy:
             self.check_type(tokens, index + 1)
         elif token.keyword == "CAST" and after.text == "(":
             self.check_type(tokens, _after_as(tokens, index + 1))
-        elif token.is_name and after.kind is Kind.STRING:
-            self._check_typed_string(tokens, index)
-        elif token.text == "." and _ends_value(before):
-            self._check_field(after)
+        elif token.is_name and after.kind is Kind.STRING and token.keyword not in BEFORE_STRING:
+            self.check_type(tokens, index)  # type 'x'
+        elif token.text == "." and _ends_value(before) and after.is_name:
+            self.check_field(after)
 
-    def _check_typed_string(self, tokens: Sequence[Token], index: int) -> None:
-        """Refuse `type 'x'`, which is a cast, for a type that is not on the list."""
-        if tokens[index].keyword not in BEFORE_STRING:
-            self.check_type(tokens, index)
-
-    def _check_field(self, token: Token) -> None:
-        if token.is_name and folded(token) not in _FIELDS:
-            self._refuse_dotted_call(token)
-
-    def check_field_of_function(self, token: Token, columns: Collection[str]) -> None:
-        """Refuse `g.name` where `g` is a function in FROM and has no such column.
+    def check_field(self, token: Token, columns: Collection[str] = ()) -> None:
+        """Refuse `g.name` where `g` is a value, or a function in FROM, that has no such column.
 
         Args:
             token: the name after the dot.
@@ -152,14 +143,11 @@ class Policy:
         """
         known = _FIELDS | set(columns)
         if self.dialect is Dialect.POSTGRESQL and folded(token) not in known:
-            self._refuse_dotted_call(token)
-
-    def _refuse_dotted_call(self, token: Token) -> None:
-        raise _forbidden(
-            token,
-            "is no column here, so PostgreSQL would take it for a function: write calls with "
-            "parentheses, and name the columns of a function in FROM with AS name (column)",
-        )
+            raise _forbidden(
+                token,
+                "is no column here, so PostgreSQL would take it for a function: write calls with "
+                "parentheses, and name the columns of a function in FROM with AS name (column)",
+            )
 
     def is_call(self, tokens: Sequence[Token], index: int) -> bool:
         """Whether a word and the parenthesis behind it may be a call, as far as words tell."""

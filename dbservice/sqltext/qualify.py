@@ -836,7 +836,7 @@ class _Walk:
         token, field_token = self._tokens[index], index + 2
         columns = scope.columns_of_function(token.name)
         if columns is not None and self._is_name(field_token):
-            self._policy.check_field_of_function(self._tokens[field_token], columns)
+            self._policy.check_field(self._tokens[field_token], columns)
         if scope.means_table(token.name, index):
             return self._full_table(token.name, token.line)
         if token.name.lower() in _SCHEMAS and not any(
