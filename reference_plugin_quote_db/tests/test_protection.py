@@ -118,7 +118,7 @@ async def test_the_chat_is_limited(plugin: QuoteDBPlugin) -> None:
 # -- rights -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ["banned", "BANNED", " banned "])
+@pytest.mark.parametrize("role", ["banned", "BANNED", " banned ", "\uff42anned"])
 async def test_the_banned_change_nothing(
     plugin: QuoteDBPlugin, client: StorageClient, role: str
 ) -> None:

@@ -324,11 +324,14 @@ async def test_a_queued_write_is_acknowledged_when_it_is_stored(
 
 async def test_closing_does_not_wait_for_the_service(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
     await open_breaker(plugin, fake_nats)
+    by_chat = plugin.handle_command("bob", "admin", '!quote add "Test" Joel')
+    told = asyncio.create_task(by_chat)
     waiting = asyncio.create_task(plugin.add_quote_queued("Test", None, "bob"))
-    await until(lambda: b"quote_queued_writes 1.0" in plugin.metrics_page()[1])
+    await until(lambda: b"quote_queued_writes 2.0" in plugin.metrics_page()[1])
     await plugin.close()
     with pytest.raises(ServiceUnavailableError, match="closing"):
         await waiting
+    assert (await told).startswith("The quote database does not answer.")
 
 
 async def test_batches(plugin: QuoteDBPlugin, fake_nats: Any) -> None:
