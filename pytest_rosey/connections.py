@@ -199,7 +199,10 @@ def _watched(callback: Any, run: marks.Run) -> Any:
         except (Exception, pytest.fail.Exception) as error:
             if error not in run.broken_callbacks and not _is_reply(error):
                 run.broken_callbacks.append(error)
-            raise
+            if isinstance(error, Exception):
+                raise
+            # Of pytest.fail, nats-py's task would die, and the subscription with it.
+            raise AssertionError(str(error)) from None
 
     return watched
 

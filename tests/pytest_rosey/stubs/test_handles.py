@@ -281,6 +281,27 @@ async def test_it(nats_client):
     result.stdout.fnmatch_lines(["A callback of the test failed:", "*: of the test"])
 
 
+def test_a_callback_that_pytest_fail_ends_hears_the_next_message(
+    project: pytest.Pytester,
+) -> None:
+    result = run(
+        project,
+        """
+async def test_it(nats_client):
+    async def hears(message):
+        HEARD.append(message.data)
+        pytest.fail("of the test")
+    HEARD = []
+    await nats_client.subscribe("a", cb=hears)
+    for data in (b"1", b"2"):
+        await nats_client.publish("a", data)
+    await nats_client.drain()
+    assert HEARD == [b"1", b"2"]
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+
+
 def test_a_callback_of_a_test_that_is_inherited(project: pytest.Pytester) -> None:
     project.makepyfile(
         suite="""
