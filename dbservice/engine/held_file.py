@@ -93,6 +93,27 @@ class HeldFile:
         return None if free else FullError(f"'{self._path}' is on a file system that is full.")
 
 
+def check_held(path: Path) -> None:
+    """See that the file of this name is one that some process holds.
+
+    Only for a process that has not opened it: closing a file lets go of all that SQLite has locked.
+
+    Raises:
+        UnavailableError: it is not there, or nobody holds it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnavailableError(f"'{path}' cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+    raise UnavailableError(f"'{path}' is not the file any more that the service holds")
+
+
 class _Side:
     """A file that SQLite keeps beside the database, under the name that links lead to.
 

@@ -25,7 +25,8 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 import dbservice.sql.query  # noqa: F401 - once, and not within the time of each first query
-from dbservice.engine.errors import EngineError, MemoryExceededError
+from dbservice.engine.errors import EngineError, MemoryExceededError, UnavailableError
+from dbservice.engine.held_file import check_held
 from dbservice.engine.orders import (
     COMMIT,
     Order,
@@ -81,7 +82,10 @@ def main() -> None:
 
 def work(path: Path, way: Way, channel: socket.socket) -> None:
     """Serve orders until the other end of the socket is closed."""
-    worker = _Worker(path, reads_only=way is Way.READ)
+    try:
+        worker = _Worker(path, reads_only=way is Way.READ)
+    except UnavailableError as error:
+        sys.exit(f"rosey: a worker process did not start: {error}")
     _limit_memory()
     with channel, channel.makefile("rb") as orders, suppress(BrokenPipeError):
         channel.sendall(framed(str(os.getpid()).encode()))
@@ -165,7 +169,11 @@ class _ServicesClock:
 
 
 def _connect(path: Path, *, reads_only: bool) -> Connection:
-    connection = prepared(sqlite3.connect(path, **OPTIONS))
+    # SQLite would make a file that is not there, and remove the service's log beside an empty one.
+    check_held(path)
+    connection = prepared(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, **OPTIONS)
+    )
     connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
     if reads_only:
         connection.execute("PRAGMA query_only=ON")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,7 +19,11 @@ import pytest
 
 from dbservice.client import StorageClient
 from dbservice.engine import turns
+from dbservice.engine.errors import UnavailableError
+from dbservice.engine.held_file import HeldFile
+from dbservice.engine.sqlite_connection import OPTIONS, prepared
 from dbservice.protocol.migrations import Check
+from dbservice.server.worker import _Worker
 from tests.dbservice.server.own_service import Running, running
 
 pytestmark = pytest.mark.process
@@ -108,6 +113,28 @@ async def test_no_process_works_beside_another_index_of_the_log(
     (tmp_path / "rosey.db-shm").unlink()
     for request in (search, update):
         assert (await bus.ask(*request))["error"]["code"] == "DATABASE_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_process_that_starts_while_the_file_is_away_leaves_its_log_alone(
+    tmp_path: Path, *, is_replaced: bool
+) -> None:
+    """It made a new file and removed the log, with what was acknowledged and is only there."""
+    file, log = tmp_path / "a ?file%.db", tmp_path / "a ?file%.db-wal"
+    held = HeldFile(file)
+    connection = prepared(sqlite3.connect(file, **OPTIONS))
+    connection.execute("CREATE TABLE t (a)")
+    _Worker(file, reads_only=True)
+    before = log.stat().st_ino
+    file.rename(tmp_path / "away.db")
+    if is_replaced:
+        file.touch()
+    with pytest.raises(UnavailableError):
+        _Worker(file, reads_only=True)
+    assert file.exists() == is_replaced
+    assert log.stat().st_ino == before
+    connection.raw.close()
+    held.release()
 
 
 async def test_one_function_call_that_does_not_end_is_ended_at_its_deadline(
