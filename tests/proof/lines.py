@@ -207,6 +207,9 @@ LINES = [
         {"ROSEY_FILE_FAULTS": 2},
         {"ROSEY_FILE_FAULTS": 20},
         unit="faults",
+        found=(
+            "tests/dbservice/server/test_workers.py::test_a_process_that_starts_while_the_file_is_away_leaves_its_log_alone",
+        ),
     ),
     Line(
         "clocks",
