@@ -145,6 +145,8 @@ def _is_of_another(tables: set[str]) -> bool:
 def _tables_in(path: Path) -> set[str]:
     import sqlite3
 
+    if not path.stat().st_size:
+        return set()  # SQLite would remove the log beside it
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             found = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")

@@ -32,12 +32,20 @@ class HeldFile:
         path: where it is, or will be.
 
     Raises:
-        UnavailableError: another service holds it, or it cannot be opened for writing.
+        UnavailableError: another service holds it, it cannot be opened for writing, or it is
+            empty and has left its write-ahead log behind.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = os.path.abspath(path)  # noqa: PTH100 - the name is not to be followed
         self._sides = [_Side(f"{path.resolve()}-{kind}") for kind in ("wal", "shm")]
+        if not _size(self._path) and _size(self._sides[0].path):
+            # SQLite would remove the log, though a service may still write to it.
+            raise UnavailableError(
+                f"'{path}' is empty or not there, and '{self._sides[0].path}' holds writes that "
+                "were acknowledged. Put the file back that the log belongs to; or remove the log, "
+                "if no service uses it and nobody needs what is in it."
+            )
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -138,6 +146,11 @@ def _held(path: Path) -> UnavailableError:
         f"A service holds the database file '{path}'. SQLite has one writing process: reach it "
         "over NATS instead (use --nats), or stop it first."
     )
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file, 0 if there is none."""
+    return os.path.getsize(path) if os.path.exists(path) else 0  # noqa: PTH110, PTH202
 
 
 def _found(path: str) -> _Identity | None:

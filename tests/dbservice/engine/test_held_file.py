@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dbservice.cli.connecting import _tables_in
 from dbservice.engine.errors import FileGoneError, FullError, NotWritableError, UnavailableError
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import Statement, Steps
@@ -47,6 +48,25 @@ async def engine(path: Path) -> AsyncIterator[SqliteEngine]:
 async def refused(path: Path) -> None:
     with pytest.raises(UnavailableError, match="A service holds the database file"):
         await engine_at(path).open()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_file_that_is_away_leaves_its_log_to_who_holds_it(
+    engine, path, tmp_path, is_replaced
+):
+    """SQLite removes what lies beside an empty file, whoever still writes to it."""
+    log, away = tmp_path / "a.db-wal", tmp_path / "away.db"
+    before = log.stat().st_ino
+    path.rename(away)
+    if is_replaced:
+        path.touch()
+        assert _tables_in(path) == set()
+    with pytest.raises(UnavailableError, match="holds writes that were acknowledged"):
+        await engine_at(path).open()
+    assert path.exists() == is_replaced
+    assert log.stat().st_ino == before
+    away.rename(path)
+    await engine.write(insert)
 
 
 async def test_a_file_is_refused_under_every_name(engine, path, tmp_path):
