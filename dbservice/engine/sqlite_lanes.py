@@ -28,10 +28,13 @@ WRITE_BATCH: Final = 128
 QUICK: Final = 0.02
 """Seconds that statements may hold the event loop."""
 
+_BRIEF: Final = 0.002
+"""Seconds: a plugin whose newest write took longer has the next one made on the thread."""
+
 _QUICK_COMMIT: Final = 0.001
 """Seconds: where commits take longer, they are left to the thread."""
 
-_ROUND: Final = 0.25
+_ROUND: Final = 0.05
 """Seconds after which a round on the thread begins nothing more: the others' turn comes."""
 
 _UNLIMITED: Final = float("inf")
@@ -80,9 +83,10 @@ class ReaderLane(LaneOnTheLoop[Connection]):
 class WriterLane:
     """Writes in rounds: what waits when a round begins shares its commit.
 
-    The statements of quick writes run on the event loop, those of the others on a thread, and so
-    does the commit, which waits for the disk. Where commits have been quick, a write that is alone
-    is made and committed on the spot: handing it over would take as long again.
+    The statements of quick writes run on the event loop, those of the others, and of plugins whose
+    last ones took long for all that, on a thread, and so does the commit, which waits for the disk.
+    Where commits have been quick, a write that is alone is made and committed on the spot: handing
+    it over would take as long again.
 
     Args:
         name: the thread's name.
@@ -106,6 +110,7 @@ class WriterLane:
         self._was_lent = False
         self._idle: asyncio.Event = asyncio.Event()
         self._commit_seconds = _QUICK_COMMIT
+        self._slow: frozenset[str] = frozenset()
         self._taken = 0
 
     @property
@@ -138,9 +143,10 @@ class WriterLane:
         connection = self._connection
         if connection is None:
             raise UnavailableError("the database is closed")
-        if work.alone and work.quick and self._idle.is_set() and self._commits_are_quick:
+        if work.alone and self._idle.is_set() and self._commits_are_quick:
             job = Job(work)
             if self._is_done_at_once(connection, job):
+                self._note_slow([job])
                 if job.error is not None:
                     raise job.error
                 return job.value
@@ -226,8 +232,18 @@ class WriterLane:
         for job in jobs:
             self._waiting.charge(job.work.plugin, job.seconds)
             job.settle()
+        self._note_slow(jobs)
         # Behind those who were just answered.
         asyncio.get_running_loop().call_soon(self._begin_round, connection)
+
+    def _note_slow(self, jobs: Sequence[Job]) -> None:
+        """Remember whose writes took long for all that keys find their rows, as long values do.
+
+        The loop reads a few hundred kilobytes between two rounds. If each of them held it up for
+        as long as it may, whoever asks for anything would wait for many rounds behind one request
+        of a megabyte.
+        """
+        self._slow = frozenset(job.work.plugin for job in jobs if job.seconds > _BRIEF)
 
     def _lend(self) -> bool:
         """Let the borrower write, if there is one."""
@@ -256,7 +272,7 @@ class WriterLane:
 
         That is none if one of them turns out not to be quick, or cannot be run now.
         """
-        if not all(job.work.quick for job in jobs):
+        if not all(job.work.quick and job.work.plugin not in self._slow for job in jobs):
             return 0
         try:
             connection.begin("BEGIN IMMEDIATE")
