@@ -110,6 +110,7 @@ class RandomSession:
             # A 503 goes to the broadest inbox, so ">" can keep it from the request.
             subscription.subject == ">" or covers(subscription.subject.encode(), subject.encode())
             for subscription, _ in self.subscriptions
+            if subscription._conn.is_connected
         )
         timeout = NO_ANSWER_WITHIN if heard and not answered else PATIENCE
         return (await client.request(subject, data, timeout=timeout)).data
