@@ -83,10 +83,10 @@ class ReaderLane(LaneOnTheLoop[Connection]):
 class WriterLane:
     """Writes in rounds: what waits when a round begins shares its commit.
 
-    The statements of quick writes run on the event loop, those of the others, and of plugins whose
-    last ones took long for all that, on a thread, and so does the commit, which waits for the disk.
-    Where commits have been quick, a write that is alone is made and committed on the spot: handing
-    it over would take as long again.
+    The statements of quick writes run on the event loop; those of the others on a thread, and those
+    of a plugin whose newest write took long for all that. So does the commit, which waits for the
+    disk. Where commits have been quick, a write that is alone is made and committed on the spot:
+    handing it over would take as long again.
 
     Args:
         name: the thread's name.
