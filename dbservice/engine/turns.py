@@ -44,19 +44,15 @@ class Places:
     @asynccontextmanager
     async def place(self, plugin: str) -> AsyncIterator[None]:
         """Lend a place, and charge the plugin for the time."""
-        await self._enter(plugin)
+        await self.enter(plugin)
         started = time.monotonic()
         try:
             yield
         finally:
-            self._waiting.charge(plugin, time.monotonic() - started)
-            self._leave(plugin)
+            self.leave(plugin, time.monotonic() - started)
 
-    async def all_free(self) -> None:
-        """Wait until nobody has a place or waits for one."""
-        await self._idle.wait()
-
-    async def _enter(self, plugin: str) -> None:
+    async def enter(self, plugin: str) -> None:
+        """Wait for a place, which is taken until it is left."""
         if self._free and self._may(plugin):
             self._waiting.begin(plugin)
             self._take(plugin)
@@ -67,11 +63,17 @@ class Places:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was handed over at the same moment
-                self._waiting.charge(plugin, 0)
-                self._leave(plugin)
+                self.leave(plugin, 0.0)
             raise
 
-    def _leave(self, plugin: str) -> None:
+    def leave(self, plugin: str, seconds: float) -> None:
+        """Give a place back.
+
+        Args:
+            plugin: who had it.
+            seconds: what the plugin is charged for.
+        """
+        self._waiting.charge(plugin, seconds)
         self._free += 1
         self._held[plugin] -= 1
         if not self._held[plugin]:
@@ -85,6 +87,10 @@ class Places:
                 turn.set_result(None)
         if not self._held:
             self._idle.set()
+
+    async def all_free(self) -> None:
+        """Wait until nobody has a place or waits for one."""
+        await self._idle.wait()
 
     def _take(self, plugin: str) -> None:
         self._idle.clear()
