@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -99,16 +99,12 @@ class Stage:
         phases = {"before": await self._neighbour_for(seconds / 3)}
         self._peak = self._database_peak = 0
         got: Counter[str] = Counter()
-        attacking = asyncio.create_task(self._attack(attack, got))
+        attacking = self._attack(attack, got)
         watching = asyncio.create_task(self._watch())
         try:
             phases["during"] = await self._neighbour_for(seconds)
         finally:
-            while not attacking.done():  # Python 3.11's wait_for() swallows a cancellation at times
-                attacking.cancel()
-                await asyncio.wait([attacking], timeout=1)
-            if not attacking.cancelled():
-                attacking.result()  # which raises what went wrong
+            await end(attacking)
         await asyncio.sleep(0.5)
         phases["after"] = await self._neighbour_for(seconds / 3)
         watching.cancel()
@@ -155,7 +151,7 @@ class Stage:
         await asyncio.gather(*(sender(self.clients[n % 2]) for n in range(at_once)))
         return got
 
-    async def _attack(self, attack: Attack, got: Counter[str]) -> None:
+    def _attack(self, attack: Attack, got: Counter[str]) -> list[asyncio.Task[None]]:
         requests = attack.requests()
 
         async def sender(client: Client) -> None:
@@ -164,7 +160,7 @@ class Stage:
                 # What fails before it leaves gives nobody else a turn.
                 await asyncio.sleep(0)
 
-        await asyncio.gather(*(sender(self.clients[n % 2]) for n in range(attack.at_once)))
+        return [asyncio.create_task(sender(self.clients[n % 2])) for n in range(attack.at_once)]
 
     async def _send(self, client: Client, sent: Sent) -> str:
         if client.is_closed:
@@ -193,6 +189,21 @@ class Stage:
 
     def _logged(self) -> int:
         return self.log.read_bytes().count(b"\n")
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End every task, and raise what went wrong in one.
+
+    Python 3.11's wait_for() swallows a cancellation at times, and who waits for all tasks together
+    is done with the first that is cancelled: an attacker would go on beside all later attacks.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 def memory(process: int) -> int:

@@ -7,6 +7,7 @@ through the same server, beside the same attack. The whole table is printed by
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests import SEED
 from tests.attack.__main__ import heading, shown
 from tests.attack.attacks import chosen
 from tests.attack.fuzz import fuzzed
-from tests.attack.stage import MEGABYTE, Line, staged
+from tests.attack.stage import MEGABYTE, Line, end, staged
 
 pytestmark = pytest.mark.process
 
@@ -95,3 +96,19 @@ REFUSALS = frozenset(
     | {"MIGRATION_NOT_FOUND", "MIGRATION_ORDER", "LOCK_TIMEOUT", "TIMEOUT", "OVERLOADED"}
 )
 """What a hostile request may get; INTERNAL_ERROR and no answer at all are not among it."""
+
+
+async def test_an_attacker_ends_with_its_attack() -> None:
+    async def obeys() -> None:
+        await asyncio.Event().wait()
+
+    async def swallows_a_cancellation() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(work()) for work in (obeys, swallows_a_cancellation)]
+    await asyncio.sleep(0)
+    await end(tasks)
+    assert all(task.cancelled() for task in tasks)
