@@ -62,7 +62,6 @@ _LOOK_INTERVAL = 1.0
 
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
-_FIRST_FETCH = 4
 _MOST_FETCHED = 1_000
 """Rows that are fetched together where they may be too many."""
 
@@ -98,6 +97,8 @@ _SHOWN_AS_THEY_ARE = frozenset(
     | {*_AS_NUMBER, *_AS_MOMENT, *_AS_THEY_ARE, "unknown", "void"}
 )
 """Types that the SQL tier shows as their own rows do; every other one it shows as its text."""
+
+_OF_ANY_LENGTH = frozenset({"text", "varchar", "json", "jsonb", "bytea"})
 
 _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(\?)")
 _ANSWERS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNORECASE)
@@ -526,24 +527,32 @@ class _Connection:
         sql, answers, changes = _compiled(statement.sql, bool(parameters))
         # WITH may change rows without giving any: only its command tag tells how many.
         is_told = parameters or sql.lstrip()[:4].upper() != "WITH"
+        most = statement.max_weight
         if answers and is_told and statement.policy is None:
-            if statement.max_weight is not None and self.raw.is_in_transaction():
-                cursor = await self.raw.cursor(sql, *parameters)
-                return await _fetched(cursor, statement.max_weight, changes)
-            records = await self.raw.fetch(sql, *parameters)
-            return _weighed(_tuples(records), statement, changes)
+            if most is None:
+                records = await self.raw.fetch(sql, *parameters)
+                return Result(_tuples(records), len(records) if changes else -1)
+            bounded = _bounded(sql, most)
+            if self.raw.is_in_transaction():
+                return await _fetched(await self.raw.cursor(bounded, *parameters), most, changes)
+            rows: list[tuple[Any, ...]] = []
+            records = await self.raw.fetch(bounded, *parameters)
+            weighed, is_cut = _taken(records, rows, 0, most)
+            return Result(rows, len(rows) if changes else -1, weight=weighed, cut=is_cut)
         if parameters and statement.policy is None:
             return Result([], _affected(await self.raw.execute(sql, *parameters)))
         # Without parameters the driver would accept several statements at once.
         prepared = await self.raw.prepare(sql)
-        names = [attribute.name for attribute in prepared.get_attributes()]
-        if statement.policy is not None and (shown := _as_texts(prepared.get_attributes())):
-            prepared = await self.raw.prepare(f"SELECT {shown} FROM ({sql}) AS answer")
-        if statement.max_weight is not None:
-            result = await _fetched(
-                await prepared.cursor(*parameters), statement.max_weight, changes
+        attributes = prepared.get_attributes()
+        names = [attribute.name for attribute in attributes]
+        if most is not None:
+            if len(set(names)) < len(names):
+                return Result([], -1, names)  # whoever asked refuses them
+            shown = f"SELECT {_as_shown(attributes, most)} FROM ({sql}) AS answer"
+            prepared = await self.raw.prepare(_bounded(shown, most))
+            return replace(
+                await _fetched(await prepared.cursor(*parameters), most, changes), columns=names
             )
-            return replace(result, columns=names)
         records = await prepared.fetch(*parameters)
         return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
 
@@ -690,20 +699,41 @@ def _compiled(sql: str, has_parameters: bool) -> _Compiled:
     return _Compiled(numbered if has_parameters else sql, answers, returns)
 
 
-def _as_texts(attributes: Sequence[Any]) -> str:
-    """Return the columns of a query, those as text whose types are shown as their text.
+def _as_shown(attributes: Sequence[Any], most: int) -> str:
+    """Return the columns of a query as the SQL tier shows them, none longer than no reply holds.
 
-    Empty if none is, or if the names are not one each, which is refused later.
+    Args:
+        attributes: the columns; no two have one name.
+        most: characters; of what is longer, one more comes, so that it is seen not to fit.
     """
-    names = [attribute.name for attribute in attributes]
-    known = [attribute.type.name in _SHOWN_AS_THEY_ARE for attribute in attributes]
-    if all(known) or len(set(names)) < len(names):
-        return ""
-    columns = [
-        quoted(name) if is_known else f"CAST({quoted(name)} AS TEXT) AS {quoted(name)}"
-        for name, is_known in zip(names, known, strict=True)
-    ]
-    return ", ".join(columns)
+    shown = []
+    for attribute in attributes:
+        name, kind = quoted(attribute.name), attribute.type.name
+        if kind in _SHOWN_AS_THEY_ARE - _OF_ANY_LENGTH:
+            shown.append(name)
+        elif kind == "bytea":
+            shown.append(f"substr({name}, 1, {most + 1}) AS {name}")
+        else:
+            shown.append(f"left(CAST({name} AS TEXT), {most + 1}) AS {name}")
+    return ", ".join(shown)
+
+
+def _bounded(sql: str, most: int) -> str:
+    """Return a statement that gives rows as long as those before weigh about so much, or little.
+
+    The driver takes in what the server sends, and rows that are asked for together may have a
+    megabyte each. Each comes with a last column: whether another one follows.
+
+    The server weighs a row as text, in which what the service counts once may stand twice or have
+    four bytes. So what it leaves out would not have fitted in any case.
+    """
+    return (
+        f'WITH "the answer" AS ({sql}), weighed AS (SELECT "the answer" AS line, '
+        "lead(true, 1, false) OVER before AS is_followed, "
+        'sum(octet_length(CAST("the answer".* AS TEXT))) OVER before AS weight FROM "the answer" '
+        "WINDOW before AS (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) "
+        f"SELECT (line).*, is_followed FROM weighed WHERE weight IS NULL OR weight <= {4 * most}"
+    )
 
 
 def _identity() -> Steps[str]:
@@ -727,26 +757,34 @@ def _tuples(records: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
     return [tuple(record) for record in records]
 
 
-async def _fetched(cursor: Any, max_weight: int, changes: bool) -> Result:
-    """Fetch rows until there is no room for more, a few at a time: each may have a megabyte."""
+async def _fetched(cursor: Any, most: int, changes: bool) -> Result:
+    """Fetch rows of a bounded statement, a few at a time, until there is no room for more."""
     rows: list[tuple[Any, ...]] = []
-    weighed, at_once = 0, _FIRST_FETCH
+    weighed, at_once, is_cut = 0, 1, False
     while records := await cursor.fetch(at_once):
-        for number, record in enumerate(records, 1):
-            rows.append(tuple(record))
-            weighed += weight(rows[-1])
-            if weighed > max_weight:
-                cut = number < len(records) or bool(await cursor.fetch(1))
-                return Result(rows, len(rows) if changes else -1, weight=weighed, cut=cut)
-        if len(records) < at_once:
+        weighed, is_cut = _taken(records, rows, weighed, most)
+        if weighed > most or not is_cut:
             break
-        at_once = min(_MOST_FETCHED, 1 + (max_weight - weighed) * len(rows) // max(weighed, 1))
-    return Result(rows, len(rows) if changes else -1, weight=weighed)
+        at_once = min(_MOST_FETCHED, 1 + (most - weighed) * len(rows) // max(weighed, 1))
+    return Result(rows, len(rows) if changes else -1, weight=weighed, cut=is_cut)
 
 
-def _weighed(rows: list[tuple[Any, ...]], statement: Statement, changes: bool) -> Result:
-    weighed = 0 if statement.max_weight is None else sum(map(weight, rows))
-    return Result(rows, len(rows) if changes else -1, weight=weighed)
+def _taken(
+    records: Iterable[Any], rows: list[tuple[Any, ...]], weighed: int, most: int
+) -> tuple[int, bool]:
+    """Add rows of a bounded statement to others until there is no room for more.
+
+    Returns:
+        What all of them weigh, and whether there is another one.
+    """
+    is_followed = False
+    for record in records:
+        *row, is_followed = record
+        rows.append(tuple(row))
+        weighed += weight(row)
+        if weighed > most:
+            break
+    return weighed, is_followed
 
 
 def _affected(status: str) -> int:

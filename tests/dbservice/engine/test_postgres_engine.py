@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from dbservice.engine.errors import (
 from dbservice.engine.postgres import PostgresEngine
 from dbservice.engine.postgres_errors import cannot_open
 from dbservice.engine.sqlite import SqliteEngine
-from dbservice.engine.steps import Statement, Steps
+from dbservice.engine.steps import ReadPolicy, Result, Statement, Steps
 from dbservice.engine.urls import engine_for
 from dbservice.protocol.names import namespace
 from dbservice.runtime.clock import ManualClock
@@ -462,6 +463,75 @@ async def test_a_backend_that_takes_too_much_memory_is_ended(
         await engine.read(one(query), scan=True)
     assert await engine.read(one("SELECT 1"), scan=True) == [(1,)]
     await engine.close()
+
+
+_MEGABYTE = "repeat('a', 1000000)"
+_SHORT_THEN_LONG = f"SELECT CASE WHEN n > 5 THEN {_MEGABYTE} END AS t FROM generate_series(1, 99) n"
+_REPLY = 1_000_000
+
+
+async def bounded(run: Callable[..., Awaitable[Result]], sql: str, *policy: ReadPolicy) -> Result:
+    """Return what a statement gives that may weigh a megabyte; it takes some times as much."""
+
+    def steps() -> Steps[Result]:
+        return (yield Statement(sql, policy=next(iter(policy), None), max_weight=_REPLY))
+
+    await run(steps)  # what is remembered of a statement is not counted
+    tracemalloc.start()
+    try:
+        result = await run(steps)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * _REPLY
+    return result
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows", "is_cut"),
+    [
+        (_SHORT_THEN_LONG, 6, True),
+        ("SELECT repeat('a', 40000000) AS t", 1, False),
+        ("SELECT repeat('a', 20000000) AS a, repeat('a', 20000000) AS a", 0, False),
+        ("SELECT CAST(repeat('a', 10000000) AS char(10000000)) AS t", 1, False),
+        ("SELECT to_json(repeat('a', 40000000)) AS t", 1, False),
+        ("SELECT CAST(repeat('a', 40000000) AS bytea) AS t", 1, False),
+        (f"SELECT array_agg({_MEGABYTE}) AS t FROM generate_series(1, 40)", 1, False),
+    ],
+)
+async def test_what_a_query_builds_beyond_a_reply_stays_at_the_server(
+    engine: PostgresEngine, sql: str, rows: int, is_cut: bool
+) -> None:
+    result = await bounded(engine.read, sql, ReadPolicy("p_", (), ()))
+    assert (len(result.rows), result.cut) == (rows, is_cut)
+    assert rows == 0 or result.weight > _REPLY
+
+
+@pytest.mark.parametrize(
+    "sql", [_SHORT_THEN_LONG, f"UPDATE short_then_long SET t = {_MEGABYTE} WHERE n > 5 RETURNING t"]
+)
+async def test_rows_beyond_a_reply_stay_at_the_server(engine: PostgresEngine, sql: str) -> None:
+    await engine.write(
+        one(
+            "CREATE TABLE short_then_long AS "
+            "SELECT n, CAST(NULL AS text) AS t FROM generate_series(1, 99) n"
+        )
+    )
+    result = await bounded(engine.write, sql)
+    assert result.weight > _REPLY
+    assert result.cut
+
+
+@pytest.mark.parametrize("policy", [(), (ReadPolicy("p_", (), ()),)])
+async def test_rows_that_a_reply_holds_come_whole(
+    engine: PostgresEngine, policy: tuple[ReadPolicy, ...]
+) -> None:
+    columns = """n, CAST(n AS text) || '"\\' AS line, NULL AS weight"""
+    result = await bounded(
+        engine.read, f"SELECT {columns} FROM generate_series(1, 1001) n", *policy
+    )
+    assert result.rows == [(n, f'{n}"\\', None) for n in range(1, 1002)]
+    assert not result.cut
 
 
 async def test_writes_that_wait_for_a_row_leave_connections_to_other_plugins(
