@@ -724,13 +724,13 @@ def _bounded(sql: str, most: int) -> str:
     The driver takes in what the server sends, and rows that are asked for together may have a
     megabyte each. Each comes with a last column: whether another one follows.
 
-    The server weighs a row as text, in which what the service counts once may stand twice or have
-    four bytes. So what it leaves out would not have fitted in any case.
+    The server weighs a row as it sends it, in which a character may have four bytes and a digit
+    sixteen. So what it leaves out would not have fitted in any case.
     """
     return (
         f'WITH "the answer" AS ({sql}), weighed AS (SELECT "the answer" AS line, '
         "lead(true, 1, false) OVER before AS is_followed, "
-        'sum(octet_length(CAST("the answer".* AS TEXT))) OVER before AS weight FROM "the answer" '
+        'sum(octet_length(record_send("the answer".*))) OVER before AS weight FROM "the answer" '
         "WINDOW before AS (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) "
         f"SELECT (line).*, is_followed FROM weighed WHERE weight IS NULL OR weight <= {4 * most}"
     )
