@@ -26,7 +26,7 @@ from dbservice.engine.held_file import HeldFile
 from dbservice.engine.lane import DirectLane, Lane, ThreadLane
 from dbservice.engine.sqlite_apart import SqliteApart
 from dbservice.engine.sqlite_connection import OPTIONS, Connection, prepared
-from dbservice.engine.sqlite_lanes import QUICK, ReaderLane, WriterLane
+from dbservice.engine.sqlite_lanes import BRIEF, QUICK, ReaderLane, WriterLane
 from dbservice.engine.sqlite_transactions import Work, run_reads, run_writes
 from dbservice.engine.steps import Steps, T
 from dbservice.engine.turns import ScanTurns
@@ -76,6 +76,7 @@ class SqliteEngine(Engine):
         self._scanner: Lane
         self._write_timeout = statement_timeout
         self._turns = ScanTurns(SCANNERS, statement_timeout)
+        self._slow: set[str] = set()
         self.apart: SqliteApart | None = None
         if self.path is None:
             self._writer = self._reader = self._scanner = DirectLane(
@@ -171,11 +172,29 @@ class SqliteEngine(Engine):
         if self._reader is self._scanner:
             return await self._scan(operation, self._timeout)
         if not scan:
-            # What turns out not to be quick starts anew where it holds nobody up.
-            with suppress(StatementTimeoutError):
-                quick: T = await self._reader.do(Work(operation, QUICK))
-                return quick
+            operation = self._watched(operation, plugin)
+            if plugin not in self._slow:
+                # What turns out not to be quick starts anew where it holds nobody up.
+                with suppress(StatementTimeoutError):
+                    quick: T = await self._reader.do(Work(operation, QUICK))
+                    return quick
         return await self._turns.run(plugin, lambda seconds: self._scan(operation, seconds))
+
+    def _watched(self, operation: Callable[[], Steps[T]], plugin: str) -> Callable[[], Steps[T]]:
+        """Remember whose reads took long for all that they are held to be quick.
+
+        One of some milliseconds holds nobody up. Dozens of them, one after another, do.
+        """
+
+        def steps() -> Steps[T]:
+            began = time.thread_time()
+            try:
+                return (yield from operation())
+            finally:
+                is_slow = time.thread_time() - began > BRIEF
+                (self._slow.add if is_slow and plugin else self._slow.discard)(plugin)
+
+        return steps
 
     async def _scan(self, operation: Callable[[], Steps[T]], seconds: float) -> T:
         answer: T = await self._scanner.do(Work(operation, seconds))

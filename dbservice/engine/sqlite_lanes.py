@@ -28,7 +28,7 @@ WRITE_BATCH: Final = 128
 QUICK: Final = 0.02
 """Seconds that statements may hold the event loop."""
 
-_BRIEF: Final = 0.002
+BRIEF: Final = 0.002
 """Seconds: a plugin whose newest write took longer has the next one made on the thread."""
 
 _QUICK_COMMIT: Final = 0.001
@@ -243,7 +243,7 @@ class WriterLane:
         as long as it may, whoever asks for anything would wait for many rounds behind one request
         of a megabyte.
         """
-        self._slow = frozenset(job.work.plugin for job in jobs if job.seconds > _BRIEF)
+        self._slow = frozenset(job.work.plugin for job in jobs if job.seconds > BRIEF)
 
     def _lend(self) -> bool:
         """Let the borrower write, if there is one."""
