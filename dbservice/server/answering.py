@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from dbservice.server.failures import internal_error, on_global_kv, reply_to, re
 from dbservice.server.handlers import At, Handler
 from dbservice.server.incoming import Call, Incoming
 from dbservice.server.loop_turns import LoopTurns
+
+E = TypeVar("E", bound=Exception)
 
 log: Final = logging.getLogger(__name__)
 
@@ -105,12 +107,13 @@ class Answering:
             reply = await self._reply(call)
             return EncodedReply(encode_reply(reply, global_kv=call.takes_global_shape), None)
         except RequestError as error:
-            failure = error
+            failure = _cut_off(error)
         except EngineError as error:
             failure = reply_to(error, call.address.namespace if call else None)
             if failure.code in (ErrorCode.INTERNAL_ERROR, ErrorCode.DATABASE_UNAVAILABLE):
                 kind = type(error).__name__
                 self._log.exception(kind, "the database failed on %s", incoming.subject)
+            _cut_off(error)
         except Exception as error:  # noqa: BLE001 - a bug is logged, and answered without its words
             failure = internal_error()
             self._log.exception(type(error).__name__, "serving %s failed", incoming.subject)
@@ -139,6 +142,16 @@ class Answering:
             answer.code is None and operation is not None and operation.effect is not Effect.READ
         )
         return refusing(reply_too_large(size, limit, executed=executed))
+
+
+def _cut_off(error: E) -> E:
+    """Let an error forget where it comes from, which has been told to whom it concerns.
+
+    It keeps the frames that it came through, and they keep it, their locals, and so a payload:
+    a circle for each refusal, until Python looks for circles.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def _takes_global_shape(incoming: Incoming, call: Call | None) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
 import pytest
 
-from dbservice.protocol.errors import ErrorCode, Reason
+from dbservice.protocol.errors import ErrorCode, Reason, RequestError
 
 pytestmark = pytest.mark.asyncio
 
@@ -269,6 +270,20 @@ async def test_each_gets_its_error_and_the_service_goes_on(shop, nats_client, ca
     assert not wrong, "\n".join(wrong)
     assert await shop.select() == before
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_refused_request_is_gone_with_its_answer(shop, nats_client):
+    gc.collect()
+    gc.disable()
+    try:
+        for subject, payload, *_ in TABLE:
+            raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+            await nats_client.request(subject, raw, timeout=30)
+        await shop.select()  # the answer before is given by now, and its request over
+        left = [found for found in gc.get_objects() if isinstance(found, RequestError)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 async def test_the_table_is_long_enough():
