@@ -29,7 +29,7 @@ log: Final = logging.getLogger(__name__)
 LARGEST_HEADERS: Final = 256
 """Bytes that the headers of a reply take at the most, but for a very long request id."""
 
-_LONG: Final = 65_536
+LONG: Final = 65_536
 """Bytes of a payload that takes the event loop's time: milliseconds for each 100 KB."""
 
 _OFF_THE_DATABASE: Final = (Family.SERVICE, Family.MIGRATE)
@@ -100,7 +100,7 @@ class Answering:
         """Serve a request and return its answer, whatever its size."""
         call: Call | None = None
         try:
-            if len(incoming.payload) > _LONG:
+            if len(incoming.payload) > LONG:
                 call = await self._loop_turns.run(turn, incoming.decoded)
             else:
                 call = incoming.decoded()

@@ -21,10 +21,14 @@ class LoopTurns:
 
     One is taken at a time, plugins in turn, and all of them together get a quarter of the loop's
     time.
+
+    Args:
+        least: seconds of the shortest pause between two of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = 0.0) -> None:
         self._places = Places(1)
+        self._least = least
 
     async def run(self, turn: str, work: Callable[[], T]) -> T:
         """Do something when its turn has come; the next turn comes after a pause.
@@ -42,4 +46,5 @@ class LoopTurns:
             return work()
         finally:
             held = time.perf_counter() - began
-            get_running_loop().call_later(_PAUSE * held, self._places.leave, turn, held)
+            pause = max(self._least, _PAUSE * held)
+            get_running_loop().call_later(pause, self._places.leave, turn, held)

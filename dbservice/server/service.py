@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -38,7 +38,7 @@ from dbservice.runtime.correlation import bound_request_id
 from dbservice.runtime.health import Unwell
 from dbservice.runtime.logs import SparingLog
 from dbservice.server.admission import NOBODY, Admission, Limits, newcomers_with
-from dbservice.server.answering import LARGEST_HEADERS, Answering, EncodedReply, refusing
+from dbservice.server.answering import LARGEST_HEADERS, LONG, Answering, EncodedReply, refusing
 from dbservice.server.discovery import Discovery
 from dbservice.server.failures import overloaded, shutting_down
 from dbservice.server.handlers import At, Handler, Migrations, handlers
@@ -62,6 +62,12 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT: Final = 1.0
 _CLOSING_TIMEOUT: Final = 5.0
+_BETWEEN_REFUSALS: Final = 0.02
+"""Seconds between the refusals of two long requests."""
+
+_MOST_REFUSING: Final = 64
+"""Long requests that wait for their refusal; more are refused at once. They wait 1.3 s at most."""
+
 _UNWELL: Final = {
     FileGoneError: "its file is not the one any more that was opened",
     NotWritableError: "it is read-only",
@@ -144,6 +150,8 @@ class DatabaseService:
         )
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refusals = LoopTurns(_BETWEEN_REFUSALS)
+        self._refusing = 0
         self._chores: list[asyncio.Task[None]] = []
         self._renewed = asyncio.Event()
         self._withdrawn = asyncio.Event()
@@ -360,7 +368,11 @@ class DatabaseService:
             return
         for refused in self._admission.offer(self._turn_of(incoming), incoming, incoming.size):
             taken = self._admission.active + self._admission.waiting
-            await self._refuse(refused, overloaded(taken))
+            if refused.size > LONG and self._refusing < _MOST_REFUSING:
+                self._refusing += 1
+                self._begin(self._refuse_in_turn(refused, overloaded(taken)))
+            else:
+                await self._refuse(refused, overloaded(taken))
 
     def _turn_of(self, incoming: Incoming) -> str:
         namespace = incoming.namespace
@@ -370,7 +382,10 @@ class DatabaseService:
         return newcomers_with(namespace) if turn == NEWCOMERS else turn
 
     def _start_serving(self, plugin: str, incoming: Incoming) -> None:
-        task = asyncio.create_task(self._serve(plugin, incoming))
+        self._begin(self._serve(plugin, incoming))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -383,6 +398,19 @@ class DatabaseService:
                 await self._reply(incoming, await self._answering.answer(incoming, plugin))
         finally:
             self._admission.finished(plugin, incoming.size)
+
+    async def _refuse_in_turn(self, incoming: Incoming, error: RequestError) -> None:
+        """Refuse what took long to read: one request after another, plugins in turn.
+
+        Who is told to try again later and does so at once would keep the service reading what it
+        refuses, and everybody behind that.
+        """
+        incoming.payload = b""
+        try:
+            await self._refusals.run(self._turn_of(incoming), lambda: None)
+            await self._refuse(incoming, error)
+        finally:
+            self._refusing -= 1
 
     async def _refuse(self, incoming: Incoming, error: RequestError) -> None:
         with bound_request_id(incoming.request_id):

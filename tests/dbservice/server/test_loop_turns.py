@@ -1,4 +1,4 @@
-"""Who may hold the event loop next, with a clock that the test turns."""
+"""Who may hold the event loop next, and who is told to come later, with a clock of the test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from dbservice.server import loop_turns
 from dbservice.server.loop_turns import LoopTurns
+from tests.dbservice.server.own_service import Gate, running
 
 HELD = 0.02
 
@@ -79,3 +80,22 @@ async def test_work_that_fails_leaves_its_place_too(monkeypatch: pytest.MonkeyPa
         await turns.run("noisy", failing)
     pauses.end()
     assert await turns.run("noisy", pauses.work) == "answer"
+
+
+async def test_long_requests_are_refused_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(max_plugin_bytes=200_000) as bus:
+        gate = Gate("noisy").stand_before(bus.service)
+        long = {"key": "k", "value": "v" * 150_000}
+        first = bus.asking("kv.noisy.set", long)
+        await gate.has_let_in(1)
+        pauses = Pauses(monkeypatch)
+        refused = [bus.asking("kv.noisy.set", long) for _ in range(2)]
+        await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED)
+        assert (await bus.ask("kv.quiet.get", {"key": "k"}))["success"]
+        assert [task.done() for task in refused].count(True) == 1
+        pauses.end()
+        answers = await asyncio.gather(*refused)
+        assert [answer["error"]["code"] for answer in answers] == ["OVERLOADED"] * 2
+        assert pauses.lengths == [0.02, 0.02]
+        gate.is_open.set()
+        await first
