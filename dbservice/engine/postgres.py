@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import os
 import random
 import re
 from collections import Counter
@@ -113,7 +114,7 @@ class PostgresEngine(Engine):
         statement_timeout: seconds after which a statement is cancelled; those of schema changes
             may take longer.
         pool_size: connections at the most, beside one that ends backends; half of them may be busy
-            with long reads.
+            with long reads; no more than there are processors, where the server is on this machine.
         on_commit: told of every commit that one write was in it.
     """
 
@@ -134,7 +135,8 @@ class PostgresEngine(Engine):
         self._pool = _Pool(self._connect, pool_size)
         self._ending = _Pool(self._connect, 1)
         self._memory = MemoryWatch(self._end_process)
-        self._turns = ScanTurns(max(1, pool_size // 2), statement_timeout)
+        self._scans = max(1, pool_size // 2)
+        self._turns = ScanTurns(self._scans, statement_timeout)
         self._version = _SharedQuestion(self._ask_version)
         self._unstopped: Counter[str] = Counter()
         self._watching: set[asyncio.Task[None]] = set()
@@ -168,6 +170,10 @@ class PostgresEngine(Engine):
             async with self._pool.connection() as connection:
                 encoding = await connection.raw.fetchval(_ENCODING)
                 await connection.raw.execute(_PREPARE)
+                if connection.watched_process:
+                    # More scans than processors would only keep each other, and everybody, waiting.
+                    scans = min(self._scans, max(2, os.cpu_count() or 1))
+                    self._turns = ScanTurns(scans, self._timeout)
         except Exception as error:
             await self._pool.close()
             raise cannot_open(self.url, error) from error

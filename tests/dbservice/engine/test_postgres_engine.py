@@ -534,6 +534,17 @@ async def test_rows_that_a_reply_holds_come_whole(
     assert not result.cut
 
 
+async def test_a_server_on_this_machine_scans_no_more_at_once_than_it_has_processors(
+    empty_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    engine = PostgresEngine(empty_postgres, pool_size=10)
+    assert engine._turns._free == 5
+    await engine.open()
+    assert engine._turns._free == 3
+    await engine.close()
+
+
 async def test_writes_that_wait_for_a_row_leave_connections_to_other_plugins(
     empty_postgres: str,
 ) -> None:
