@@ -94,12 +94,9 @@ _AS_NUMBER = ("numeric", "float4")
 _AS_MOMENT = ("timestamp", "timestamptz")
 _AS_THEY_ARE = ("date", "time", "uuid")
 _SHOWN_AS_THEY_ARE = frozenset(
-    {"bool", "int2", "int4", "int8", "float8", "text", "varchar", "json", "jsonb", "bytea"}
-    | {*_AS_NUMBER, *_AS_MOMENT, *_AS_THEY_ARE, "unknown", "void"}
+    {"bool", "int2", "int4", "int8", "float8", *_AS_NUMBER, *_AS_MOMENT, *_AS_THEY_ARE, "void"}
 )
-"""Types that the SQL tier shows as their own rows do; every other one it shows as its text."""
-
-_OF_ANY_LENGTH = frozenset({"text", "varchar", "json", "jsonb", "bytea"})
+"""Short types, which the SQL tier shows as their own rows do; others it shows as their text."""
 
 _QUOTED_OR_MARK = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(\?)")
 _ANSWERS = re.compile(r"\s*(?:SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNORECASE)
@@ -531,36 +528,39 @@ class _Connection:
     async def _execute(self, statement: Statement) -> Result:
         parameters = statement.parameters
         sql, answers, changes = _compiled(statement.sql, bool(parameters))
+        if statement.max_weight is not None:
+            return await self._bounded(statement, sql, statement.max_weight, changes)
         # WITH may change rows without giving any: only its command tag tells how many.
         is_told = parameters or sql.lstrip()[:4].upper() != "WITH"
-        most = statement.max_weight
         if answers and is_told and statement.policy is None:
-            if most is None:
-                records = await self.raw.fetch(sql, *parameters)
-                return Result(_tuples(records), len(records) if changes else -1)
-            bounded = _bounded(sql, most)
-            if self.raw.is_in_transaction():
-                return await _fetched(await self.raw.cursor(bounded, *parameters), most, changes)
-            rows: list[tuple[Any, ...]] = []
-            records = await self.raw.fetch(bounded, *parameters)
-            weighed, is_cut = _taken(records, rows, 0, most)
-            return Result(rows, len(rows) if changes else -1, weight=weighed, cut=is_cut)
+            records = await self.raw.fetch(sql, *parameters)
+            return Result(_tuples(records), len(records) if changes else -1)
         if parameters and statement.policy is None:
             return Result([], _affected(await self.raw.execute(sql, *parameters)))
         # Without parameters the driver would accept several statements at once.
         prepared = await self.raw.prepare(sql)
-        attributes = prepared.get_attributes()
-        names = [attribute.name for attribute in attributes]
-        if most is not None:
+        names = [attribute.name for attribute in prepared.get_attributes()]
+        records = await prepared.fetch(*parameters)
+        return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
+
+    async def _bounded(self, statement: Statement, sql: str, most: int, changes: bool) -> Result:
+        """Execute a statement that gives rows, until there is no room for more."""
+        page, parameters = _Page(most), statement.parameters
+        if statement.policy is not None:
+            attributes = (await self.raw.prepare(sql)).get_attributes()
+            names = [attribute.name for attribute in attributes]
             if len(set(names)) < len(names):
                 return Result([], -1, names)  # whoever asked refuses them
             shown = f"SELECT {_as_shown(attributes, most)} FROM ({sql}) AS answer"
-            prepared = await self.raw.prepare(_bounded(shown, most))
-            return replace(
-                await _fetched(await prepared.cursor(*parameters), most, changes), columns=names
-            )
-        records = await prepared.fetch(*parameters)
-        return Result(_tuples(records), _affected(prepared.get_statusmsg()), names)
+            prepared = await self.raw.prepare(_weighed(shown, most))
+            await page.fill(await prepared.cursor(*parameters))
+            return replace(page.result(changes), columns=names)
+        weighed = _weighed(sql, most)
+        if self.raw.is_in_transaction():
+            await page.fill(await self.raw.cursor(weighed, *parameters))
+        else:
+            page.take(await self.raw.fetch(weighed, *parameters))
+        return page.result(changes)
 
     async def _command(self, sql: str) -> None:
         try:
@@ -715,7 +715,7 @@ def _as_shown(attributes: Sequence[Any], most: int) -> str:
     shown = []
     for attribute in attributes:
         name, kind = quoted(attribute.name), attribute.type.name
-        if kind in _SHOWN_AS_THEY_ARE - _OF_ANY_LENGTH:
+        if kind in _SHOWN_AS_THEY_ARE:
             shown.append(name)
         elif kind == "bytea":
             shown.append(f"substr({name}, 1, {most + 1}) AS {name}")
@@ -724,7 +724,7 @@ def _as_shown(attributes: Sequence[Any], most: int) -> str:
     return ", ".join(shown)
 
 
-def _bounded(sql: str, most: int) -> str:
+def _weighed(sql: str, most: int) -> str:
     """Return a statement that gives rows as long as those before weigh about so much, or little.
 
     The driver takes in what the server sends, and rows that are asked for together may have a
@@ -763,34 +763,40 @@ def _tuples(records: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
     return [tuple(record) for record in records]
 
 
-async def _fetched(cursor: Any, most: int, changes: bool) -> Result:
-    """Fetch rows of a bounded statement, a few at a time, until there is no room for more."""
-    rows: list[tuple[Any, ...]] = []
-    weighed, at_once, is_cut = 0, 1, False
-    while records := await cursor.fetch(at_once):
-        weighed, is_cut = _taken(records, rows, weighed, most)
-        if weighed > most or not is_cut:
-            break
-        at_once = min(_MOST_FETCHED, 1 + (most - weighed) * len(rows) // max(weighed, 1))
-    return Result(rows, len(rows) if changes else -1, weight=weighed, cut=is_cut)
+class _Page:
+    """Rows of a weighed statement, as many as there is room for and one more.
 
-
-def _taken(
-    records: Iterable[Any], rows: list[tuple[Any, ...]], weighed: int, most: int
-) -> tuple[int, bool]:
-    """Add rows of a bounded statement to others until there is no room for more.
-
-    Returns:
-        What all of them weigh, and whether there is another one.
+    Args:
+        most: the weight after which there is no room.
     """
-    is_followed = False
-    for record in records:
-        *row, is_followed = record
-        rows.append(tuple(row))
-        weighed += weight(row)
-        if weighed > most:
-            break
-    return weighed, is_followed
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._rows: list[tuple[Any, ...]] = []
+        self._weight = 0
+        self._is_followed = False
+
+    async def fill(self, cursor: Any) -> None:
+        """Fetch rows, a few at a time, until there is no room for more."""
+        at_once = 1
+        while self.take(await cursor.fetch(at_once)):
+            room = (self._most - self._weight) * len(self._rows) // max(self._weight, 1)
+            at_once = min(_MOST_FETCHED, 1 + room)
+
+    def take(self, records: Sequence[Any]) -> bool:
+        """Add rows; return whether there is room for more, and another one."""
+        for record in records:
+            *row, self._is_followed = record
+            self._rows.append(tuple(row))
+            self._weight += weight(row)
+            if self._weight > self._most:
+                return False
+        return bool(records) and self._is_followed
+
+    def result(self, changes: bool) -> Result:
+        """Return them; `changes` tells whether the statement has changed them."""
+        affected = len(self._rows) if changes else -1
+        return Result(self._rows, affected, weight=self._weight, cut=self._is_followed)
 
 
 def _affected(status: str) -> int:

@@ -470,11 +470,13 @@ _SHORT_THEN_LONG = f"SELECT CASE WHEN n > 5 THEN {_MEGABYTE} END AS t FROM gener
 _REPLY = 1_000_000
 
 
-async def bounded(run: Callable[..., Awaitable[Result]], sql: str, *policy: ReadPolicy) -> Result:
+async def bounded(
+    run: Callable[..., Awaitable[Result]], sql: str, policy: ReadPolicy | None = None
+) -> Result:
     """Return what a statement gives that may weigh a megabyte; it takes some times as much."""
 
     def steps() -> Steps[Result]:
-        return (yield Statement(sql, policy=next(iter(policy), None), max_weight=_REPLY))
+        return (yield Statement(sql, policy=policy, max_weight=_REPLY))
 
     await run(steps)  # what is remembered of a statement is not counted
     tracemalloc.start()
@@ -522,14 +524,13 @@ async def test_rows_beyond_a_reply_stay_at_the_server(engine: PostgresEngine, sq
     assert result.cut
 
 
-@pytest.mark.parametrize("policy", [(), (ReadPolicy("p_", (), ()),)])
+@pytest.mark.parametrize("policy", [None, ReadPolicy("p_", (), ())])
 async def test_rows_that_a_reply_holds_come_whole(
-    engine: PostgresEngine, policy: tuple[ReadPolicy, ...]
+    engine: PostgresEngine, policy: ReadPolicy | None
 ) -> None:
     columns = """n, CAST(n AS text) || '"\\' AS line, NULL AS weight"""
-    result = await bounded(
-        engine.read, f"SELECT {columns} FROM generate_series(1, 1001) n", *policy
-    )
+    sql = f"SELECT {columns} FROM generate_series(1, 1001) n"
+    result = await bounded(engine.read, sql, policy)
     assert result.rows == [(n, f'{n}"\\', None) for n in range(1, 1002)]
     assert not result.cut
 
