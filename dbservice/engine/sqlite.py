@@ -191,8 +191,10 @@ class SqliteEngine(Engine):
             try:
                 return (yield from operation())
             finally:
-                is_slow = time.thread_time() - began > BRIEF
-                (self._slow.add if is_slow and plugin else self._slow.discard)(plugin)
+                if plugin and time.thread_time() - began > BRIEF:
+                    self._slow.add(plugin)
+                else:
+                    self._slow.discard(plugin)
 
         return steps
 

@@ -29,7 +29,7 @@ QUICK: Final = 0.02
 """Seconds that statements may hold the event loop."""
 
 BRIEF: Final = 0.002
-"""Seconds: a plugin whose newest write took longer has the next one made on the thread."""
+"""Seconds: a plugin whose newest write or quick read took longer has the next made on a thread."""
 
 _QUICK_COMMIT: Final = 0.001
 """Seconds: where commits take longer, they are left to the thread."""
