@@ -11,7 +11,7 @@ from dbservice.engine.dialect import SqlDialect
 from dbservice.engine.steps import Statement, Steps
 from dbservice.protocol.codec import check_json, encode_json, encode_reply, encode_request
 from dbservice.protocol.errors import ErrorCode, RequestError
-from dbservice.protocol.limits import IDEMPOTENCY_WINDOW
+from dbservice.protocol.limits import IDEMPOTENCY_WINDOW, MAX_EXPORT_PAGE
 from dbservice.protocol.messages import Reply, Request
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.operations import Operation
@@ -87,12 +87,16 @@ class AnswerStore:
     def copied(
         self, namespace: Namespace, after: str, count: int
     ) -> Steps[Sequence[tuple[str, str, str, str, float]]]:
-        """Return answers behind a key, in order: key, fingerprint, kind, text, age in seconds."""
+        """Return answers behind a key, in order: key, fingerprint, kind, text, age in seconds.
+
+        They are as many as `count`, or as fill a page of an export.
+        """
         now = self._clock.time()
         result = yield Statement(
             "SELECT key, fingerprint, kind, reply, answered_at FROM _idempotency "
             "WHERE plugin = ? AND key > ? AND answered_at > ? ORDER BY key LIMIT ?",
             (namespace.plugin, after, now - IDEMPOTENCY_WINDOW, count),
+            max_weight=MAX_EXPORT_PAGE,
         )
         return [(*row[:4], now - row[4]) for row in result.rows]
 

@@ -28,6 +28,7 @@ from dbservice.protocol.kv import (
     lifetime,
 )
 from dbservice.protocol.limits import (
+    MAX_EXPORT_PAGE,
     MAX_INTEGER,
     MAX_KEY_LENGTH,
     MAX_KEYS_LISTED,
@@ -198,10 +199,12 @@ class KeyStore:
         Args:
             namespace: whose keys.
             after: the last key of the page before; empty for the first page.
-            count: how many at the most.
+            count: how many at the most; fewer where those fill a page of an export.
         """
         now = self._clock.time()
-        result = yield Statement(_COPY, (namespace.plugin, after, now, count))
+        result = yield Statement(
+            _COPY, (namespace.plugin, after, now, count), max_weight=MAX_EXPORT_PAGE
+        )
         return [
             (key, text, None if expires is None else expires - now)
             for key, text, expires in result.rows

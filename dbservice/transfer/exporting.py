@@ -17,6 +17,7 @@ from dbservice.engine.steps import Statement, Steps
 from dbservice.engine.tables import Table
 from dbservice.migrate import Migrator
 from dbservice.protocol.errors import RequestError, invalid
+from dbservice.protocol.limits import MAX_EXPORT_PAGE
 from dbservice.protocol.names import Namespace
 from dbservice.protocol.rows import ColumnType, Field
 from dbservice.protocol.system import (
@@ -48,7 +49,7 @@ from dbservice.transfer.lines import (
 )
 
 _AT_ONCE = 64
-"""Rows or keys that are read together."""
+"""Rows or keys that are read together, and no more of them than fill a page."""
 
 
 class Position(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -220,6 +221,7 @@ class Exporter:
             f"SELECT {', '.join([*key, *(shown(table.columns[name]) for name in columns)])} "  # noqa: S608 - quoted
             f"FROM {table.sql} {behind} ORDER BY {', '.join(key)} LIMIT ?",
             (*(tuple(part) if isinstance(part, list) else part for part in after), _AT_ONCE),
+            max_weight=MAX_EXPORT_PAGE,
         )
         batch: Batch = []
         for row in result.rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -260,6 +261,22 @@ async def test_pages_fit_and_a_long_line_goes_on_in_the_next(source, storage):
     lines = text.split("\n")[:-1]  # other line ends stand within lines
     assert sum('"is":"page"' in line for line in lines) > 5
     assert content(lines) == content(await exported(storage))
+
+
+async def test_a_page_of_long_rows_takes_little_more_than_its_size(source):
+    storage = StorageClient(await source.connect(), "quote-db", timeout=20)
+    notes = storage.rows("notes")
+    await notes.register([{"name": "text", "type": "text"}])
+    for _ in range(40):
+        await notes.insert({"text": "x" * 500_000})
+    page = await export_page(source)
+    tracemalloc.start()
+    try:
+        await export_page(source, after=page["next"])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000
 
 
 class Narrow:
