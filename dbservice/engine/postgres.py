@@ -341,6 +341,9 @@ class PostgresEngine(Engine):
                     if look.has_ended:
                         raise MemoryExceededError("a backend took too much memory") from None
                     raise
+                finally:
+                    if look.has_ended:  # its end may still be on its way, and meet whoever is next
+                        connection.raw.terminate()
 
     async def _within(
         self, seconds: float, run: Callable[[str, float], Awaitable[T]], begin: str
@@ -428,8 +431,12 @@ class PostgresEngine(Engine):
                     "statement_timeout": str(round(self._timeout * 1000)),
                 },
             )
-            await _set_codecs(raw)
-            is_here = await raw.fetchval(_IS_HERE)
+            try:
+                await _set_codecs(raw)
+                is_here = await raw.fetchval(_IS_HERE)
+            except BaseException:  # also where nobody waits for it any more
+                raw.terminate()
+                raise
         except Exception as error:
             raise cannot_open(self.url, error) from error
         return _Connection(raw, raw.get_server_pid() if is_here else 0)

@@ -26,7 +26,7 @@ from dbservice.engine.errors import (
     UnavailableError,
     UnstoppedError,
 )
-from dbservice.engine.postgres import PostgresEngine
+from dbservice.engine.postgres import PostgresEngine, dsn
 from dbservice.engine.postgres_errors import cannot_open
 from dbservice.engine.sqlite import SqliteEngine
 from dbservice.engine.steps import ReadPolicy, Result, Statement, Steps
@@ -463,6 +463,51 @@ async def test_a_backend_that_takes_too_much_memory_is_ended(
         await engine.read(one(query), scan=True)
     assert await engine.read(one("SELECT 1"), scan=True) == [(1,)]
     await engine.close()
+
+
+@pytest.mark.parametrize("query", ["SELECT {}", "SELECT 1 / length({}::text)"])
+async def test_nobody_gets_a_backend_whose_end_is_on_its_way(
+    engine: PostgresEngine, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_memory, "MOST", 0)
+    is_asked, may_end = asyncio.Event(), asyncio.Event()
+    end = engine._memory._end
+
+    async def end_late(process: int) -> None:
+        is_asked.set()
+        await may_end.wait()
+        await end(process)
+
+    monkeypatch.setattr(engine._memory, "_end", end_late)
+    which = one("SELECT pg_backend_pid()")
+    doomed = await engine.read(which)
+    other = await asyncpg.connect(dsn(engine.url))
+    await other.execute("SELECT pg_advisory_lock(1)")
+    locked = query.format("pg_advisory_lock(1)")
+    reading = asyncio.create_task(engine.read(one(locked), scan=True))
+    await is_asked.wait()
+    await other.close()
+    await asyncio.wait([reading])
+    assert isinstance(reading.exception(), MemoryExceededError) == ("/" in query)
+    assert await engine.read(which) != doomed
+    may_end.set()
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed(
+    empty_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected: asyncio.Future[asyncpg.Connection] = asyncio.get_running_loop().create_future()
+
+    async def set_codecs(raw: asyncpg.Connection) -> None:
+        connected.set_result(raw)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(postgres, "_set_codecs", set_codecs)
+    opening = asyncio.create_task(PostgresEngine(empty_postgres).open())
+    connection = await connected
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert connection.is_closed()
 
 
 _MEGABYTE = "repeat('a', 1000000)"
