@@ -165,6 +165,22 @@ async def test_a_write_that_is_ended_has_changed_nothing_and_says_how_to_page(
     assert (await bus.ask("row.shop.count", {"table": "texts", "filters": {"n": 9}}))["count"] == 0
 
 
+async def test_processes_that_read_let_the_service_go_first(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    before = processes()
+    await on_a_file(stack, tmp_path)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def standing_back() -> list[int]:
+        ours = processes() - before
+        return sorted(os.getpriority(os.PRIO_PROCESS, process) - own for process in ours)
+
+    async with asyncio.timeout(60):  # they tell nobody when they are ready
+        while standing_back() != [0, 0, 5, 5]:  # the template and who writes, two that read
+            await asyncio.sleep(0.01)
+
+
 async def test_a_process_that_was_killed_is_replaced(stack: AsyncExitStack, tmp_path: Path) -> None:
     before = processes()
     bus = await on_a_file(stack, tmp_path)
