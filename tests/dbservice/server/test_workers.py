@@ -176,8 +176,9 @@ async def test_processes_that_read_let_the_service_go_first(
         ours = processes() - before
         return sorted(os.getpriority(os.PRIO_PROCESS, process) - own for process in ours)
 
-    async with asyncio.timeout(60):  # they tell nobody when they are ready
-        while standing_back() != [0, 0, 5, 5]:  # the template and who writes, two that read
+    async with asyncio.timeout(60):
+        # The template and who writes, two that read; they tell nobody when they are ready.
+        while standing_back() != [0, 0, 5, 5]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
