@@ -63,6 +63,9 @@ _LOOK_INTERVAL = 1.0
 
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
+_LONG = 65_536
+"""Weight of rows that take so long to digest that the event loop goes on meanwhile."""
+
 _MOST_FETCHED = 1_000
 """Rows that are fetched together where they may be too many."""
 
@@ -516,7 +519,10 @@ class _Connection:
         except EngineError as error:
             run.fail(error)
         else:
-            run.give(result)
+            if result.weight > _LONG:
+                await asyncio.to_thread(run.give, result)
+            else:
+                run.give(result)
         return run.statement is None
 
     async def execute(self, statement: Statement) -> Result:

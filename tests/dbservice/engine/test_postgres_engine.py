@@ -515,6 +515,20 @@ _SHORT_THEN_LONG = f"SELECT CASE WHEN n > 5 THEN {_MEGABYTE} END AS t FROM gener
 _REPLY = 1_000_000
 
 
+@pytest.mark.parametrize(("length", "is_apart"), [(100_000, True), (100, False)])
+async def test_what_long_rows_are_made_into_does_not_hold_the_event_loop(
+    engine: PostgresEngine, length: int, is_apart: bool
+) -> None:
+    def steps() -> Steps[int]:
+        yield Statement(f"SELECT repeat('a', {length})", max_weight=_REPLY)
+        digesting = threading.get_ident()
+        yield Statement("SELECT 1")
+        return digesting
+
+    for run in (engine.read, engine.write):
+        assert (await run(steps) != threading.get_ident()) == is_apart
+
+
 async def bounded(
     run: Callable[..., Awaitable[Result]], sql: str, policy: ReadPolicy | None = None
 ) -> Result:
