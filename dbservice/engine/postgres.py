@@ -19,7 +19,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from typing import Any, Generic, NamedTuple
 
@@ -64,7 +64,7 @@ _LOOK_INTERVAL = 1.0
 _SCHEMA_LOCK_TIMEOUT = "2s"
 
 _LONG = 65_536
-"""Weight of rows that take so long to digest that the event loop goes on meanwhile."""
+"""Weight of rows, or of parameters, that take milliseconds to digest, here or there."""
 
 _MOST_FETCHED = 1_000
 """Rows that are fetched together where they may be too many."""
@@ -137,6 +137,8 @@ class PostgresEngine(Engine):
         self._memory = MemoryWatch(self._end_process)
         self._scans = max(1, pool_size // 2)
         self._turns = ScanTurns(self._scans, statement_timeout)
+        self._long_turns = Places(self._scans)
+        self._long: set[str] = set()
         self._version = _SharedQuestion(self._ask_version)
         self._unstopped: Counter[str] = Counter()
         self._watching: set[asyncio.Task[None]] = set()
@@ -149,7 +151,7 @@ class PostgresEngine(Engine):
     @property
     @override
     def waited(self) -> float:
-        return max(self._turns.waited, self._pool.waited)
+        return max(self._turns.waited, self._long_turns.waited, self._pool.waited)
 
     async def identity(self) -> str:
         """Return what tells this database from every other; see Engine.identity.
@@ -171,9 +173,10 @@ class PostgresEngine(Engine):
                 encoding = await connection.raw.fetchval(_ENCODING)
                 await connection.raw.execute(_PREPARE)
                 if connection.watched_process:
-                    # More scans than processors would only keep each other, and everybody, waiting.
+                    # More than there are processors would keep each other, and everybody, waiting.
                     scans = min(self._scans, max(2, os.cpu_count() or 1))
                     self._turns = ScanTurns(scans, self._timeout)
+                    self._long_turns = Places(scans)
         except Exception as error:
             await self._pool.close()
             raise cannot_open(self.url, error) from error
@@ -242,7 +245,9 @@ class PostgresEngine(Engine):
         try:
             written = partial(self._written, operation, plugin=plugin)
             if quick or not plugin:
-                answer = await _repeated(lambda: written(_WRITE))
+                is_long = plugin in self._long
+                async with self._long_turns.place(plugin) if is_long else nullcontext():
+                    answer = await _repeated(lambda: written(_WRITE))
             elif scan:
                 answer = await self._turns.run(
                     plugin, lambda seconds: self._within(seconds, written, _WRITE)
@@ -330,7 +335,10 @@ class PostgresEngine(Engine):
             return run.answer
         async with self._pool.connection(plugin) as connection:
             if seconds is None:
-                return await connection.transaction(run, begin, keep=keep)
+                try:
+                    return await connection.transaction(run, begin, keep=keep)
+                finally:
+                    self._note_long(run, plugin)
             if self._unstopped[plugin]:
                 raise UnstoppedError(f"{self._unstopped[plugin]} backends are still at work")
             with self._memory.over(connection.watched_process) as look:
@@ -347,6 +355,16 @@ class PostgresEngine(Engine):
                 finally:
                     if look.has_ended:  # its end may still be on its way, and meet whoever is next
                         connection.raw.terminate()
+
+    def _note_long(self, run: _Run[Any], plugin: str) -> None:
+        """Remember whose newest write was long for all that it is held to be quick.
+
+        One has the server at work for a tenth of a second; its plugin's next one waits for a turn.
+        """
+        if run.is_long:
+            self._long.add(plugin)
+        else:
+            self._long.discard(plugin)
 
     async def _within(
         self, seconds: float, run: Callable[[str, float], Awaitable[T]], begin: str
@@ -451,6 +469,7 @@ class _Run(Generic[T]):
     Attributes:
         statement: what it wants executed next; None when it is done.
         answer: what it returned.
+        is_long: what it sent or received is.
     """
 
     answer: T
@@ -458,6 +477,7 @@ class _Run(Generic[T]):
     def __init__(self, operation: Callable[[], Steps[T]]) -> None:
         self._steps = operation()
         self.statement: Statement | None = None
+        self.is_long = False
         self._go_on(lambda: next(self._steps))
 
     def give(self, result: Result) -> None:
@@ -514,12 +534,14 @@ class _Connection:
     async def step(self, run: _Run[Any]) -> bool:
         """Execute an operation's next statement; return whether it is done then."""
         assert run.statement is not None
+        if weight(run.statement.parameters) > _LONG:
+            run.is_long = True
         try:
             result = await self.execute(run.statement)
         except EngineError as error:
             run.fail(error)
         else:
-            if result.weight > _LONG:
+            if result.weight > _LONG:  # the event loop goes on meanwhile
                 await asyncio.to_thread(run.give, result)
             else:
                 run.give(result)

@@ -529,6 +529,28 @@ async def test_what_long_rows_are_made_into_does_not_hold_the_event_loop(
         assert (await run(steps) != threading.get_ident()) == is_apart
 
 
+async def test_long_writes_of_a_plugin_take_turns_and_its_short_ones_do_not(
+    engine: PostgresEngine,
+) -> None:
+    at_work = most = 0
+
+    async def write(text: str) -> None:
+        def steps() -> Steps[None]:
+            nonlocal at_work, most
+            at_work += 1
+            most = max(most, at_work)
+            yield Statement("SELECT length(CAST(? AS TEXT))", (text,))
+            at_work -= 1
+
+        await engine.write(steps, quick=True, plugin="long")
+
+    for text, expected in (("a" * 100_000, min(5, max(2, os.cpu_count() or 1))), ("a", 8)):
+        await write(text)  # shows what is to be expected of the next ones
+        most = 0
+        await asyncio.gather(*(write(text) for _ in range(8)))
+        assert most == expected
+
+
 async def bounded(
     run: Callable[..., Awaitable[Result]], sql: str, policy: ReadPolicy | None = None
 ) -> Result:
