@@ -692,26 +692,49 @@ class _Pool:
 class _SharedQuestion:
     """A question to the database that is asked once for all who wait for an answer.
 
+    They go on together: behind a lock, where they do one by one, each would wait for all before it.
+
     Args:
         ask: asks it.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[int]]) -> None:
         self._ask = ask
-        self._turn = asyncio.Lock()
-        self._asked = 0
-        self._answered = 0
-        self._answer = 0
+        self._is_asked = False
+        self._waiting: list[asyncio.Future[int]] = []
+        self._asking: asyncio.Task[None] | None = None
 
     async def ask(self) -> int:
         """Return the answer to a question that was asked no earlier than now."""
-        asked_before = self._asked
-        async with self._turn:
-            if self._answered <= asked_before:
-                self._asked += 1
-                self._answer = await self._ask()
-                self._answered = self._asked
-            return self._answer
+        if self._is_asked:
+            answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._waiting.append(answer)
+            return await answer
+        self._is_asked = True
+        try:
+            return await self._ask()
+        finally:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Ask for those who came while it was asked."""
+        waiting = [answer for answer in self._waiting if not answer.done()]
+        self._waiting, self._is_asked = [], bool(waiting)
+        if waiting:
+            self._asking = asyncio.create_task(self._ask_for(waiting), name="rosey-db version")
+
+    async def _ask_for(self, waiting: list[asyncio.Future[int]]) -> None:
+        try:
+            answer = await self._ask()
+        except Exception as error:  # noqa: BLE001 - whoever waits raises it
+            for each in waiting:
+                if not each.done():
+                    each.set_exception(error)
+        else:
+            for each in waiting:
+                if not each.done():
+                    each.set_result(answer)
+        self._ask_again()
 
 
 class _Compiled(NamedTuple):

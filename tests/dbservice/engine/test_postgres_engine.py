@@ -510,6 +510,43 @@ async def test_a_connection_that_nobody_waits_for_any_more_is_closed(
     assert connection.is_closed()
 
 
+async def test_all_who_ask_while_a_question_is_asked_share_the_next_one() -> None:
+    asked: list[asyncio.Future[int]] = []
+
+    async def ask() -> int:
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    question = postgres._SharedQuestion(ask)
+    first, *others = [asyncio.create_task(question.ask()) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert len(asked) == 1
+    others.pop().cancel()
+    asked[0].set_result(1)
+    assert await first == 1
+    await asyncio.sleep(0)
+    late = asyncio.create_task(question.ask())
+    asked[1].set_exception(UnavailableError("no server"))
+    assert [type(each) for each in await asyncio.gather(*others, return_exceptions=True)] == [
+        UnavailableError
+    ] * 3
+    await asyncio.sleep(0)
+    asked[2].set_result(3)
+    assert await late == 3
+    assert len(asked) == 3
+
+
+async def test_who_asks_and_gives_up_leaves_the_question_to_the_others() -> None:
+    answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    answers[1].set_result(2)
+    left = iter(answers)
+    question = postgres._SharedQuestion(lambda: next(left))
+    first, second = (asyncio.create_task(question.ask()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == 2
+
+
 _MEGABYTE = "repeat('a', 1000000)"
 _SHORT_THEN_LONG = f"SELECT CASE WHEN n > 5 THEN {_MEGABYTE} END AS t FROM generate_series(1, 99) n"
 _REPLY = 1_000_000
