@@ -361,7 +361,7 @@ class PostgresEngine(Engine):
 
         One has the server at work for a tenth of a second; its plugin's next one waits for a turn.
         """
-        if run.is_long:
+        if plugin and run.is_long:  # what the admin writes is no plugin's traffic
             self._long.add(plugin)
         else:
             self._long.discard(plugin)

@@ -566,8 +566,11 @@ async def test_what_long_rows_are_made_into_does_not_hold_the_event_loop(
         assert (await run(steps) != threading.get_ident()) == is_apart
 
 
+@pytest.mark.parametrize(
+    ("plugin", "at_once"), [("long", min(5, max(2, os.cpu_count() or 1))), ("", 8)]
+)
 async def test_long_writes_of_a_plugin_take_turns_and_its_short_ones_do_not(
-    engine: PostgresEngine,
+    engine: PostgresEngine, plugin: str, at_once: int
 ) -> None:
     at_work = most = 0
 
@@ -579,9 +582,9 @@ async def test_long_writes_of_a_plugin_take_turns_and_its_short_ones_do_not(
             yield Statement("SELECT length(CAST(? AS TEXT))", (text,))
             at_work -= 1
 
-        await engine.write(steps, quick=True, plugin="long")
+        await engine.write(steps, quick=True, plugin=plugin)
 
-    for text, expected in (("a" * 100_000, min(5, max(2, os.cpu_count() or 1))), ("a", 8)):
+    for text, expected in (("a" * 100_000, at_once), ("a", 8)):
         await write(text)  # shows what is to be expected of the next ones
         most = 0
         await asyncio.gather(*(write(text) for _ in range(8)))
